@@ -1,0 +1,166 @@
+"""Which training images are labeled, unlabeled and for validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from keras_srt.checks import InvalidSettings, UserError
+
+Selection = Literal["stratified", "first"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Indices into the training part of a dataset; no image is in two of them.
+
+    Attributes:
+        labeled: int64, images whose label the loss sees.
+        unlabeled: int64, images whose label nothing sees.
+        validation: int64, images (with labels) for choosing the best checkpoint.
+        seed: what the split was drawn with.
+        selection: how the labeled images were chosen.
+    """
+
+    labeled: np.ndarray
+    unlabeled: np.ndarray
+    validation: np.ndarray
+    seed: int
+    selection: str
+
+    def save(self, path: Path) -> None:
+        """Writes the split as JSON."""
+        content = {
+            "schema": 1,
+            "seed": self.seed,
+            "selection": self.selection,
+            **{part: getattr(self, part).tolist() for part in PARTS},
+        }
+        path.write_text(json.dumps(content))
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Reads a split that `save` wrote.
+
+        Raises:
+            UserError: the file is missing, truncated or not a split.
+        """
+        try:
+            content = json.loads(path.read_text())
+            parts = {part: np.asarray(content[part], dtype=np.int64) for part in PARTS}
+            return cls(**parts, seed=content["seed"], selection=content["selection"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: can't be read as a split ({type(error).__name__}: {error}); restore the "
+                "file, or start anew with another --run-dir"
+            ) from error
+
+    def check(self, num_images: int) -> None:
+        """Checks that the parts are disjoint and inside the dataset.
+
+        Args:
+            num_images: images of the training part.
+
+        Raises:
+            UserError: they are not.
+        """
+        together = np.concatenate([getattr(self, part) for part in PARTS])
+        inside = together.size == 0 or 0 <= together.min() <= together.max() < num_images
+        if not inside or len(np.unique(together)) != len(together):
+            raise UserError(
+                f"split.json: has images twice or outside the {num_images} of the dataset; it "
+                "was changed or belongs to another dataset; start anew with another --run-dir"
+            )
+
+
+PARTS = ("labeled", "unlabeled", "validation")
+
+
+def make_split(
+    labels: np.ndarray,
+    num_classes: int,
+    labeled: int,
+    validation: int,
+    unlabeled: int | None = None,
+    selection: Selection = "stratified",
+    seed: int = 0,
+) -> Split:
+    """Draws a split.
+
+    Args:
+        labels: int32 [n], class ids of the training part.
+        num_classes: how many classes there are.
+        labeled: images whose labels the loss sees.
+        validation: images held back from training; stratified.
+        unlabeled: images without labels, or None for all the rest.
+        selection: "stratified" gives each class its share; "first" takes the first ones,
+            as the paper's code does.
+        seed: of the draw.
+
+    Returns:
+        The split.
+
+    Raises:
+        InvalidSettings: there are too few images, or fewer labels than classes.
+
+    Example:
+        >>> split = make_split(np.arange(20) % 2, 2, labeled=4, validation=6)
+        >>> len(split.labeled), len(split.unlabeled), len(split.validation)
+        (4, 10, 6)
+    """
+    total = len(labels)
+    problems = []
+    wanted = labeled + validation + (unlabeled or 0)
+    if wanted > total:
+        problems.append(
+            f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
+            f"{total} images of the training part"
+        )
+    if labeled < num_classes:
+        problems.append(
+            f"data.labeled: got {labeled}; allowed: at least {num_classes}, one for each class"
+        )
+    if problems:
+        raise InvalidSettings(problems)
+    generator = np.random.default_rng(seed)
+    order = np.arange(total)
+    if selection == "first":
+        chosen = order[:labeled]
+        rest = generator.permutation(order[labeled:])
+        held_back, rest = _take_stratified(rest, labels, validation, generator)
+    else:
+        held_back, rest = _take_stratified(
+            generator.permutation(order), labels, validation, generator
+        )
+        chosen, rest = _take_stratified(rest, labels, labeled, generator)
+    missing = sorted(set(range(num_classes)) - set(labels[chosen].tolist()))
+    if missing:
+        raise InvalidSettings(
+            [
+                f"data.labeled: got {labeled} images with none of class {missing}; allowed: "
+                "enough for each class (raise data.labeled, or use the selection 'stratified')"
+            ]
+        )
+    rest = rest if unlabeled is None else rest[:unlabeled]
+    return Split(np.sort(chosen), np.sort(rest), np.sort(held_back), seed, selection)
+
+
+def _take_stratified(
+    pool: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Takes `count` of a shuffled pool so that each class keeps its share."""
+    classes, sizes = np.unique(labels[pool], return_counts=True)
+    exact = count * sizes / max(1, len(pool))
+    shares = np.floor(exact).astype(int)
+    # Largest remainders get what flooring left over; ties are broken by the seed.
+    by_remainder = np.lexsort((generator.random(len(classes)), shares - exact))
+    shares[by_remainder[: count - shares.sum()]] += 1
+    taken = np.concatenate(
+        [pool[labels[pool] == c][:share] for c, share in zip(classes, shares, strict=True)]
+        or [pool[:0]]
+    )
+    return taken, pool[~np.isin(pool, taken)]

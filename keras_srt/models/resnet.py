@@ -1,0 +1,56 @@
+"""The residual network of the paper's spatial experiments."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from keras_srt import checks
+from keras_srt.components import component
+from keras_srt.lazy import keras
+from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
+from keras_srt.models.residual import conv, padding_shortcut, residual_stages
+
+
+@component
+class ResNet(ModelBuilder):
+    """Pre-activation ResNet with leaky ReLU and shortcuts that need no weights.
+
+    Source: Engstrom et al. 2019, whose (16; 16, 32, 64; 5 blocks) network the paper uses
+    for rotation and translation.
+
+    Args:
+        filters: of the first convolution and of each stage after it.
+        blocks: residual blocks of each stage.
+        mean, std: normalization, see `ModelBuilder`.
+
+    Example:
+        >>> ResNet(filters=(4, 4, 8), blocks=1).build((28, 28, 1), 10).output_shape
+        (None, 10)
+    """
+
+    name: ClassVar[str] = "resnet"
+
+    filters: tuple[Annotated[int, checks.whole(1)], ...] = (16, 16, 32, 64)
+    blocks: Annotated[int, checks.whole(1)] = 5
+    mean: ChannelValues = (0.0,)
+    std: PositiveChannelValues = (1.0,)
+
+    def __post_init__(self) -> None:
+        widths = list(self.filters)
+        if len(widths) < 2 or widths != sorted(widths):
+            raise checks.InvalidSettings(
+                [
+                    f"filters: got {widths}; allowed: two or more whole numbers, none smaller "
+                    "than the one before, such as [16, 16, 32, 64]"
+                ]
+            )
+
+    def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+        """The first convolution, the stages and the average over the image."""
+        return residual_stages(
+            conv(images, self.filters[0]),
+            stage_filters=self.filters[1:],
+            blocks=self.blocks,
+            activation=keras.layers.LeakyReLU(0.1),
+            shortcut=padding_shortcut,
+        )

@@ -1,0 +1,51 @@
+"""Wide residual networks (WRN-n-k)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from keras_srt import checks
+from keras_srt.components import component
+from keras_srt.lazy import keras
+from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
+from keras_srt.models.residual import conv, projection_shortcut, residual_stages
+
+
+@component
+class WideResNet(ModelBuilder):
+    """WRN-depth-widening: three stages of 16k, 32k and 64k filters, (depth - 4)/6 blocks each.
+
+    Source: Zagoruyko and Komodakis 2016; WRN-34-10 is the paper's model for CIFAR-10.
+
+    Args:
+        depth: n, convolutions in all; 6·blocks + 4: 10, 16, 22, 28, 34, 40, …
+        widening: k, the factor on the number of filters.
+        mean, std: normalization, see `ModelBuilder`.
+
+    Example:
+        >>> WideResNet(depth=10, widening=1).build((32, 32, 3), 10).output_shape
+        (None, 10)
+    """
+
+    name: ClassVar[str] = "wide_resnet"
+
+    depth: Annotated[int, checks.whole(10)] = 34
+    widening: Annotated[int, checks.whole(1)] = 10
+    mean: ChannelValues = (0.0,)
+    std: PositiveChannelValues = (1.0,)
+
+    def __post_init__(self) -> None:
+        if (self.depth - 4) % 6:
+            raise checks.InvalidSettings(
+                [f"depth: got {self.depth}; allowed: 6·blocks + 4, that is 10, 16, 22, 28, 34, …"]
+            )
+
+    def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+        """The first convolution, the stages and the average over the image."""
+        return residual_stages(
+            conv(images, 16),
+            stage_filters=[width * self.widening for width in (16, 32, 64)],
+            blocks=(self.depth - 4) // 6,
+            activation=keras.layers.ReLU(),
+            shortcut=projection_shortcut,
+        )

@@ -1,0 +1,61 @@
+"""Rotation and translation of images; the only caller of TensorFlow Addons."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from keras_srt.lazy import tf
+
+
+def _projective_transform(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    with warnings.catch_warnings():
+        # A notice about the end of the project, which a user of ours can't act on.
+        warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons \(TFA\) has ended")
+        import tensorflow_addons as tfa
+    return tfa.image.transform(
+        images, transforms, interpolation="BILINEAR", fill_mode="constant", fill_value=0.0
+    )
+
+
+def rotate_and_translate(images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
+    """A(θ)x + B: turns each image about its centre, then shifts it.
+
+    Both are composed into one bilinear interpolation; what comes from outside is 0.
+
+    Args:
+        images: float32 [batch, height, width, channels].
+        parameters: float32 [batch, 3]: degrees (positive turns counter-clockwise),
+            pixels to the right, pixels down.
+
+    Returns:
+        float32, the shape of `images`.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> row = tf.reshape([1.0, 2.0, 3.0], [1, 1, 3, 1])
+        >>> tf.squeeze(rotate_and_translate(row, tf.constant([[0.0, 1.0, 0.0]]))).numpy()
+        array([0., 1., 2.], dtype=float32)
+    """
+    angle = parameters[:, 0] * (math.pi / 180.0)
+    right, down = parameters[:, 1], parameters[:, 2]
+    shape = tf.cast(tf.shape(images), tf.float32)
+    center_x, center_y = (shape[2] - 1.0) / 2.0, (shape[1] - 1.0) / 2.0
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    # The op maps output to input: shift back, then turn back about the centre.
+    from_x, from_y = center_x + right, center_y + down
+    zeros = tf.zeros_like(angle)
+    transforms = tf.stack(
+        [
+            cos,
+            -sin,
+            center_x - cos * from_x + sin * from_y,
+            sin,
+            cos,
+            center_y - sin * from_x - cos * from_y,
+            zeros,
+            zeros,
+        ],
+        axis=1,
+    )
+    return _projective_transform(images, transforms)

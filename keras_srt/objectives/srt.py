@@ -1,0 +1,137 @@
+"""Semi-supervised robust training (SRT) and robust training (RT)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from keras_srt import checks
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods import Neighborhood
+from keras_srt.objectives import losses
+from keras_srt.objectives.base import Batch, Classifier, LossTerm, Objective, StepPasses
+
+
+class Prepared(NamedTuple):
+    """Inputs of the two terms.
+
+    Attributes:
+        images: float32 [m_L, height, width, channels], labeled, untampered.
+        labels: int32 [m_L].
+        perturbed: float32 [m, height, width, channels]: x', labeled images first.
+        target: the model's own answers on the untampered images of `perturbed`.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    perturbed: tf.Tensor
+    target: losses.Target
+
+
+class _RobustTraining(Objective):
+    """The loss that RT and SRT share; they differ in the images it is taken over."""
+
+    robust_weight: float
+    clean_loss: Any
+    robust_loss: Any
+
+    def prepare(
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        neighborhood: Neighborhood,
+        seed: tf.Tensor,
+        scale: float | tf.Tensor = 1.0,
+    ) -> Prepared:
+        """Pseudo-labels C(x) and the x' that the model takes most for something else."""
+        images = batch.images
+        if self.uses_unlabeled and batch.unlabeled is not None:
+            images = tf.concat([images, batch.unlabeled], axis=0)
+        logits = tf.stop_gradient(classifier(images, training=False))
+        target = losses.Target(tf.argmax(logits, axis=-1, output_type=tf.int32), logits)
+        loss = losses.get(self.robust_loss)
+        found = neighborhood.maximize(
+            images,
+            lambda moved: loss(target, classifier(moved, training=False)),
+            seed,
+            scale,
+            start_loss=loss(target, logits),
+        )
+        return Prepared(batch.images, batch.labels, tf.stop_gradient(found.images), target)
+
+    def terms(self, classifier: Classifier, prepared: Prepared) -> dict[str, LossTerm]:
+        """`labeled`: L₁ on the labeled images; `robust`: λ·L₂ on the perturbed ones."""
+        num_labeled = tf.shape(prepared.images)[0]
+        # One pass over both, so that a step costs no more than it must.
+        logits = classifier(tf.concat([prepared.images, prepared.perturbed], 0), training=True)
+        clean = losses.get(self.clean_loss)
+        robust = losses.get(self.robust_loss)
+        return {
+            "labeled": LossTerm(clean(losses.Target(prepared.labels), logits[:num_labeled])),
+            "robust": LossTerm(
+                robust(prepared.target, logits[num_labeled:]), self.robust_weight
+            ),
+        }
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """`labeled` and `robust`."""
+        return ("labeled", "robust")
+
+    def passes(
+        self, neighborhood: Neighborhood, labeled: int, unlabeled: int
+    ) -> StepPasses:
+        """One clean pass, the search, and one training pass over labeled and perturbed."""
+        images = labeled + (unlabeled if self.uses_unlabeled else 0)
+        search = neighborhood.passes
+        return StepPasses(
+            forward=(1 + search.forward) * images,
+            gradient=search.gradient * images,
+            training=labeled + images,
+        )
+
+
+@component
+class SRT(_RobustTraining):
+    """1/|L| Σ_L L₁(f(x), y) + λ/|D'_L ∪ U| Σ_{D'_L∪U} max_{x'∈N(x)} L₂(f(x'), C(x)).
+
+    Labels are used for the first term alone; the second asks the model to keep its own
+    answer C(x) over the neighborhood, for labeled and unlabeled images alike.
+    Source: Li et al. 2022, eq. (15), with separate means as in patent CN111401445A. The
+    paper's own spatial code takes one mean over both terms, so that its "λ = 0.2" with
+    25 labeled and 127 other samples equals λ ≈ 1.0 here.
+
+    Args:
+        robust_weight: λ.
+        clean_loss: L₁, see `losses.get`.
+        robust_loss: L₂, see `losses.get`.
+
+    Example:
+        >>> SRT(robust_weight=1.0).term_names
+        ('labeled', 'robust')
+    """
+
+    name: ClassVar[str] = "srt"
+    uses_unlabeled: ClassVar[bool] = True
+
+    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+
+
+@component
+class RT(_RobustTraining):
+    """SRT with no unlabeled images, U = ∅. Arguments: see `SRT`.
+
+    Source: Li et al. 2022, eq. (8).
+
+    Example:
+        >>> RT().uses_unlabeled
+        False
+    """
+
+    name: ClassVar[str] = "rt"
+
+    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"

@@ -1,0 +1,115 @@
+"""Objectives on labeled images alone: standard and adversarial training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods import Neighborhood
+from keras_srt.objectives import losses
+from keras_srt.objectives.base import Batch, Classifier, LossTerm, Objective, StepPasses
+
+
+@component
+class Standard(Objective):
+    """mean_L L(f(x), y): ordinary training.
+
+    Args:
+        clean_loss: L, see `losses.get`.
+
+    Example:
+        >>> Standard().term_names
+        ('labeled',)
+    """
+
+    name: ClassVar[str] = "standard"
+    uses_neighborhood: ClassVar[bool] = False
+
+    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+
+    def prepare(
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        neighborhood: Neighborhood | None,
+        seed: tf.Tensor,
+        scale: float | tf.Tensor = 1.0,
+    ) -> Batch:
+        """The batch as it is."""
+        return batch
+
+    def terms(self, classifier: Classifier, prepared: Batch) -> dict[str, LossTerm]:
+        """`labeled`: the loss on the labeled images."""
+        logits = classifier(prepared.images, training=True)
+        loss = losses.get(self.clean_loss)
+        return {"labeled": LossTerm(loss(losses.Target(prepared.labels), logits))}
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """`labeled`."""
+        return ("labeled",)
+
+    def passes(
+        self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int
+    ) -> StepPasses:
+        """One training pass."""
+        return StepPasses(0, 0, labeled)
+
+
+@component
+class Adversarial(Objective):
+    """mean_L max_{x'∈N(x)} L(f(x'), y): adversarial training (AT).
+
+    Source: Madry et al. 2018, eq. (2.1).
+
+    Args:
+        robust_loss: L, see `losses.get`.
+
+    Example:
+        >>> from keras_srt.neighborhoods import LInf
+        >>> Adversarial().passes(LInf(epsilon=0.3, num_steps=10), labeled=128, unlabeled=0)
+        StepPasses(forward=0, gradient=1280, training=128)
+    """
+
+    name: ClassVar[str] = "adversarial"
+
+    robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+
+    def prepare(
+        self,
+        classifier: Classifier,
+        batch: Batch,
+        neighborhood: Neighborhood,
+        seed: tf.Tensor,
+        scale: float | tf.Tensor = 1.0,
+    ) -> Batch:
+        """The batch with its images replaced by the worst of their neighborhoods."""
+        loss, target = losses.get(self.robust_loss), losses.Target(batch.labels)
+        found = neighborhood.maximize(
+            batch.images,
+            lambda images: loss(target, classifier(images, training=False)),
+            seed,
+            scale,
+        )
+        return batch._replace(images=tf.stop_gradient(found.images))
+
+    def terms(self, classifier: Classifier, prepared: Batch) -> dict[str, LossTerm]:
+        """`robust`: the loss on the perturbed labeled images."""
+        logits = classifier(prepared.images, training=True)
+        loss = losses.get(self.robust_loss)
+        return {"robust": LossTerm(loss(losses.Target(prepared.labels), logits))}
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """`robust`."""
+        return ("robust",)
+
+    def passes(
+        self, neighborhood: Neighborhood, labeled: int, unlabeled: int
+    ) -> StepPasses:
+        """The search (with its start where it compares with it) and one training pass."""
+        search = neighborhood.passes
+        first = neighborhood.stages_in_order[0].passes
+        start = 1 if first.forward else 0
+        return StepPasses((search.forward + start) * labeled, search.gradient * labeled, labeled)
