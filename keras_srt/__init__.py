@@ -1,0 +1,60 @@
+"""Semi-supervised robust training (SRT) of image classifiers in TensorFlow/Keras.
+
+Names are imported when they are first used, so that `import keras_srt` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "ATTACKS": "attacks",
+    "FGSM": "attacks",
+    "PGD": "attacks",
+    "GridAdv": "attacks",
+    "GridAdvPlus": "attacks",
+    "GridAdvR": "attacks",
+    "GridAdvT": "attacks",
+    "PGDPlus": "attacks",
+    "RandAdv": "attacks",
+    "RandAdvR": "attacks",
+    "RandAdvT": "attacks",
+    "DATASETS": "data",
+    "Arrays": "data",
+    "batch_sizes": "data",
+    "make_split": "data",
+    "training_batches": "data",
+    "evaluate_robustness": "evaluation",
+    "export": "export",
+    "MODELS": "models",
+    "ResNet": "models",
+    "SmallCNN": "models",
+    "WideResNet": "models",
+    "NEIGHBORHOODS": "neighborhoods",
+    "Composite": "neighborhoods",
+    "L2": "neighborhoods",
+    "LInf": "neighborhoods",
+    "Spatial": "neighborhoods",
+    "OBJECTIVES": "objectives",
+    "RT": "objectives",
+    "SRT": "objectives",
+    "Adversarial": "objectives",
+    "Standard": "objectives",
+    "InvalidSettings": "checks",
+    "UserError": "checks",
+    "RobustModel": "training",
+    "linear_strength": "training",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'keras_srt' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"keras_srt.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

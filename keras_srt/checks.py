@@ -36,7 +36,11 @@ class InvalidSettings(ValueError):
 
     def under(self, path: str) -> InvalidSettings:
         """The same problems, with `path` in front of each."""
-        return InvalidSettings(f"{path}.{problem}" for problem in self.problems)
+        return InvalidSettings(
+            # A problem of the value as a whole has no path of its own.
+            f"{path}: {problem}" if problem.startswith("got ") else f"{path}.{problem}"
+            for problem in self.problems
+        )
 
 
 class UserError(Exception):
@@ -150,7 +154,11 @@ def problems_in(error: pydantic.ValidationError, cls: type) -> InvalidSettings:
         path, kind, given = _dotted(location), item["type"], item["input"]
         nested = item.get("ctx", {}).get("error")
         if isinstance(nested, InvalidSettings):
-            problems.extend(f"{path}{p}" if p[:1] == "[" else p for p in nested.problems)
+            # An index follows its list directly, a key after a dot.
+            problems.extend(
+                f"{path}{'.' if path and problem[0] != '[' else ''}{problem}"
+                for problem in nested.problems
+            )
         elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
             valid = _fields_at(cls, location[:-1])
             problems.append(
@@ -169,9 +177,6 @@ def problems_in(error: pydantic.ValidationError, cls: type) -> InvalidSettings:
                 "list_type": "a list […]",
                 "tuple_type": "a list […]",
             }.get(kind, item["msg"].removeprefix("Value error, "))
-            if kind == "value_error" and not path:  # a rule about several settings
-                problems.append(allowed)
-            else:
-                allowed = allowed.removeprefix("Input should be ")
-                problems.append(f"{path}: got {given!r}; allowed: {allowed}")
+            allowed = allowed.removeprefix("Input should be ")
+            problems.append(f"{path}: got {given!r}; allowed: {allowed}")
     return InvalidSettings(problems)

@@ -123,6 +123,6 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         if name is None:
             listed = ", ".join(self)
             raise checks.InvalidSettings([f"name: missing; allowed: {listed}"])
-        if name not in self._classes:
+        if not isinstance(name, str) or name not in self._classes:
             raise checks.InvalidSettings([checks.unknown_name("name", name, list(self))])
         return self._classes[name](**given)

@@ -122,6 +122,8 @@ class TFDSImages(Source):
 
     tfds_name: ClassVar[str]
     title: ClassVar[str]
+    # For datasets whose prepared files may lack the names and have numbers instead.
+    known_class_names: ClassVar[tuple[str, ...] | None] = None
 
     def info(self, data_dir: Path | None) -> DatasetInfo:
         """As TFDS describes the prepared dataset."""
@@ -130,7 +132,7 @@ class TFDSImages(Source):
         return DatasetInfo(
             title=f"{self.title} ({builder.info.full_name})",
             input_shape=tuple(features["image"].shape),
-            class_names=tuple(features["label"].names),
+            class_names=self.known_class_names or tuple(features["label"].names),
             num_train=builder.info.splits["train"].num_examples,
             num_test=builder.info.splits["test"].num_examples,
         )
@@ -213,6 +215,18 @@ class CIFAR10(TFDSImages):
     name: ClassVar[str] = "cifar10"
     tfds_name: ClassVar[str] = "cifar10"
     title: ClassVar[str] = "CIFAR-10"
+    known_class_names: ClassVar[tuple[str, ...]] = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
 
 
 @component

@@ -79,7 +79,7 @@ class ModelBuilder(ABC):
                 raise checks.InvalidSettings(
                     [
                         f"name: got {self.name!r} for images of {input_shape}; allowed: a model "
-                        f"that takes this size ({str(error).splitlines()[0]})"
+                        "that takes this size, or images of another size"
                     ]
                 ) from error
             # float32 whatever the policy: losses and attacks need the precision.

@@ -31,7 +31,8 @@ def projection_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> kera
 def padding_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
     """Average pooling and zero channels on both sides, which need no weights."""
     if stride > 1:
-        x = keras.layers.AveragePooling2D(stride, padding="valid")(x)
+        # "same", so that an odd size is halved as the strided convolution halves it.
+        x = keras.layers.AveragePooling2D(stride, padding="same")(x)
     missing = filters - x.shape[-1]
     if missing == 0:
         return x

@@ -80,6 +80,7 @@ class LpBall(Neighborhood):
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
         """Projected gradient ascent; see `Neighborhood.maximize`. `start_loss` isn't needed."""
+        images = tf.convert_to_tensor(images)
 
         def step(_: int | tf.Tensor, now: tf.Tensor) -> tf.Tensor:
             # Without watch_accessed_variables=False every step would track the weights.

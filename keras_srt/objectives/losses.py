@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BeforeValidator
@@ -38,7 +38,7 @@ def kl(target: Target, logits: tf.Tensor) -> tf.Tensor:
     """KL(softmax f(x) ‖ softmax f(x')): float32 [batch]; needs the model's own answer."""
     if target.logits is None:
         raise checks.InvalidSettings(
-            ["clean_loss: got 'kl'; allowed: a loss on true labels, such as 'cross_entropy'"]
+            ["loss: got 'kl'; allowed: a loss on true labels, such as 'cross_entropy'"]
         )
     log_p = tf.nn.log_softmax(target.logits)
     return tf.reduce_sum(tf.exp(log_p) * (log_p - tf.nn.log_softmax(logits)), axis=-1)
@@ -100,13 +100,18 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
     return from_keras(loss) if isinstance(loss, keras.losses.Loss) else loss
 
 
-def _check_loss(loss: Any) -> Any:
-    if isinstance(loss, str) and (loss in LOSSES or loss.startswith(_KERAS)):
-        return loss
-    if not isinstance(loss, str) and callable(loss):
-        return loss
-    allowed = f"{', '.join(LOSSES)}, keras:NAME{checks.did_you_mean(loss, LOSSES)}"
-    raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
+def _loss_validator(names: Sequence[str]) -> BeforeValidator:
+    def validate(loss: Any) -> Any:
+        if isinstance(loss, str) and (loss in names or loss.startswith(_KERAS)):
+            return loss
+        if not isinstance(loss, str) and callable(loss):
+            return loss
+        allowed = f"{', '.join(names)}, keras:NAME{checks.did_you_mean(loss, names)}"
+        raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
+
+    return BeforeValidator(validate)
 
 
-is_loss = BeforeValidator(_check_loss)
+is_loss = _loss_validator(tuple(LOSSES))
+# KL compares two answers of the model, and a true label is none.
+is_loss_on_labels = _loss_validator(tuple(name for name in LOSSES if name != "kl"))

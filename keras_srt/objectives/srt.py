@@ -115,7 +115,7 @@ class SRT(_RobustTraining):
     uses_unlabeled: ClassVar[bool] = True
 
     robust_weight: Annotated[float, checks.real(0)] = 1.0
-    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
 
@@ -133,5 +133,5 @@ class RT(_RobustTraining):
     name: ClassVar[str] = "rt"
 
     robust_weight: Annotated[float, checks.real(0)] = 1.0
-    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"

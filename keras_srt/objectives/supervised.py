@@ -26,7 +26,7 @@ class Standard(Objective):
     name: ClassVar[str] = "standard"
     uses_neighborhood: ClassVar[bool] = False
 
-    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
     def prepare(
         self,
@@ -74,7 +74,7 @@ class Adversarial(Objective):
 
     name: ClassVar[str] = "adversarial"
 
-    robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    robust_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
     def prepare(
         self,

@@ -1,0 +1,7 @@
+"""`python -m keras_srt …` is `keras-srt …`."""
+
+import sys
+
+from keras_srt.cli import main
+
+sys.exit(main())

@@ -1,0 +1,147 @@
+"""Attacks by gradient ascent in a pixel ball: FGSM and PGD."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pydantic
+
+from keras_srt import checks
+from keras_srt.attacks.base import Attack, Found, Victim
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods import L2, LInf
+from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.lp import LpBall
+
+_BALLS = {"linf": LInf, "l2": L2}
+
+
+def _ascend_until_fooled(
+    ball: LpBall, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
+) -> tuple[Found, np.ndarray]:
+    """One run of projected gradient ascent; returns the loss of what it found, too.
+
+    The answer that comes with each gradient shows which images are fooled already; they
+    drop out. k steps cost k gradient passes and a forward pass for what is left.
+    """
+    found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+    fooled = np.zeros(len(images), bool)
+    active = np.arange(len(images))
+    now = ball.start(tf.constant(images), seed, 1.0).numpy()
+    for step in range(ball.num_steps + 1):
+        last = step == ball.num_steps
+        if last:
+            answers, gradient = victim.answers(now, labels[active]), None
+        else:
+            answers, gradient = victim.gradient(now, labels[active])
+        wrong = answers.classes != labels[active]
+        better = wrong | (answers.loss > highest[active])
+        found[active[better]], highest[active[better]] = now[better], answers.loss[better]
+        fooled[active[wrong]] = True
+        active, now = active[~wrong], now[~wrong]
+        if last or not len(active):
+            break
+        now = ball.ascend(
+            tf.constant(images[active]), tf.constant(now), tf.constant(gradient[~wrong]), 1.0
+        ).numpy()
+    return Found(found, found - images, fooled), highest
+
+
+@component
+class FGSM(Attack):
+    """Fast gradient sign method: x + ε·sign(∇_x CE(f(x), y)), one step of ε.
+
+    Source: Goodfellow et al. 2015.
+
+    Args:
+        epsilon: ε, in units of pixel values in [0, 1].
+
+    Example:
+        >>> FGSM(epsilon="8/255").norm
+        'linf'
+    """
+
+    name: ClassVar[str] = "fgsm"
+
+    epsilon: Annotated[float, checks.real(0, 1)]
+
+    @property
+    def neighborhood(self) -> LInf:
+        """The L∞ ball."""
+        return LInf(
+            epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False
+        )
+
+    def run(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
+    ) -> Found:
+        """See `Attack.run`."""
+        return _ascend_until_fooled(self.neighborhood, victim, images, labels, seed)[0]
+
+
+@component
+class PGD(Attack):
+    """Projected gradient descent with random starts.
+
+    Source: Madry et al. 2018.
+
+    Args:
+        epsilon: ε, in units of pixel values in [0, 1].
+        norm_ball: "linf" or "l2".
+        num_steps: gradient steps of a run.
+        step_size: length of a step; by default 2.5·ε/num_steps.
+        random_start: whether a run starts at a random point of the ball.
+        restarts: runs; those after the first are for images not fooled yet.
+
+    Example:
+        >>> PGD(epsilon=0.3, num_steps=40, step_size=0.01).restarts
+        1
+    """
+
+    name: ClassVar[str] = "pgd"
+
+    epsilon: Annotated[float, checks.real(0)]
+    norm_ball: Literal["linf", "l2"] = "linf"
+    num_steps: Annotated[int, checks.whole(1)] = 40
+    step_size: Annotated[float, checks.real(0)] | None = None
+    random_start: pydantic.StrictBool = True
+    restarts: Annotated[int, checks.whole(1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.restarts > 1 and not self.random_start:
+            raise checks.InvalidSettings(
+                [
+                    f"restarts: got {self.restarts} with random_start false; allowed: 1, because "
+                    "every run would be the same"
+                ]
+            )
+
+    @property
+    def neighborhood(self) -> LpBall:
+        """The ball of the norm."""
+        return _BALLS[self.norm_ball](
+            epsilon=self.epsilon,
+            num_steps=self.num_steps,
+            step_size=self.step_size,
+            random_start=self.random_start,
+        )
+
+    def run(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
+    ) -> Found:
+        """See `Attack.run`."""
+        found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+        fooled = np.zeros(len(images), bool)
+        for restart in range(self.restarts):
+            active = np.flatnonzero(~fooled)
+            if not len(active):
+                break
+            one, loss = _ascend_until_fooled(
+                self.neighborhood, victim, images[active], labels[active], fold(seed, restart)
+            )
+            better = one.fooled | (loss > highest[active])
+            found[active[better]], highest[active[better]] = one.images[better], loss[better]
+            fooled[active] = one.fooled
+        return Found(found, found - images, fooled)

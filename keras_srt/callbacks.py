@@ -1,0 +1,206 @@
+"""Callbacks of a run: progress, history, checkpoints, pictures, and a stop at NaN."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.checks import UserError
+from keras_srt.lazy import keras, tf
+
+# Which way to look: the best checkpoint is the one of the highest.
+SELECTED_BY = "val_robust_accuracy"
+
+
+class NotFinite(UserError):
+    """The training loss became NaN or infinite."""
+
+
+class StepLogs(keras.callbacks.Callback):
+    """Adds step, learning rate and seconds to the logs of an interval, for what comes after."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Adds them."""
+        if logs is None:
+            return
+        step = int(self.model.optimizer.iterations.numpy())
+        rate = self.model.optimizer.learning_rate
+        rate = rate(step) if callable(rate) else rate
+        logs["step"] = step
+        logs["learning_rate"] = float(rate)
+        logs["seconds"] = round(time.perf_counter() - self._began, 2)
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar for the whole training with loss terms and ETA; a line for each validation.
+
+    Args:
+        total_steps: of the training.
+        first_step: where it starts.
+        labeled_passes_per_step: passes over the labeled images that a step makes.
+    """
+
+    def __init__(self, total_steps: int, first_step: int, labeled_passes_per_step: float) -> None:
+        super().__init__()
+        from tqdm import tqdm
+
+        self._passes = labeled_passes_per_step
+        self._bar = tqdm(
+            total=total_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+            file=sys.stderr,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Moves the bar."""
+        terms = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
+        self._bar.set_postfix(terms, refresh=False)
+        self._bar.update()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes the validation result above the bar."""
+        logs = logs or {}
+        step = int(self.model.optimizer.iterations.numpy())
+        shown = "  ".join(
+            f"{label} {100 * logs[key]:.1f}%"
+            for key, label in (("val_accuracy", "clean"), (SELECTED_BY, "robust"))
+            if key in logs
+        )
+        self._bar.write(
+            f"step {step:>6}  ({step * self._passes:.1f} passes over the labels)  "
+            f"loss {logs.get('loss', math.nan):.4f}  validation: {shown}",
+            file=sys.stdout,
+        )
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Leaves the terminal as it should be."""
+        self._bar.close()
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends training with the reason when the loss is no longer finite."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Looks at the mean loss of the interval so far, NaN as soon as one loss is."""
+        bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
+        if bad:
+            step = int(self.model.optimizer.iterations.numpy())
+            raise NotFinite(
+                f"training: {', '.join(f'{name} is {value}' for name, value in bad.items())} "
+                f"after step {step}; lower training.learning_rate, raise "
+                "training.strength_warmup or check the images; the last good checkpoint is kept"
+            )
+
+
+class PerturbationPictures(keras.callbacks.Callback):
+    """Writes a grid of x, x' and their difference to TensorBoard.
+
+    Args:
+        folder: of the TensorBoard log.
+        images: float32 [n, height, width, channels] in [0, 1].
+        labels: int32 [n].
+    """
+
+    def __init__(self, folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._images, self._labels = tf.constant(images), tf.constant(labels)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Perturbs the images with the model as it is and writes the rows."""
+        from keras_srt.objectives.losses import Target, cross_entropy
+
+        target = Target(self._labels)
+        found = self.model.neighborhood.maximize(
+            self._images,
+            lambda x: cross_entropy(target, self.model.classifier(x, training=False)),
+            tf.stack([self.model.seed, 0]),
+        )
+        difference = (found.images - self._images) / 2.0 + 0.5
+        columns = (self._images, found.images, difference)
+        rows = [tf.concat(tf.unstack(images), axis=1) for images in columns]
+        with self._writer.as_default():
+            picture = tf.concat(rows, axis=0)[None]
+            tf.summary.image("x, x', difference", picture, step=self.model.optimizer.iterations)
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the state of training after each interval, and the best classifier.
+
+    `state-*` holds weights and optimizer; `best.weights.h5` the classifier of the highest
+    robust accuracy on validation images, with `best.json` beside it.
+
+    Args:
+        folder: of the checkpoints.
+        model: the compiled `RobustModel`.
+    """
+
+    def __init__(self, folder: Path, model: keras.Model) -> None:
+        super().__init__()
+        self._folder = folder
+        self._state = tf.train.Checkpoint(model=model.classifier, optimizer=model.optimizer)
+        self._manager = tf.train.CheckpointManager(
+            self._state, str(folder), max_to_keep=2, checkpoint_name="state"
+        )
+
+    def restore(self) -> bool:
+        """Restores the last state, if there is one, and says whether there was.
+
+        Raises:
+            UserError: the checkpoint is damaged or of another model.
+        """
+        if self._manager.latest_checkpoint is None:
+            return False
+        try:
+            status = self._state.restore(self._manager.latest_checkpoint)
+            status.assert_existing_objects_matched()
+            status.expect_partial()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines()
+            raise UserError(
+                f"{self._manager.latest_checkpoint}: can't be restored, it is damaged or of "
+                f"another model ({reason[0][:120] if reason else type(error).__name__}); start "
+                "anew with another --run-dir"
+            ) from error
+        return True
+
+    def save(self) -> None:
+        """Saves the state as it is now."""
+        self._manager.save(checkpoint_number=int(self.model.optimizer.iterations.numpy()))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves the state and, where it is the best so far, the classifier."""
+        logs = logs or {}
+        score = float(logs.get(SELECTED_BY, logs.get("val_accuracy", 0.0)))
+        # Of equal scores the later, longer trained one.
+        if score >= best_score(self._folder):
+            # Written beside and renamed, so that a kill leaves the old or the new file.
+            new = self._folder / "new.weights.h5"
+            self.model.classifier.save_weights(new)
+            os.replace(new, self._folder / "best.weights.h5")
+            about = {"step": int(logs.get("step", 0)), SELECTED_BY: score}
+            draft = self._folder / "new.json"
+            draft.write_text(json.dumps(about))
+            os.replace(draft, self._folder / "best.json")
+        self.save()
+
+
+def best_score(folder: Path) -> float:
+    """The score of the best checkpoint so far, or -1."""
+    path = folder / "best.json"
+    return float(json.loads(path.read_text())[SELECTED_BY]) if path.is_file() else -1.0

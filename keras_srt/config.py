@@ -1,0 +1,400 @@
+"""Configs: typed, strict, JSON in and out, with variants and overrides.
+
+A config names components (dataset, model, neighborhood, objective, attacks); which ones
+exist is told to `load` by its caller, so that this module knows none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pydantic
+from pydantic import Field
+
+from keras_srt.checks import (
+    InvalidSettings,
+    UserError,
+    did_you_mean,
+
+    real,
+    unknown_name,
+    whole,
+)
+from keras_srt.components import Registry, component, settings_of
+
+Settings = dict[str, Any]
+
+# Of these only one may be given; an override with one takes the other's place.
+_EITHER_OR = (("training.steps", "training.epochs"),)
+
+
+class Components(NamedTuple):
+    """The components that a config may name, by kind."""
+
+    datasets: Registry
+    models: Registry
+    neighborhoods: Registry
+    objectives: Registry
+    attacks: Registry
+
+
+@component
+class AugmentationSettings:
+    """Random changes of training images: pad-crop by `pad` pixels, left-right `flip`."""
+
+    pad: Annotated[int, whole(0)] = 0
+    flip: pydantic.StrictBool = False
+
+
+@component
+class DataSettings:
+    """Which images, and how they are split.
+
+    Args:
+        dataset: a dataset component.
+        labeled: images of the training part whose labels the loss sees.
+        validation: images of the training part held back to choose the best checkpoint.
+        unlabeled: images used without their labels; null for all the rest.
+        selection: "stratified", or "first" as in the paper's code.
+        augmentation: random changes of training images.
+    """
+
+    dataset: Any
+    labeled: Annotated[int, whole(1)]
+    validation: Annotated[int, whole(1)]
+    unlabeled: Annotated[int, whole(0)] | None = None
+    selection: Literal["stratified", "first"] = "stratified"
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+
+@component
+class ScheduleSettings:
+    """How the learning rate changes.
+
+    Args:
+        name: "constant", "step" (times `factor` at each milestone) or "cosine" (linear
+            warm-up, then a half cosine to 0).
+        milestones: for "step", in the unit of the training length (steps or epochs).
+        factor: for "step".
+        warmup: for "cosine", share of the training length.
+    """
+
+    name: Literal["constant", "step", "cosine"] = "constant"
+    milestones: tuple[Annotated[int, whole(1)], ...] = ()
+    factor: Annotated[float, real(0, 1)] = 0.1
+    warmup: Annotated[float, real(0, 1)] = 0.05
+
+    def __post_init__(self) -> None:
+        if (self.name == "step") != bool(self.milestones):
+            raise InvalidSettings(
+                [
+                    f"milestones: got {list(self.milestones)} with the schedule {self.name!r}; "
+                    'allowed: some for "step", none for the others'
+                ]
+            )
+
+
+@component
+class TrainingSettings:
+    """How it is trained: SGD with momentum, for a number of steps or epochs.
+
+    Args:
+        steps: training length in optimizer steps, or
+        epochs: in passes over the labeled images, as in the paper's code.
+        batch_size: labeled and unlabeled images of a batch together.
+        labeled_per_batch: labeled images of a batch; null for the proportional number.
+        learning_rate: at its highest.
+        momentum: of SGD.
+        weight_decay: L2 penalty, see `RobustModel`.
+        schedule: of the learning rate.
+        strength_warmup: share of the training length over which the neighborhood grows
+            linearly to its full size; 0 starts at full size.
+        precision: "float32", or "mixed_bfloat16" where the processor has it.
+        interval: steps between validations, each with a checkpoint; null for an epoch
+            where that is at least 100 steps, else a twentieth of the training.
+    """
+
+    steps: Annotated[int, whole(1)] | None = None
+    epochs: Annotated[int, whole(1)] | None = None
+    batch_size: Annotated[int, whole(2)] = 128
+    labeled_per_batch: Annotated[int, whole(1)] | None = None
+    learning_rate: Annotated[float, real(0)] = 0.1
+    momentum: Annotated[float, real(0, 1)] = 0.9
+    weight_decay: Annotated[float, real(0)] = 0.0005
+    schedule: ScheduleSettings = ScheduleSettings()
+    strength_warmup: Annotated[float, real(0, 1)] = 0.0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    interval: Annotated[int, whole(1)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            given = "neither" if self.steps is None else "both"
+            raise InvalidSettings(
+                [f"steps: got {given} of steps and epochs; allowed: exactly one of them"]
+            )
+        if self.labeled_per_batch is not None and self.labeled_per_batch >= self.batch_size:
+            raise InvalidSettings(
+                [
+                    f"labeled_per_batch: got {self.labeled_per_batch}; allowed: below "
+                    f"batch_size, which is {self.batch_size}"
+                ]
+            )
+
+
+@component
+class EvaluationSettings:
+    """What the finished model is measured by, on images of the test part.
+
+    Args:
+        attacks: attack components.
+        limit: test images, the first ones; null for all.
+        batch_size: images attacked at once.
+    """
+
+    attacks: tuple[Any, ...]
+    limit: Annotated[int, whole(1)] | None = None
+    batch_size: Annotated[int, whole(1)] = 500
+
+
+@component
+class Config:
+    """A whole run: data, model, neighborhood, objective, training, evaluation, export.
+
+    Args:
+        name: of the run, its folder and its exported model.
+        description: the command, and the time and result to expect, in lines.
+        seed: of the split, the weights, the order of images and all random draws.
+        data, training, evaluation: see their classes.
+        model, neighborhood, objective: components.
+        export: folder that holds the exported models.
+        variant: the variant it was resolved with, or null.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    data: DataSettings
+    model: Any
+    neighborhood: Any
+    objective: Any
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    description: tuple[str, ...] = ()
+    seed: Annotated[int, whole(0, 2**31 - 1)] = 0
+    export: str = "saved_models"
+    variant: str | None = None
+
+    def to_json(self) -> str:
+        """The resolved config as JSON that `load` reads back to an equal config."""
+        return json.dumps(settings_of(self), indent=2)
+
+
+def find(name: str) -> Path:
+    """Finds a config: a path, or a bare name in `configs/`.
+
+    Args:
+        name: a path to a JSON file, or a name with or without `.json`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is none; names what was tried and the nearest config.
+    """
+    package = Path(__file__).resolve().parent
+    folders = (Path("configs"), package.parent / "configs", package / "configs")
+    if (given := Path(name)).is_file():
+        return given
+    if given.name == name:
+        for folder in folders:
+            for candidate in (folder / name, folder / f"{name}.json"):
+                if candidate.is_file():
+                    return candidate
+    known = sorted({path.name for folder in folders for path in folder.glob("*.json")})
+    hint = did_you_mean(given.name, known)
+    raise UserError(
+        f"--config {name}: no such file, here or in configs/; allowed: a path, or one of "
+        f"{', '.join(known) or '(none found)'}{hint}"
+    )
+
+
+def load(
+    path: Path, components: Components, variant: str | None = None, overrides: Iterable[str] = ()
+) -> Config:
+    """Reads a config, applies a variant and overrides, and checks everything.
+
+    Args:
+        path: a JSON file.
+        components: what it may name.
+        variant: a key of its `variants`, or None.
+        overrides: `key.path=value`, the value as JSON or, failing that, as a string.
+
+    Returns:
+        The config; its components are built.
+
+    Raises:
+        UserError: the file can't be read or isn't JSON.
+        InvalidSettings: with all problems found.
+    """
+    settings = _read(path)
+    variants = settings.pop("variants", {})
+    if not isinstance(variants, dict):
+        raise InvalidSettings([f"variants: got {variants!r}; allowed: an object {{name: {{…}}}}"])
+    if variant is not None:
+        if variant not in variants:
+            raise InvalidSettings([unknown_name("--variant", variant, list(variants))])
+        settings = merge(settings, variants[variant])
+        if "name" in settings and "name" not in variants[variant]:
+            settings["name"] = f"{settings['name']}-{variant}"
+        settings["variant"] = variant
+    for override in overrides:
+        settings = merge(settings, _parse_override(override))
+    return parse(settings, components)
+
+
+def parse(settings: Settings, components: Components) -> Config:
+    """Checks resolved settings and builds their components; see `load`."""
+    problems: list[str] = []
+    built = _build_components(settings, components, problems)
+    try:
+        config = Config(**built)
+    except InvalidSettings as error:
+        raise InvalidSettings(problems + list(error.problems)) from None
+    if problems:
+        raise InvalidSettings(problems)
+    _check_pairs(config)
+    return config
+
+
+def merge(base: Settings, change: Mapping[str, Any], path: str = "") -> Settings:
+    """Settings with a change applied: objects key by key, everything else replaced.
+
+    An object that names another component (`"name"` differs) starts from that
+    component's defaults; what only the old one knew would be wrong for it.
+    """
+    merged = dict(base)
+    if path and "name" in change and "name" in base and change["name"] != base["name"]:
+        return dict(change)
+    for key, value in change.items():
+        here = f"{path}{key}"
+        for pair in _EITHER_OR:
+            if here in pair and value is not None:
+                for other in pair:
+                    if other != here and other.rpartition(".")[2] not in change:
+                        merged.pop(other.rpartition(".")[2], None)
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value, f"{here}.")
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read(path: Path) -> Settings:
+    def unique(pairs: list[tuple[str, Any]]) -> Settings:
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(f"key {twice[0]!r} stands there twice")
+        return dict(pairs)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number of JSON")
+
+    try:
+        settings = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=unique, parse_constant=refuse
+        )
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: can't be read as JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: got a {type(settings).__name__}; allowed: a JSON object {{…}}")
+    return settings
+
+
+def _parse_override(override: str) -> Settings:
+    key, equals, text = override.partition("=")
+    if not equals or not key or "" in key.split("."):
+        raise InvalidSettings(
+            [f"--set {override}: got no value; allowed: key.path=value, as training.epochs=3"]
+        )
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _build_components(
+    settings: Settings, components: Components, problems: list[str]
+) -> Settings:
+    """The settings with their components built; what is wrong goes to `problems`."""
+
+    def build(registry: Registry, value: Any, path: str) -> Any:
+        named = {"name": value} if isinstance(value, str) else value
+        try:
+            return registry.build(named)
+        except InvalidSettings as error:
+            problems.extend(error.under(path).problems)
+            return None
+
+    def build_in(section: Any, key: str, make: Callable[[Any], Any]) -> Any:
+        if isinstance(section, Mapping) and key in section:
+            return {**section, key: make(section[key])}
+        return section
+
+    built = dict(settings)
+    for key, registry in (
+        ("model", components.models),
+        ("neighborhood", components.neighborhoods),
+        ("objective", components.objectives),
+    ):
+        if key in built:
+            built[key] = build(registry, built[key], key)
+    if "data" in built:
+        built["data"] = build_in(
+            built["data"], "dataset", lambda v: build(components.datasets, v, "data.dataset")
+        )
+    if "evaluation" in built:
+        built["evaluation"] = build_in(
+            built["evaluation"],
+            "attacks",
+            lambda attacks: [
+                build(components.attacks, attack, f"evaluation.attacks[{index}]")
+                for index, attack in enumerate(attacks)
+            ]
+            if isinstance(attacks, list)
+            else attacks,
+        )
+    if isinstance(built.get("description"), str):
+        built["description"] = [built["description"]]
+    return built
+
+
+def _check_pairs(config: Config) -> None:
+    """Settings that are right each by itself, and wrong together."""
+    training, problems = config.training, []
+    length = training.steps if training.steps is not None else training.epochs
+    unit = "steps" if training.steps is not None else "epochs"
+    late = [m for m in training.schedule.milestones if m >= length]
+    if late:
+        problems.append(
+            f"training.schedule.milestones: got {late}; allowed: below training.{unit}, "
+            f"which is {length}"
+        )
+    if training.labeled_per_batch is not None and not config.objective.uses_unlabeled:
+        problems.append(
+            f"training.labeled_per_batch: got {training.labeled_per_batch} with the objective "
+            f"{config.objective.name!r}; allowed: null, because all its images are labeled"
+        )
+    if config.objective.uses_unlabeled and config.data.unlabeled == 0:
+        problems.append(
+            f"data.unlabeled: got 0 with the objective {config.objective.name!r}; allowed: more "
+            "than 0, or the objective 'rt', which is the same without unlabeled images"
+        )
+    if problems:
+        raise InvalidSettings(problems)
+
+

@@ -1,0 +1,373 @@
+"""The way of a run: config -> data -> training -> evaluation -> report -> export."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt import config as configs
+from keras_srt import plan as plans
+from keras_srt import report as reports
+from keras_srt.attacks import ATTACKS, Attack
+from keras_srt.checks import UserError
+from keras_srt.components import settings_of
+from keras_srt.config import Components, Config
+from keras_srt.data import (
+    DATASETS,
+    Augmentation,
+    DatasetInfo,
+    Split,
+    evaluation_batches,
+    make_split,
+    training_batches,
+)
+from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
+from keras_srt.export import Exported, export
+from keras_srt.lazy import keras, tf
+from keras_srt.models import MODELS
+from keras_srt.neighborhoods import NEIGHBORHOODS
+from keras_srt.objectives import OBJECTIVES
+from keras_srt.plan import Plan
+from keras_srt.runs import RunFolder, write_json
+
+COMPONENTS = Components(DATASETS, MODELS, NEIGHBORHOODS, OBJECTIVES, ATTACKS)
+
+_VALIDATION_BATCH = 250
+_PICTURES = 8
+_EXPORT_SAMPLES = 64
+
+
+class Interrupted(Exception):
+    """Ctrl-C during training; the state is saved, and the text says how to go on."""
+
+
+def load_config(
+    name: str, variant: str | None = None, overrides: Iterable[str] = ()
+) -> Config:
+    """Finds and reads a config, see `keras_srt.config.load`."""
+    return configs.load(configs.find(name), COMPONENTS, variant, overrides)
+
+
+def load_run_config(run: RunFolder) -> Config:
+    """Reads the config of an existing run.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    if not run.config.is_file():
+        raise UserError(f"{run.path}: is not a run (no config.json); give the folder of a run")
+    return configs.load(run.config, COMPONENTS)
+
+
+def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras.Model:
+    """The config's model with fresh weights, drawn from the config's seed."""
+    keras.utils.set_random_seed(config.seed)
+    return config.model.build(info.input_shape, len(info.class_names), precision)
+
+
+def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
+    """The compiled `RobustModel` of a config."""
+    from keras_srt.training import RobustModel, linear_strength
+
+    training = config.training
+    model = RobustModel(
+        build_classifier(config, info, training.precision),
+        config.neighborhood,
+        config.objective,
+        seed=config.seed,
+        strength=linear_strength(plan.strength_steps),
+        weight_decay=training.weight_decay,
+    )
+    rate = plans.learning_rate(config, plan)
+    model.compile(optimizer=keras.optimizers.SGD(rate, momentum=training.momentum))
+    model.optimizer.build(model.classifier.trainable_variables)
+    return model
+
+
+def train(
+    config: Config,
+    run: RunFolder,
+    data_dir: Path | None,
+    resume: bool = False,
+    how_to_resume: str = "",
+) -> None:
+    """Trains, from the start or from the last checkpoint, and leaves the best classifier.
+
+    Args:
+        config: of the run.
+        run: its folder, claimed.
+        data_dir: where prepared datasets lie, or None.
+        resume: whether to go on from the last checkpoint, if there is one.
+        how_to_resume: the command to print after Ctrl-C.
+
+    Raises:
+        UserError: the dataset, the split or a checkpoint can't be used.
+        Interrupted: after Ctrl-C, with the state saved.
+    """
+    from keras_srt import callbacks
+
+    # Equal seeds give equal results; costs nothing measurable.
+    tf.config.experimental.enable_op_determinism()
+    info = config.data.dataset.info(data_dir)
+    plan = plans.make_plan(config, info)
+    model = build_model(config, info, plan)
+    checkpoints = callbacks.Checkpoints(run.checkpoints, model)
+    checkpoints.set_model(model)
+    if resume and checkpoints.restore():
+        print(f"resuming at step {int(model.optimizer.iterations.numpy())}", flush=True)
+    else:
+        _announce(config, plan, plans.time_step(model, plan, info))
+    first_step = int(model.optimizer.iterations.numpy())
+    if first_step >= plan.steps:
+        return
+    images, labels = config.data.dataset.load_train(data_dir)
+    split = _split(config, run, labels, info)
+    augmentation = Augmentation(config.data.augmentation.pad, config.data.augmentation.flip)
+    validation = images[split.validation], labels[split.validation]
+    bar = callbacks.ProgressBar(plan.steps, first_step, plan.sizes.labeled / plan.num_labeled)
+    watching = [
+        callbacks.StopAtNaN(),
+        callbacks.StepLogs(),
+        bar,
+        callbacks.PerturbationPictures(
+            run.tensorboard / "pictures",
+            np.float32(validation[0][:_PICTURES] / 255.0),
+            validation[1][:_PICTURES],
+        ),
+        checkpoints,
+        keras.callbacks.CSVLogger(str(run.history), append=True),
+        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
+    ]
+    try:
+        for segment in plans.segments(plan, first_step):
+            batches = training_batches(
+                images[split.labeled],
+                labels[split.labeled],
+                images[split.unlabeled] if plan.num_unlabeled else images[:0],
+                plan.sizes,
+                seed=config.seed,
+                first_step=segment.first_step,
+                augmentation=augmentation,
+            )
+            model.fit(
+                batches,
+                initial_epoch=segment.initial_epoch,
+                epochs=segment.epochs,
+                steps_per_epoch=segment.steps_per_epoch,
+                validation_data=evaluation_batches(*validation, _VALIDATION_BATCH),
+                callbacks=watching,
+                verbose=0,
+            )
+    except KeyboardInterrupt:
+        bar.close()
+        checkpoints.save()
+        step = int(model.optimizer.iterations.numpy())
+        raise Interrupted(
+            f"interrupted: the state after step {step} is saved; go on with\n  {how_to_resume}"
+        ) from None
+    finally:
+        bar.close()
+
+
+def _announce(config: Config, plan: Plan, step: plans.StepTime) -> None:
+    print(plans.estimate(plan, step), flush=True)
+    if plan.steps * step.seconds > 3600 and config.variant is None:
+        print(
+            "This is the full reference run, meant for a GPU; --variant quick takes minutes on "
+            "2 cores, --variant smoke seconds.",
+            flush=True,
+        )
+
+
+def _split(config: Config, run: RunFolder, labels: np.ndarray, info: DatasetInfo) -> Split:
+    """The run's split: read if it was saved, else drawn and saved."""
+    if run.split.is_file():
+        split = Split.load(run.split)
+        split.check(info.num_train)
+        return split
+    data = config.data
+    split = make_split(
+        labels,
+        len(info.class_names),
+        data.labeled,
+        data.validation,
+        data.unlabeled,
+        data.selection,
+        config.seed,
+    )
+    split.save(run.split)
+    return split
+
+
+def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.Model:
+    """The classifier with the best validation result, in float32, as it is shipped.
+
+    Raises:
+        UserError: the run has none yet, or the file is damaged or of another model.
+    """
+    classifier = build_classifier(config, info, "float32")
+    if not run.best_weights.is_file():
+        raise UserError(f"{run.path}: has no trained classifier yet; train it with --resume")
+    try:
+        classifier.load_weights(run.best_weights)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{run.best_weights}: can't be loaded, it is damaged or of another model "
+            f"({reason[0][:120]})"
+        ) from error
+    return classifier
+
+
+def evaluate(
+    config: Config,
+    classifier: Callable[[tf.Tensor], tf.Tensor],
+    data_dir: Path | None,
+    attacks: Sequence[Attack],
+    limit: int | None,
+) -> Robustness:
+    """Attacks a classifier on the test part of the config's dataset; shows progress."""
+    images, labels = config.data.dataset.load_test(data_dir)
+    with _progress_bars() as progress:
+        return evaluate_robustness(
+            classifier,
+            images[:limit],
+            labels[:limit],
+            attacks,
+            batch_size=config.evaluation.batch_size,
+            seed=config.seed,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _progress_bars() -> Iterator[Progress]:
+    """One bar for each attack, with ETA; gone when the attack is done."""
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        if name not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[name] = tqdm(
+                total=total, desc=name, unit="image", leave=False, file=sys.stderr, disable=None
+            )
+        bars[name].update(done - bars[name].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def make_report(
+    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder | None
+) -> dict[str, Any]:
+    """The content of report.json."""
+    plan = plans.make_plan(config, info)
+    resolved = settings_of(config)
+    report: dict[str, Any] = {
+        "schema": 1,
+        "name": config.name,
+        "reduced": f"variant {config.variant}" if config.variant else None,
+        "dataset": {
+            "name": config.data.dataset.name,
+            "title": info.title,
+            "num_train": info.num_train,
+            "labeled": plan.num_labeled,
+            "unlabeled": plan.num_unlabeled,
+            "validation": config.data.validation,
+            "num_test": info.num_test,
+        },
+        "objective": {**resolved["objective"], "labeled_per_step": plan.sizes.labeled},
+        "neighborhood": {**config.neighborhood.describe(), "settings": resolved["neighborhood"]},
+        "model": resolved["model"],
+        "seed": config.seed,
+        **robustness.report(),
+    }
+    if run is not None:
+        history = run.read_history()
+        report["steps"] = plan.steps
+        report["train_seconds"] = round(sum(float(row["seconds"]) for row in history), 1)
+    return report
+
+
+def write_report(
+    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder, images: np.ndarray
+) -> dict[str, Any]:
+    """Writes report.json, the figures and report.html into the run folder."""
+    report = make_report(config, info, robustness, run)
+    name, verdict = list(robustness.verdicts.items())[-1]
+    # Images that were right before, those that were fooled first.
+    right = np.flatnonzero(robustness.right)
+    fooled_first = np.argsort(robustness.still_right(name)[right], kind="stable")
+    shown = right[fooled_first][:_PICTURES]
+    examples = reports.Examples(
+        np.float32(images[shown] / 255.0),
+        verdict.images[shown],
+        robustness.labels[shown],
+        robustness.clean_classes[shown],
+        verdict.classes[shown],
+        name,
+    )
+    figures = reports.write_figures(report, run.history, examples, info.class_names, run.path)
+    reports.write_html(report, figures, run.path / "report.html")
+    write_json(run.report, report)
+    return report
+
+
+def export_run(
+    config: Config, run: RunFolder, data_dir: Path | None, version: int | None = None
+) -> Exported:
+    """Publishes the best classifier of a run; compares on its validation images."""
+    info = config.data.dataset.info(data_dir)
+    classifier = best_classifier(config, run, info)
+    images, _ = config.data.dataset.load_train(data_dir)
+    split = Split.load(run.split)
+    split.check(info.num_train)
+    samples = np.float32(images[split.validation[:_EXPORT_SAMPLES]] / 255.0)
+    folder = Path(config.export) / config.name
+    return export(classifier, info.class_names, folder, samples, version)
+
+
+def run_all(
+    config: Config,
+    run: RunFolder,
+    data_dir: Path | None,
+    resume: bool = False,
+    how_to_resume: str = "",
+) -> dict[str, Any]:
+    """Trains, evaluates on the test part, reports and exports; returns the report."""
+    info = config.data.dataset.info(data_dir)
+    plans.make_plan(config, info)  # finds what can't work before the folder is made
+    run.claim(config.to_json(), resume)
+    train(config, run, data_dir, resume, how_to_resume)
+    if run.report.is_file():
+        print(f"this run is finished; its results are in {run.report}")
+    settings = config.evaluation
+    classifier = best_classifier(config, run, info)
+    robustness = evaluate(config, classifier, data_dir, settings.attacks, settings.limit)
+    images, _ = config.data.dataset.load_test(data_dir)
+    report = write_report(config, info, robustness, run, images[: settings.limit])
+    print(reports.terminal_table(report), flush=True)
+    exported = export_run(config, run, data_dir)
+    print(describe_export(exported))
+    print(f"report      {run.path / 'report.html'}")
+    return report
+
+
+def describe_export(exported: Exported) -> str:
+    """Where the files lie and how closely they agree with the Keras model."""
+    return (
+        f"SavedModel  {exported.savedmodel} (probabilities within "
+        f"{exported.savedmodel_difference:.1e} of Keras)\n"
+        f"TFLite      {exported.tflite} (within {exported.tflite_difference:.1e})"
+    )

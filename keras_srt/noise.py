@@ -1,0 +1,41 @@
+"""Known, harmless lines that native code writes to the terminal, dropped where they arise."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_lines(pattern: str) -> Iterator[None]:
+    """Holds file descriptor 2 back for a while and drops the lines that match.
+
+    Native libraries write there directly, out of reach of `logging` and `warnings`.
+    Every other line is passed on when the block ends, also when it fails.
+
+    Args:
+        pattern: a regular expression that is searched in each line.
+
+    Example:
+        >>> with without_lines("oneDNN custom operations are on"):
+        ...     pass
+    """
+    noise = re.compile(pattern)
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not noise.search(line):
+                    sys.stderr.write(line)

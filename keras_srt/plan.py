@@ -1,0 +1,227 @@
+"""What a config amounts to: batch sizes, steps, passes through the model, time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_srt.config import Config
+from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes
+from keras_srt.lazy import keras, tf
+from keras_srt.objectives import StepPasses
+from keras_srt.training import RobustModel
+
+# A timed step should take about this long at most; a larger one is timed on fewer images.
+_TIMED_SECONDS = 10.0
+# An input gradient costs about a second forward pass, a weight gradient two.
+_GRADIENT_COST, _TRAINING_COST = 2.0, 3.0
+
+
+class Plan(NamedTuple):
+    """Numbers derived from a config and the size of its dataset.
+
+    Attributes:
+        num_labeled: |L|.
+        num_unlabeled: |U|, 0 where the objective uses none.
+        sizes: labeled and unlabeled images of a batch.
+        steps: optimizer steps of the whole training.
+        interval: steps between validations and checkpoints.
+        strength_steps: steps over which the neighborhood grows to its full size.
+        passes: image passes of a step.
+    """
+
+    num_labeled: int
+    num_unlabeled: int
+    sizes: BatchSizes
+    steps: int
+    interval: int
+    strength_steps: int
+    passes: StepPasses
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the labeled images."""
+        return math.ceil(self.num_labeled / self.sizes.labeled)
+
+
+class Segment(NamedTuple):
+    """A call of `fit`: Keras' epochs are our intervals, which all have the same length."""
+
+    first_step: int
+    initial_epoch: int
+    epochs: int
+    steps_per_epoch: int
+
+
+def make_plan(config: Config, info: DatasetInfo) -> Plan:
+    """Derives the plan of a run.
+
+    Args:
+        config: of the run.
+        info: of its dataset.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InvalidSettings: a batch can't hold a labeled image.
+    """
+    data, training, objective = config.data, config.training, config.objective
+    rest = info.num_train - data.labeled - data.validation
+    available = rest if data.unlabeled is None else data.unlabeled
+    unlabeled = max(0, available) if objective.uses_unlabeled else 0
+    sizes = batch_sizes(training.batch_size, data.labeled, unlabeled, training.labeled_per_batch)
+    epoch = math.ceil(data.labeled / sizes.labeled)
+    steps = training.steps if training.steps is not None else training.epochs * epoch
+    by_default = epoch if epoch >= 100 else math.ceil(steps / 20)
+    return Plan(
+        num_labeled=data.labeled,
+        num_unlabeled=unlabeled,
+        sizes=sizes,
+        steps=steps,
+        interval=min(steps, training.interval or by_default),
+        strength_steps=round(training.strength_warmup * steps),
+        passes=objective.passes(config.neighborhood, sizes.labeled, sizes.unlabeled),
+    )
+
+
+def segments(plan: Plan, first_step: int) -> list[Segment]:
+    """The calls of `fit` that lead from a step to the end of training.
+
+    After an interruption the interval that was cut is finished first, and the last one
+    may be shorter, so that validations fall on the same steps as without.
+
+    Args:
+        plan: of the run.
+        first_step: how many steps are done.
+
+    Returns:
+        Up to three segments, in order.
+    """
+    made, now = [], first_step
+    while now < plan.steps:
+        index = now // plan.interval
+        full = (plan.steps - now) // plan.interval
+        if now % plan.interval or not full:
+            end = min(plan.steps, (index + 1) * plan.interval)
+            made.append(Segment(now, index, index + 1, end - now))
+        else:
+            end = now + full * plan.interval
+            made.append(Segment(now, index, index + full, plan.interval))
+        now = end
+    return made
+
+
+def learning_rate(config: Config, plan: Plan) -> Any:
+    """The learning rate or its Keras schedule."""
+    training, schedule = config.training, config.training.schedule
+    schedules = keras.optimizers.schedules
+    if schedule.name == "step":
+        unit = plan.steps_per_epoch if training.epochs is not None else 1
+        boundaries = [milestone * unit for milestone in schedule.milestones]
+        values = [training.learning_rate * schedule.factor**i for i in range(len(boundaries) + 1)]
+        return schedules.PiecewiseConstantDecay(boundaries, values)
+    if schedule.name == "cosine":
+        warmup = round(schedule.warmup * plan.steps)
+        return schedules.CosineDecay(
+            0.0 if warmup else training.learning_rate,
+            max(1, plan.steps - warmup),
+            warmup_target=training.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return training.learning_rate
+
+
+class StepTime(NamedTuple):
+    """A timed training step.
+
+    Attributes:
+        seconds: of a step on a whole batch.
+        timed_on: images of the batch that was timed; fewer where a whole one takes long.
+    """
+
+    seconds: float
+    timed_on: int
+
+
+def time_step(model: RobustModel, plan: Plan, info: DatasetInfo) -> StepTime:
+    """Times one training step on random images and leaves the model as it was.
+
+    Args:
+        model: compiled.
+        plan: of the run.
+        info: of its dataset.
+
+    Returns:
+        The time of a step on this machine.
+    """
+    share = _timed_share(model, plan, info)
+    sizes = BatchSizes(*(math.ceil(size * share) for size in plan.sizes))
+    batches = iter(tf.data.Dataset.from_tensors(_random_batch(sizes, info)).repeat())
+    model.make_train_function()
+    before = model.classifier.get_weights()
+    model.optimizer.build(model.classifier.trainable_variables)
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    model.train_function(batches)  # traces
+    began = time.perf_counter()
+    model.train_function(batches)
+    seconds = time.perf_counter() - began
+    model.classifier.set_weights(before)
+    for variable, value in zip(model.optimizer.variables, state, strict=True):
+        variable.assign(value)
+    model.reset_metrics()
+    return StepTime(seconds * sum(plan.sizes) / sum(sizes), sum(sizes))
+
+
+def _timed_share(model: RobustModel, plan: Plan, info: DatasetInfo) -> float:
+    """The share of a batch on which a step stays below `_TIMED_SECONDS`."""
+    images = tf.zeros([4, *info.input_shape])
+    model.classifier(images, training=False)
+    began = time.perf_counter()
+    model.classifier(images, training=False)
+    forward = (time.perf_counter() - began) / len(images)
+    passes = plan.passes
+    step = forward * (
+        passes.forward + _GRADIENT_COST * passes.gradient + _TRAINING_COST * passes.training
+    )
+    return min(1.0, _TIMED_SECONDS / step)
+
+
+def _random_batch(sizes: BatchSizes, info: DatasetInfo) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+
+    def images(count: int) -> tf.Tensor:
+        return tf.constant(generator.random((count, *info.input_shape), dtype=np.float32))
+
+    labels = generator.integers(len(info.class_names), size=sizes.labeled, dtype=np.int32)
+    batch: dict[str, Any] = {"labeled": (images(sizes.labeled), tf.constant(labels))}
+    if sizes.unlabeled:
+        batch["unlabeled"] = images(sizes.unlabeled)
+    return batch
+
+
+def estimate(plan: Plan, step: StepTime) -> str:
+    """The cost of the training in words: images and passes of a step, steps, time."""
+    sizes, passes = plan.sizes, plan.passes
+    timed = f", timed on {step.timed_on} images" if step.timed_on < sum(sizes) else ""
+    return (
+        f"batch     {sizes.labeled} labeled + {sizes.unlabeled} unlabeled images "
+        f"(of {plan.num_labeled:,} and {plan.num_unlabeled:,})\n"
+        f"step      {passes.forward:,} forward, {passes.gradient:,} forward + input-gradient, "
+        f"{passes.training:,} training image passes\n"
+        f"training  {plan.steps:,} steps = {plan.steps / plan.steps_per_epoch:.1f} passes over "
+        f"the labeled images, validation every {plan.interval:,} steps\n"
+        f"time      about {duration(plan.steps * step.seconds)} of training on this machine "
+        f"({step.seconds:.2f} s a step{timed}), plus validation and evaluation"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use: "45 s", "12 min", "3.4 h", "8.0 days"."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"

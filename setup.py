@@ -1,0 +1,45 @@
+"""Installation; versions that import together are pinned here (see DESIGN, section 7)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+_TENSORFLOW = "2.15.1"
+
+setup(
+    name="keras-srt",
+    version="0.1.0",
+    description="Semi-supervised robust training of image classifiers in TensorFlow/Keras",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10,<3.12",
+    packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
+    # The configs lie at the top of the checkout, and inside the package once installed.
+    package_dir={"keras_srt.configs": "configs"},
+    package_data={"keras_srt.configs": ["*.json"]},
+    install_requires=[
+        f"tensorflow=={_TENSORFLOW}",
+        "tensorflow-addons==0.23.0",
+        "tensorflow-datasets==4.9.10",
+        # Newer ones want a protobuf that TensorFlow 2.15 can't take: `import
+        # tensorflow_datasets` then succeeds, and `tfds.load` is missing.
+        "tensorflow-metadata>=1.16.1,<1.18",
+        "protobuf>=4.25,<5",
+        # TFDS imports it on Python 3.11 without asking for it.
+        "importlib_resources",
+        "keras-tuner==1.4.8",
+        "numpy>=1.26,<2",
+        "matplotlib>=3.8",
+        "pillow>=10",
+        "pydantic>=2.7,<3",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "tqdm>=4.66",
+        "typing_extensions>=4.8",
+    ],
+    extras_require={
+        "cuda": [f"tensorflow[and-cuda]=={_TENSORFLOW}"],
+        "test": ["pytest>=8", "pytest-cov>=5", "ruff>=0.6"],
+    },
+    entry_points={"console_scripts": ["keras-srt = keras_srt.cli:main"]},
+)
