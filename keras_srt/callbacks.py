@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_srt.checks import UserError
 from keras_srt.lazy import keras, tf
+from keras_srt.plan import duration
 
 # Which way to look: the best checkpoint is the one of the highest.
 SELECTED_BY = "val_robust_accuracy"
@@ -43,7 +44,9 @@ class StepLogs(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar for the whole training with loss terms and ETA; a line for each validation.
+    """A bar for the whole training with loss terms and ETA; a line for each validation.
+
+    The bar is for terminals; where the output goes to a file the lines stand alone.
 
     Args:
         total_steps: of the training.
@@ -55,18 +58,21 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         from tqdm import tqdm
 
+        self._total, self._first, self._step = total_steps, first_step, first_step
         self._passes = labeled_passes_per_step
+        self._began = time.perf_counter()
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
             unit="step",
             dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
             file=sys.stderr,
+            disable=None,
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Moves the bar."""
+        self._step += 1
         terms = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
         self._bar.set_postfix(terms, refresh=False)
         self._bar.update()
@@ -74,15 +80,17 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the validation result above the bar."""
         logs = logs or {}
-        step = int(self.model.optimizer.iterations.numpy())
         shown = "  ".join(
             f"{label} {100 * logs[key]:.1f}%"
             for key, label in (("val_accuracy", "clean"), (SELECTED_BY, "robust"))
             if key in logs
         )
+        seconds = (time.perf_counter() - self._began) / (self._step - self._first)
+        left = duration(seconds * (self._total - self._step)) if self._step < self._total else "0 s"
         self._bar.write(
-            f"step {step:>6}  ({step * self._passes:.1f} passes over the labels)  "
-            f"loss {logs.get('loss', math.nan):.4f}  validation: {shown}",
+            f"step {self._step:>6,} of {self._total:,}  ({self._step * self._passes:.1f} passes "
+            f"over the labels)  loss {logs.get('loss', math.nan):.4f}  validation: {shown}  "
+            f"left: {left}",
             file=sys.stdout,
         )
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from keras_srt.config import Config
 from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes
 from keras_srt.lazy import keras, tf
 from keras_srt.objectives import StepPasses
-from keras_srt.training import RobustModel
+
+if TYPE_CHECKING:
+    from keras_srt.training import RobustModel
 
 # A timed step should take about this long at most; a larger one is timed on fewer images.
 _TIMED_SECONDS = 10.0

@@ -115,10 +115,14 @@ class RobustModel(keras.Model):
             loss = tf.add_n([terms[name].weight * mean for name, mean in means.items()])
             penalties = self.classifier.losses
             total = tf.add_n([loss, *penalties]) if penalties else loss
+            # Replicas have equal shares of a batch, and their gradients are summed.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            total = total / replicas
         weights = self.classifier.trainable_variables
         gradients = tape.gradient(total, weights)
         if self.weight_decay:
-            gradients = [g + self.weight_decay * w for g, w in zip(gradients, weights, strict=True)]
+            decay = self.weight_decay / replicas
+            gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         for name, value in {"loss": loss, **means}.items():
             self._term_metrics[name].update_state(value)

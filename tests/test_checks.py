@@ -57,8 +57,11 @@ def test_a_fraction_may_be_negative_where_the_range_allows_it():
 
 @pytest.mark.parametrize(
     "given",
-    ["8/0", "8/0.0", "1/", "/2", "1/2/3", "0.3", "__import__('os')", "", True, False, None, [0.5]]
-    + [math.nan, math.inf, -math.inf, -0.1, 1.1, "3/2", "-1/2", 10**400, "9" * 400 + "/1"],
+    [
+        *("8/0", "8/0.0", "1/", "/2", "1/2/3", "0.3", "__import__('os')", "", "9" * 400 + "/1"),
+        *(True, False, None, [0.5], math.nan, math.inf, -math.inf, 10**400),
+        *(-0.1, 1.1, "3/2", "-1/2"),
+    ],
 )
 def test_real_rejects_what_is_no_number_of_its_range(given):
     assert problems_of(Sample, share=given) == (

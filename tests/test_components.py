@@ -66,7 +66,7 @@ def test_components_are_frozen(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_an_unknown_setting_is_refused_by_every_component(kind, name):
-    with pytest.raises(checks.InvalidSettings, match="^no_such_setting: unknown key"):
+    with pytest.raises(checks.InvalidSettings, match=r"^no_such_setting: unknown key"):
         REGISTRIES[kind].build({"name": name, **REQUIRED.get(name, {}), "no_such_setting": 1})
 
 

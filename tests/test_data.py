@@ -129,7 +129,7 @@ def test_a_split_that_cannot_be_read_is_an_error_with_a_way_out(damage, class_id
         path.write_bytes(b"\xff\xfe\x00")
     else:
         path.unlink()
-    with pytest.raises(checks.UserError, match="split.json: can't be read.*another --run-dir"):
+    with pytest.raises(checks.UserError, match=r"split\.json: can't be read.*another --run-dir"):
         Split.load(path)
 
 
@@ -275,9 +275,13 @@ def test_a_batch_is_a_function_of_seed_and_step(augmentation, numbered):
     whole = take(training_batches(**settings), 7)
     assert_equal_batches(take(training_batches(**settings), 7), whole)
     for step in (1, 5):
-        assert_equal_batches(take(training_batches(**settings, first_step=step), 2), whole[step:][:2])
+        assert_equal_batches(
+            take(training_batches(**settings, first_step=step), 2), whole[step:][:2]
+        )
     others = take(training_batches(**{**settings, "seed": 6}), 7)
-    assert any(np.any(a["labeled"][0] != b["labeled"][0]) for a, b in zip(whole, others, strict=True))
+    assert any(
+        np.any(a["labeled"][0] != b["labeled"][0]) for a, b in zip(whole, others, strict=True)
+    )
     late = take(training_batches(**settings, first_step=10**9), 1)
     assert_equal_batches(take(training_batches(**settings, first_step=10**9), 1), late)
 
@@ -423,7 +427,9 @@ def test_digits_share_no_image_between_training_and_test():
     assert not set(train) & set(test)
     digits = load_digits()
     pixels = np.uint8(np.round(digits.images * (255 / 16)))
-    everything = [(image.tobytes(), label) for image, label in zip(pixels, digits.target)]
+    everything = [
+        (image.tobytes(), label) for image, label in zip(pixels, digits.target, strict=True)
+    ]
     assert collections.Counter(train + test) == collections.Counter(everything)
 
 
@@ -487,8 +493,10 @@ def test_arrays_that_cannot_be_used_are_refused(change, start, arrays):
             (32, 32, 3),
             50_000,
             10_000,
-            ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship")
-            + ("truck",),
+            (
+                *("airplane", "automobile", "bird", "cat", "deer"),
+                *("dog", "frog", "horse", "ship", "truck"),
+            ),
         ),
         (AnyTFDS(dataset="mnist"), (28, 28, 1), 60_000, 10_000, tuple("0123456789")),
     ],

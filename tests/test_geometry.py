@@ -27,11 +27,9 @@ def by_scipy(image, degrees, right, down):
     angle = math.radians(degrees)
     # Rows count downwards, so that an angle counter-clockwise on screen maps a row and a
     # column of the output to these of the input.
-    back = np.array(
-        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
-    )
+    back = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     centre = (np.array(image.shape) - 1) / 2
-    offset = centre - back @ (centre + [down, right])
+    offset = centre - back @ (centre + np.array([down, right]))
     return ndimage.affine_transform(
         image, back, offset, order=1, mode="grid-constant", cval=0.0, output=np.float64
     )

@@ -137,7 +137,7 @@ def test_as_many_means_as_channels(name, count, field):
 @each_case
 @pytest.mark.parametrize("std", [(0.0,), (-1.0,), ()])
 def test_a_standard_deviation_is_above_zero(name, std):
-    with pytest.raises(checks.InvalidSettings, match="^std"):
+    with pytest.raises(checks.InvalidSettings, match=r"^std"):
         type(CASES[name][0])(std=std)
 
 
@@ -237,5 +237,5 @@ def test_resnet_shortcuts_fit_images_of_any_size(size):
 
 @pytest.mark.parametrize("filters", [(8,), (), (8, 4), (4, 8, 7)])
 def test_resnet_stages_never_become_narrower(filters):
-    with pytest.raises(checks.InvalidSettings, match="^filters: got"):
+    with pytest.raises(checks.InvalidSettings, match=r"^filters: got"):
         ResNet(filters=filters)

@@ -215,7 +215,9 @@ def test_each_image_has_its_own_worst_case(name, images, loss_fn):
     for index in range(len(images)):
         alone = case.maximize(images[index : index + 1], loss_fn, SEED)
         np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-6)
-        np.testing.assert_allclose(flat(alone.parameters), flat(together.parameters[index]), atol=1e-6)
+        np.testing.assert_allclose(
+            flat(alone.parameters), flat(together.parameters[index]), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", ["linf", "l2"])
@@ -332,6 +334,21 @@ def test_l2_starts_are_uniform_in_the_ball():
 
 
 @pytest.mark.parametrize("ball", [LInf, L2])
+def test_the_ascent_tracks_no_weights(ball, images, monkeypatch):
+    tapes, weight = [], tf.Variable(2.0)
+
+    class Recorded(tf.GradientTape):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            tapes.append(self)
+
+    monkeypatch.setattr(tf, "GradientTape", Recorded)
+    case = ball(epsilon=0.1, num_steps=3)
+    case.maximize(images, lambda x: weight * tf.reduce_sum(x, [1, 2, 3]), SEED)
+    assert [tape.watched_variables() for tape in tapes] == [()] * 3
+
+
+@pytest.mark.parametrize("ball", [LInf, L2])
 def test_steps_have_the_length_that_is_set(ball, images, linear_loss):
     _, loss = linear_loss
     inner = 0.4 + 0.2 * images
@@ -402,9 +419,7 @@ def test_the_stages_of_a_composite_draw_differently(images):
     twice = Composite(stages=(TURN, TURN))
     found = twice.maximize(images, lambda x: tf.reduce_sum(x * 0 - 1.0, [1, 2, 3]) * 0, SEED)
     np.testing.assert_array_equal(flat(found.parameters), 0)
-    found = twice.maximize(
-        images, lambda x: tf.reduce_sum(tf.abs(x - images), [1, 2, 3]), SEED
-    )
+    found = twice.maximize(images, lambda x: tf.reduce_sum(tf.abs(x - images), [1, 2, 3]), SEED)
     first, second = found.parameters
     assert np.all(np.any(first.numpy() != second.numpy(), axis=1))
 

@@ -252,8 +252,12 @@ def test_a_loss_that_does_not_exist_is_refused_with_the_nearest_one():
 
 @pytest.mark.parametrize(
     ("objective", "field"),
-    [(SRT, "clean_loss"), (RT, "clean_loss"), (Standard, "clean_loss")]
-    + [(Adversarial, "robust_loss")],
+    [
+        (SRT, "clean_loss"),
+        (RT, "clean_loss"),
+        (Standard, "clean_loss"),
+        (Adversarial, "robust_loss"),
+    ],
 )
 def test_kl_to_true_labels_is_refused(objective, field):
     with pytest.raises(checks.InvalidSettings) as caught:
@@ -336,9 +340,7 @@ def test_rt_is_srt_without_unlabeled_images(batch, make_classifier):
     np.testing.assert_allclose(value(SRT(robust_weight=2), none), empty, rtol=1e-6)
 
 
-def test_the_second_term_asks_for_the_models_own_answer_whatever_the_labels(
-    batch, make_classifier
-):
+def test_the_second_term_asks_for_the_models_own_answer_whatever_the_labels(batch, make_classifier):
     case, classifier = SRT(), make_classifier(batch_norm=False)
 
     def robust(labels):

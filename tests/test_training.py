@@ -1,12 +1,15 @@
 """`RobustModel`: what a training step does, what evaluation reports."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_srt import checks
-from keras_srt.neighborhoods import Composite, LInf, Spatial
+from keras_srt.neighborhoods import Composite, LInf, Perturbed, Spatial
 from keras_srt.objectives import RT, SRT, Adversarial, Standard, Target, losses
 from keras_srt.training import RobustModel, linear_strength
 
@@ -105,7 +108,9 @@ def test_a_step_is_the_gradient_of_the_objective(batches, make_model, images, la
         value = tf.reduce_mean(clean) + 0.5 * tf.reduce_mean(robust)
         variables = classifier.trainable_variables
         decayed = value + 0.5 * 0.01 * tf.add_n([tf.reduce_sum(v**2) for v in variables])
-    expected = [w - 0.1 * g for w, g in zip(weights, tape.gradient(decayed, variables), strict=True)]
+    expected = [
+        w - 0.1 * g for w, g in zip(weights, tape.gradient(decayed, variables), strict=True)
+    ]
     found, metrics = fitted(model, batches, steps=1)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
@@ -223,6 +228,22 @@ def test_accuracies_of_evaluation(images, labels, unlabeled, make_model):
     assert found["robust_accuracy"] == pytest.approx(still / len(pixels))
 
 
+def test_robust_accuracy_leaves_out_what_was_wrong_before():
+    """Right and right; right, then wrong; wrong, then right: only the first one counts."""
+
+    class Swap(LInf):
+        def maximize(self, images, loss_fn, seed, scale=1.0, start_loss=None):
+            swapped = tf.constant([0.0, 1.0, 1.0])[:, None, None, None]
+            return Perturbed(tf.abs(images - swapped), None, None)
+
+    is_bright = keras.layers.Lambda(lambda x: tf.stack([0.5 + 0 * x[:, 0, 0, 0], x[:, 0, 0, 0]], 1))
+    model = RobustModel(keras.Sequential([is_bright]), Swap(epsilon=1))
+    model.compile()
+    images = np.float32([0, 1, 1])[:, None, None, None]
+    found = model.evaluate(images, np.int32([0, 1, 0]), verbose=0, return_dict=True)
+    assert found == pytest.approx({"accuracy": 2 / 3, "robust_accuracy": 1 / 3})
+
+
 def test_evaluation_changes_nothing(images, labels, make_model):
     model = make_model()
     before = [value.numpy() for value in model.classifier.variables]
@@ -268,6 +289,43 @@ def test_the_step_is_traced_once(batches, make_classifier):
     model.optimizer.build(model.classifier.trainable_variables)
     model.fit(batches, steps_per_epoch=3, epochs=2, verbose=0)
     assert len(traces) == 1
+
+
+ON_TWO_DEVICES = """
+import keras, numpy as np, tensorflow as tf
+from keras_srt.neighborhoods import LInf
+from keras_srt.objectives import SRT
+from keras_srt.training import RobustModel
+
+cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpus[0], [half, half])
+generator = np.random.default_rng(0)
+images, unlabeled = generator.random((2, 8, 4, 4, 1), np.float32)
+labels = np.int32([0, 1, 2, 0, 1, 2, 0, 1])
+changes = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))
+        classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense])
+        model = RobustModel(
+            classifier, LInf(epsilon=0.1, random_start=False), SRT(), weight_decay=0.1
+        )
+        model.compile(keras.optimizers.SGD(0.1))
+    before = classifier.get_weights()
+    data = {"labeled": (images, labels), "unlabeled": unlabeled}
+    model.fit(tf.data.Dataset.from_tensor_slices(data).batch(8), verbose=0)
+    changes.append([a - b for a, b in zip(classifier.get_weights(), before)])
+for one, two in zip(*changes):
+    assert np.any(one != 0)
+    np.testing.assert_allclose(two, one, atol=1e-6)
+"""
+
+
+def test_two_devices_take_the_step_of_one():
+    """In a process of its own, as TensorFlow counts its devices once."""
+    run = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_xla_is_off_unless_asked_for(make_classifier):
