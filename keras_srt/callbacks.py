@@ -85,7 +85,7 @@ class ProgressBar(keras.callbacks.Callback):
             for key, label in (("val_accuracy", "clean"), (SELECTED_BY, "robust"))
             if key in logs
         )
-        seconds = (time.perf_counter() - self._began) / (self._step - self._first)
+        seconds = (time.perf_counter() - self._began) / max(1, self._step - self._first)
         left = duration(seconds * (self._total - self._step)) if self._step < self._total else "0 s"
         self._bar.write(
             f"step {self._step:>6,} of {self._total:,}  ({self._step * self._passes:.1f} passes "
@@ -178,7 +178,7 @@ class Checkpoints(keras.callbacks.Callback):
             status = self._state.restore(self._manager.latest_checkpoint)
             status.assert_existing_objects_matched()
             status.expect_partial()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
             reason = str(error).strip().splitlines()
             raise UserError(
                 f"{self._manager.latest_checkpoint}: can't be restored, it is damaged or of "

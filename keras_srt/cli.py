@@ -140,6 +140,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UserError("evaluate: give one of --run RUN and --model FILE (with --config)")
     if options.limit is not None and options.limit < 1:
         raise UserError(f"--limit: got {options.limit}; allowed: a whole number of at least 1")
+    if options.output is not None and not options.output.resolve().parent.is_dir():
+        raise UserError(f"--output {options.output}: its folder doesn't exist; make it first")
     if options.run is None and options.config is None:
         raise UserError("evaluate --model: give --config NAME, for the dataset and the attacks")
     from keras_srt import experiment, foreign, report

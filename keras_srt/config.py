@@ -158,6 +158,10 @@ class EvaluationSettings:
     limit: Annotated[int, whole(1)] | None = None
     batch_size: Annotated[int, whole(1)] = 500
 
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise InvalidSettings(["attacks: got []; allowed: a list of at least one attack"])
+
 
 @component
 class Config:

@@ -83,9 +83,9 @@ class Robustness(NamedTuple):
         standard = ~self.right
         nothing = np.zeros(len(self.labels), bool)
         return Risks(
-            standard=np.float64(standard),
-            robust=np.float64(np.logical_or.reduce([nothing, *changed])),
-            adversarial=np.float64(np.logical_or.reduce([standard, *wrong])),
+            standard=standard.astype(np.float64),
+            robust=np.logical_or.reduce([nothing, *changed]).astype(np.float64),
+            adversarial=np.logical_or.reduce([standard, *wrong]).astype(np.float64),
         )
 
     def report(self) -> dict[str, Any]:

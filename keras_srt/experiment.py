@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from keras_srt import config as configs
 from keras_srt import plan as plans
 from keras_srt import report as reports
 from keras_srt.attacks import ATTACKS, Attack
-from keras_srt.checks import UserError
+from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.components import settings_of
 from keras_srt.config import Components, Config
 from keras_srt.data import (
@@ -65,9 +66,16 @@ def load_run_config(run: RunFolder) -> Config:
 
 
 def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras.Model:
-    """The config's model with fresh weights, drawn from the config's seed."""
+    """The config's model with fresh weights, drawn from the config's seed.
+
+    Raises:
+        InvalidSettings: the model can't take the images of the dataset.
+    """
     keras.utils.set_random_seed(config.seed)
-    return config.model.build(info.input_shape, len(info.class_names), precision)
+    try:
+        return config.model.build(info.input_shape, len(info.class_names), precision)
+    except InvalidSettings as error:
+        raise error.under("model") from None
 
 
 def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
@@ -123,7 +131,8 @@ def train(
     else:
         _announce(config, plan, plans.time_step(model, plan, info))
     first_step = int(model.optimizer.iterations.numpy())
-    if first_step >= plan.steps:
+    unvalidated = _is_unvalidated(first_step, plan, run)
+    if first_step >= plan.steps and not unvalidated:
         return
     images, labels = config.data.dataset.load_train(data_dir)
     split = _split(config, run, labels, info)
@@ -144,6 +153,9 @@ def train(
         keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
     ]
     try:
+        if unvalidated:
+            batches = evaluation_batches(*validation, _VALIDATION_BATCH)
+            _validate_late(model, (first_step - 1) // plan.interval, batches, watching)
         for segment in plans.segments(plan, first_step):
             batches = training_batches(
                 images[split.labeled],
@@ -172,6 +184,27 @@ def train(
         ) from None
     finally:
         bar.close()
+
+
+def _is_unvalidated(step: int, plan: Plan, run: RunFolder) -> bool:
+    """Whether Ctrl-C came between the last step of an interval and its validation's end."""
+    history = run.read_history()
+    validated = int(history[-1]["step"]) if history else 0
+    return step > validated and (step % plan.interval == 0 or step == plan.steps)
+
+
+def _validate_late(
+    model: keras.Model, interval: int, batches: tf.data.Dataset, watching: Sequence[Any]
+) -> None:
+    """Makes up for the validation of an interval; its training losses are lost (NaN)."""
+    results = model.evaluate(batches, verbose=0, return_dict=True)
+    logs = dict.fromkeys(("loss", *model.objective.term_names), math.nan)
+    logs |= {f"val_{name}": value for name, value in results.items()}
+    callbacks = keras.callbacks.CallbackList(watching, model=model)
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(interval)
+    callbacks.on_epoch_end(interval, logs)
+    callbacks.on_train_end()
 
 
 def _announce(config: Config, plan: Plan, step: plans.StepTime) -> None:
@@ -347,7 +380,9 @@ def run_all(
 ) -> dict[str, Any]:
     """Trains, evaluates on the test part, reports and exports; returns the report."""
     info = config.data.dataset.info(data_dir)
-    plans.make_plan(config, info)  # finds what can't work before the folder is made
+    # Both find what can't work before the folder is made.
+    plans.make_plan(config, info)
+    build_classifier(config, info, config.training.precision)
     run.claim(config.to_json(), resume)
     train(config, run, data_dir, resume, how_to_resume)
     if run.report.is_file():

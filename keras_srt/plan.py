@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from keras_srt.config import Config
-from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes
+from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes, check_sizes
 from keras_srt.lazy import keras, tf
 from keras_srt.objectives import StepPasses
 
@@ -69,9 +69,12 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         The plan.
 
     Raises:
-        InvalidSettings: a batch can't hold a labeled image.
+        InvalidSettings: a batch can't hold a labeled image, or the split can't be drawn.
     """
     data, training, objective = config.data, config.training, config.objective
+    check_sizes(
+        info.num_train, len(info.class_names), data.labeled, data.validation, data.unlabeled
+    )
     rest = info.num_train - data.labeled - data.validation
     available = rest if data.unlabeled is None else data.unlabeled
     unlabeled = max(0, available) if objective.uses_unlabeled else 0

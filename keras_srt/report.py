@@ -32,8 +32,7 @@ RISK_MEANINGS = {
     "adversarial": ("R_adv", "wrong without tampering or under attack"),
 }
 BOUND_NOTE = (
-    "On the same images, R_adv <= R_stand + R_rob (eq. 6 of the paper), so lowering both, "
-    "the second with no labels, lowers the third."
+    "For each image, R_adv = R_stand + (1 - R_stand) * R_rob (eq. 6 of the paper)."
 )
 SEARCH_NOTE = (
     "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "

@@ -18,7 +18,7 @@ from keras_srt.data.sources import (
     Images,
     Source,
 )
-from keras_srt.data.split import Split, make_split
+from keras_srt.data.split import Split, check_sizes, make_split
 
 # `Arrays` is for Python only: a JSON config can't hold them.
 DATASETS: Registry[Source] = Registry(
@@ -43,6 +43,7 @@ __all__ = [
     "Source",
     "Split",
     "batch_sizes",
+    "check_sizes",
     "evaluation_batches",
     "make_split",
     "training_batches",

@@ -175,6 +175,8 @@ class TFDSImages(Source):
         for version in sorted((where / self.tfds_name).glob("*.*.*"), reverse=True):
             if (version / "dataset_info.json").is_file():
                 return tfds.builder_from_directory(version)
+        # Its ten retries take minutes where there is no network.
+        tfds.core.download.downloader.MAX_RETRIES = 4
         try:
             builder = tfds.builder(self.tfds_name, data_dir=where)
             builder.download_and_prepare()

@@ -80,6 +80,33 @@ class Split:
 PARTS = ("labeled", "unlabeled", "validation")
 
 
+def check_sizes(
+    total: int, num_classes: int, labeled: int, validation: int, unlabeled: int | None
+) -> None:
+    """Checks, before any image is read, that a split of these sizes can be drawn.
+
+    Args:
+        total: images of the training part.
+        num_classes, labeled, validation, unlabeled: as for `make_split`.
+
+    Raises:
+        InvalidSettings: there are too few images, or fewer labels than classes.
+    """
+    problems = []
+    wanted = labeled + validation + (unlabeled or 0)
+    if wanted > total:
+        problems.append(
+            f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
+            f"{total} images of the training part"
+        )
+    if labeled < num_classes:
+        problems.append(
+            f"data.labeled: got {labeled}; allowed: at least {num_classes}, one for each class"
+        )
+    if problems:
+        raise InvalidSettings(problems)
+
+
 def make_split(
     labels: np.ndarray,
     num_classes: int,
@@ -113,19 +140,7 @@ def make_split(
         (4, 10, 6)
     """
     total = len(labels)
-    problems = []
-    wanted = labeled + validation + (unlabeled or 0)
-    if wanted > total:
-        problems.append(
-            f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
-            f"{total} images of the training part"
-        )
-    if labeled < num_classes:
-        problems.append(
-            f"data.labeled: got {labeled}; allowed: at least {num_classes}, one for each class"
-        )
-    if problems:
-        raise InvalidSettings(problems)
+    check_sizes(total, num_classes, labeled, validation, unlabeled)
     generator = np.random.default_rng(seed)
     order = np.arange(total)
     if selection == "first":
