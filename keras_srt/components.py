@@ -116,7 +116,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         """
         if not isinstance(settings, Mapping):
             raise checks.InvalidSettings(
-                [f"got {settings!r}; allowed: an object with a name, {{\"name\": …}}"]
+                [f'got {settings!r}; allowed: an object with a name, {{"name": …}}']
             )
         given = dict(settings)
         name = given.pop("name", None)

@@ -18,7 +18,6 @@ from keras_srt.checks import (
     InvalidSettings,
     UserError,
     did_you_mean,
-
     real,
     unknown_name,
     whole,
@@ -331,9 +330,7 @@ def _parse_override(override: str) -> Settings:
     return value
 
 
-def _build_components(
-    settings: Settings, components: Components, problems: list[str]
-) -> Settings:
+def _build_components(settings: Settings, components: Components, problems: list[str]) -> Settings:
     """The settings with their components built; what is wrong goes to `problems`."""
 
     def build(registry: Registry, value: Any, path: str) -> Any:
@@ -365,12 +362,14 @@ def _build_components(
         built["evaluation"] = build_in(
             built["evaluation"],
             "attacks",
-            lambda attacks: [
-                build(components.attacks, attack, f"evaluation.attacks[{index}]")
-                for index, attack in enumerate(attacks)
-            ]
-            if isinstance(attacks, list)
-            else attacks,
+            lambda attacks: (
+                [
+                    build(components.attacks, attack, f"evaluation.attacks[{index}]")
+                    for index, attack in enumerate(attacks)
+                ]
+                if isinstance(attacks, list)
+                else attacks
+            ),
         )
     if isinstance(built.get("description"), str):
         built["description"] = [built["description"]]
@@ -400,5 +399,3 @@ def _check_pairs(config: Config) -> None:
         )
     if problems:
         raise InvalidSettings(problems)
-
-

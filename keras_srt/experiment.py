@@ -47,9 +47,7 @@ class Interrupted(Exception):
     """Ctrl-C during training; the state is saved, and the text says how to go on."""
 
 
-def load_config(
-    name: str, variant: str | None = None, overrides: Iterable[str] = ()
-) -> Config:
+def load_config(name: str, variant: str | None = None, overrides: Iterable[str] = ()) -> Config:
     """Finds and reads a config, see `keras_srt.config.load`."""
     return configs.load(configs.find(name), COMPONENTS, variant, overrides)
 

@@ -37,7 +37,8 @@ def load_classifier(path: Path, info: DatasetInfo) -> Classifier:
         answer = _keras_file(path)
     else:
         raise UserError(
-            f"--model {path}: is neither a SavedModel folder (with saved_model.pb) nor a .keras file"
+            f"--model {path}: is neither a SavedModel folder (with saved_model.pb) nor a "
+            ".keras file"
         )
     generator = np.random.default_rng(0)
     images = tf.constant(generator.random((16, *info.input_shape), dtype=np.float32))

@@ -31,14 +31,11 @@ RISK_MEANINGS = {
     "robust": ("R_rob", "the answer changes under attack, right or wrong"),
     "adversarial": ("R_adv", "wrong without tampering or under attack"),
 }
-BOUND_NOTE = (
-    "For each image, R_adv = R_stand + (1 - R_stand) * R_rob (eq. 6 of the paper)."
-)
+BOUND_NOTE = "For each image, R_adv = R_stand + (1 - R_stand) * R_rob (eq. 6 of the paper)."
 SEARCH_NOTE = (
     "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
     "the accuracies."
 )
-_ALL_ATTACKS = "image by image, of all attacks"
 
 
 class Examples(NamedTuple):
@@ -94,10 +91,10 @@ def terminal_table(report: Report) -> str:
     lines = [line for text in heading for line in _wrap(text)]
     lines += ["", *_table_lines(_rows(report))]
     if risks := _risks(report):
-        numbers = ", ".join(f"{RISK_MEANINGS[key][0]} {value:.4f}" for key, value in risks)
-        meanings = "; ".join(": ".join(RISK_MEANINGS[key]) for key, _ in risks)
-        lines += ["", *_wrap(f"Risks: {numbers}")]
-        lines += _wrap(f"  {meanings}. {BOUND_NOTE if len(risks) == 3 else ''}", "  ")
+        named = [(*RISK_MEANINGS[key], value) for key, value in risks]
+        lines += ["", "Risks: " + ", ".join(f"{name} {value:.4f}" for name, _, value in named)]
+        lines += [f"  {name}: {meaning}" for name, meaning, _ in named]
+        lines += _wrap(BOUND_NOTE, "  ", "  ") if len(risks) == len(RISK_MEANINGS) else []
     return "\n".join(lines)
 
 
@@ -168,7 +165,7 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
     summary = "".join(f"<p>{escape(line)}</p>" for line in _summary(report))
     everything = json.dumps(report, indent=2, ensure_ascii=False, default=str)
     body = [
-        f"<header><h1>$title</h1>{banner}</header>",
+        f"<header><h1>{title}</h1>{banner}</header>",
         f"<section><h2>What it was trained on</h2>{summary}</section>" if summary else "",
         _results_html(report),
         _risks_html(report),
@@ -255,7 +252,7 @@ def _rows(report: Report) -> list[_Row]:
         rows.append(_row("attack", str(attack.get("name", "?")), _short_settings(attack), attack))
     if worst := report.get("worst_case"):
         names = ", ".join(str(name) for name in worst.get("attacks") or ())
-        text = f"image by image, of {names}" if names else _ALL_ATTACKS
+        text = f"image by image, of {names}" if names else "image by image, of all attacks"
         rows.append(_row("worst", "worst case", text, worst))
     return rows
 
@@ -288,7 +285,7 @@ _SHORT = (
     (("num_queries", "max_queries", "queries"), "{} queries"),
     (("num_targets", "targets"), "{} targets"),
     (("num_restarts", "restarts"), "{} restarts"),
-    (("step_size",), "step size {}"),
+    (("step_size",), "step {}"),
     (("decay",), "decay {}"),
     (("theta",), "theta {}"),
     (("gamma",), "gamma {}"),
@@ -347,7 +344,9 @@ def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     levels = value * 255
-    if 0 < value < 1 and round(value, 3) != value and abs(levels - round(levels)) < 1e-4:
+    # A float32 0.2 is a decimal, too, though it isn't quite 0.2.
+    is_decimal = abs(value - round(value, 3)) < 1e-7
+    if 0 < value < 1 and not is_decimal and abs(levels - round(levels)) < 1e-4:
         return f"{round(levels)}/255"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -407,8 +406,9 @@ def _ascii(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "?" for letter in letters)
 
 
-def _wrap(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(_ascii(text), TABLE_WIDTH, subsequent_indent=indent) or [""]
+def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
+    lines = textwrap.wrap(_ascii(text), TABLE_WIDTH, initial_indent=first, subsequent_indent=rest)
+    return lines or [""]
 
 
 def _table_lines(rows: Sequence[_Row]) -> list[str]:
@@ -511,13 +511,18 @@ def _new_figure(report: Report, title: str, width: float, height: float) -> Figu
     from matplotlib.figure import Figure
 
     per_line = int(width * 11)
-    lines = textwrap.wrap(title, per_line, max_lines=2) or [""]
+    lines = _few_lines(title, per_line) or [""]
     if note := _reduced_note(report):
-        lines += textwrap.wrap(f"Reduced run: {note}", per_line, max_lines=2)
+        lines += _few_lines(f"Reduced run: {note}", per_line)
     figure = Figure(figsize=(width, height + 0.2 * len(lines)), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(h_pad=0.07)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11)
     return figure
+
+
+def _few_lines(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, max_lines=2, placeholder=" ...")
 
 
 def _accuracy_figure(report: Report) -> Figure | None:
@@ -525,17 +530,17 @@ def _accuracy_figure(report: Report) -> Figure | None:
     rows = [row for row in _rows(report) if row.accuracy is not None]
     if not rows:
         return None
-    figure = _new_figure(
-        report, f"{_title(report)}: accuracy on test images", 8, 0.8 + 0.5 * len(rows)
-    )
+    title = f"{_title(report)}: accuracy on test images"
+    figure = _new_figure(report, title, 8, 0.8 + 0.56 * len(rows))
     axes = figure.add_subplot()
     for height, row in enumerate(rows):
         _draw_bar(axes, height, row)
     axes.set_yticks(range(len(rows)), [])
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(rows) - 0.45, -0.6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy in % (lines: 95% interval)")
+    intervals = " (lines: 95% interval)" if any(row.interval for row in rows) else ""
+    axes.set_xlabel(f"accuracy in %{intervals}")
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     return figure
@@ -544,24 +549,23 @@ def _accuracy_figure(report: Report) -> Figure | None:
 def _draw_bar(axes: Axes, height: int, row: _Row) -> None:
     """A bar, its name and settings to the left, its numbers to the right."""
     percent = 100 * row.accuracy
-    axes.barh(height, percent, height=0.55, color=_BAR_COLORS[row.kind])
+    axes.barh(height, percent, height=0.5, color=_BAR_COLORS[row.kind])
     if row.interval is not None:
         low, high = (100 * bound for bound in row.interval)
         # Rounding may put an end on the wrong side of the value.
         reach = [[max(0.0, percent - low)], [max(0.0, high - percent)]]
         axes.errorbar(percent, height, xerr=reach, color=_INK, capsize=3.5, lw=1.3, clip_on=False)
-    settings = row.settings
-    if row.kind == "worst":
-        settings = _ALL_ATTACKS
-    beside = {"ha": "right", "clip_on": False}
-    axes.text(-1.5, height - 0.03, _shorten(row.name, 34), va="bottom", **beside)
-    small = {"fontsize": 8, "color": _GREY}
-    axes.text(-1.5, height + 0.05, _shorten(settings, 44), va="top", **small, **beside)
-    beside["ha"] = "left"
-    bold = {"fontweight": "bold", "va": "bottom" if row.interval else "center"}
-    axes.text(102.5, height - 0.03, _percent(row.accuracy), **bold, **beside)
+    small = {"fontsize": 8, "color": _GREY, "va": "top", "linespacing": 1.1, "clip_on": False}
+    settings = _few_lines(row.settings, 42)
+    # The name makes room for a second line below it.
+    middle = height - (0.15 if len(settings) > 1 else 0.0)
+    name = _shorten(row.name, 34)
+    axes.text(-1.5, middle - 0.03, name, ha="right", va="bottom", clip_on=False)
+    axes.text(-1.5, middle + 0.03, "\n".join(settings), ha="right", **small)
+    value = {"fontweight": "bold", "va": "bottom" if row.interval else "center", "clip_on": False}
+    axes.text(102.5, height, _percent(row.accuracy), **value)
     if row.interval:
-        axes.text(102.5, height + 0.05, _interval(row.interval), va="top", **small, **beside)
+        axes.text(102.5, height + 0.05, _interval(row.interval), **small)
 
 
 def _read_history(path: Path | None) -> dict[str, np.ndarray]:
@@ -636,6 +640,7 @@ def _draw_curves(
         if shown.min() > 0 and shown.max() > 30 * shown.min():
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
             label = "loss (log scale)"
     axes.set_ylabel(label)
 
@@ -675,7 +680,7 @@ def _examples_figure(
         _draw_example(grid[row, 4 * block : 4 * block + 3], examples, index, largest, class_names)
     figure.supxlabel(
         "left: image, middle: after the attack, each with the model's answer; right: difference,\n"
-        f"grey = none, black and white = \N{PLUS-MINUS SIGN}{largest:.3g}",
+        f"grey = none, black and white = \N{PLUS-MINUS SIGN}{_number(largest)}",
         fontsize=9,
         color=_GREY,
     )
@@ -777,7 +782,7 @@ pre { overflow-x: auto; font-size: 0.8rem; background: #f6f7f8; padding: 0.75rem
   table { font-size: 0.82rem; }
   th, td { padding: 0.4rem 0.3rem; }
   dl { grid-template-columns: max-content 1fr; }
-  dl dd:last-of-type, dl .meaning { grid-column: 1 / -1; margin-bottom: 0.4rem; }
+  dl .meaning { grid-column: 1 / -1; margin-bottom: 0.4rem; }
 }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
@@ -825,8 +830,8 @@ def _risks_html(report: Report) -> str:
         for key, value in risks
     )
     bound = ""
-    if len(risks) == 3:
-        bound = f'<p class="note">{_subscript(escape(BOUND_NOTE)).replace("&lt;=", "≤")}</p>'
+    if len(risks) == len(RISK_MEANINGS):
+        bound = f'<p class="note">{_subscript(escape(BOUND_NOTE))}</p>'
     note = _reduced_note(report)
     reduced = f'<p class="note">Reduced run: {escape(note)}</p>' if note else ""
     return f"<section><h2>Risks</h2><dl>{items}</dl>{bound}{reduced}</section>"

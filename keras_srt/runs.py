@@ -15,7 +15,14 @@ from typing import Any
 from keras_srt.checks import UserError
 from keras_srt.lazy import tf
 
-_PACKAGES = ("keras-srt", "tensorflow", "keras", "tensorflow-addons", "tensorflow-datasets", "numpy")
+_PACKAGES = (
+    "keras-srt",
+    "tensorflow",
+    "keras",
+    "tensorflow-addons",
+    "tensorflow-datasets",
+    "numpy",
+)
 
 
 @dataclasses.dataclass(frozen=True)

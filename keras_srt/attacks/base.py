@@ -82,7 +82,9 @@ class Victim:
             )
             for first in range(0, len(images), self.batch_size)
         ]
-        return [np.concatenate([part.numpy() for part in column]) for column in zip(*parts)]
+        return [
+            np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
+        ]
 
 
 class Found(NamedTuple):
@@ -114,9 +116,7 @@ class Attack(ABC):
         """The threat model: what the attack may do to an image."""
 
     @abstractmethod
-    def run(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
-    ) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
         """Looks for images of the neighborhood whose class is not the label.
 
         Args:
@@ -164,7 +164,10 @@ def run_in_sequence(
 
     Args:
         stages: attacks, first applied first.
-        victim, images, labels, seed: as for `Attack.run`.
+        victim: as for `Attack.run`, like the rest.
+        images: float32 [n, height, width, channels] in [0, 1].
+        labels: int32 [n].
+        seed: int32 [2].
 
     Returns:
         What was found; `parameters` has one entry for each stage.

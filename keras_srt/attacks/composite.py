@@ -10,22 +10,28 @@ import numpy as np
 from keras_srt import checks
 from keras_srt.attacks.base import Attack, Found, Victim, composite_of, run_in_sequence
 from keras_srt.attacks.gradient import PGD
-from keras_srt.attacks.spatial import GridAdv
+from keras_srt.attacks.spatial import GridAdv, GridShape
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Composite
 
 
+@component
 class _PixelAndSpatial(Attack):
-    """PGD and GridAdv in one order or the other."""
+    """PGD and GridAdv in one order or the other.
 
-    epsilon: float
-    num_steps: int
-    step_size: float | None
-    restarts: int
-    max_rotation: float
-    max_translation: float
-    grid: tuple[int, int, int]
+    Args:
+        epsilon, num_steps, step_size, restarts: see `PGD`, L∞.
+        max_rotation, max_translation, grid: see `GridAdv`.
+    """
+
+    epsilon: Annotated[float, checks.real(0, 1)]
+    num_steps: Annotated[int, checks.whole(1)] = 40
+    step_size: Annotated[float, checks.real(0)] | None = None
+    restarts: Annotated[int, checks.whole(1)] = 1
+    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
+    max_translation: Annotated[float, checks.real(0)] = 3.0
+    grid: GridShape = (5, 5, 31)
 
     @property
     @abstractmethod
@@ -54,9 +60,7 @@ class _PixelAndSpatial(Attack):
             grid=self.grid,
         )
 
-    def run(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
-    ) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         return run_in_sequence(self.stages, victim, images, labels, seed)
 
@@ -67,9 +71,7 @@ class PGDPlus(_PixelAndSpatial):
 
     Source: Li et al. 2022, section 4.3.
 
-    Args:
-        epsilon, num_steps, step_size, restarts: see `PGD`, L∞.
-        max_rotation, max_translation, grid: see `GridAdv`.
+    Arguments: those of `PGD` (L∞) and of `GridAdv`.
 
     Example:
         >>> PGDPlus(epsilon=0.3).norm
@@ -77,14 +79,6 @@ class PGDPlus(_PixelAndSpatial):
     """
 
     name: ClassVar[str] = "pgd_plus"
-
-    epsilon: Annotated[float, checks.real(0, 1)]
-    num_steps: Annotated[int, checks.whole(1)] = 40
-    step_size: Annotated[float, checks.real(0)] | None = None
-    restarts: Annotated[int, checks.whole(1)] = 1
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
-    grid: tuple[int, int, int] = (5, 5, 31)
 
     @property
     def stages(self) -> tuple[Attack, Attack]:
@@ -98,9 +92,7 @@ class GridAdvPlus(_PixelAndSpatial):
 
     Source: Li et al. 2022, section 4.3.
 
-    Args:
-        epsilon, num_steps, step_size, restarts: see `PGD`, L∞.
-        max_rotation, max_translation, grid: see `GridAdv`.
+    Arguments: those of `PGD` (L∞) and of `GridAdv`.
 
     Example:
         >>> GridAdvPlus(epsilon=0.3).norm
@@ -108,14 +100,6 @@ class GridAdvPlus(_PixelAndSpatial):
     """
 
     name: ClassVar[str] = "gridadv_plus"
-
-    epsilon: Annotated[float, checks.real(0, 1)]
-    num_steps: Annotated[int, checks.whole(1)] = 40
-    step_size: Annotated[float, checks.real(0)] | None = None
-    restarts: Annotated[int, checks.whole(1)] = 1
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
-    grid: tuple[int, int, int] = (5, 5, 31)
 
     @property
     def stages(self) -> tuple[Attack, Attack]:

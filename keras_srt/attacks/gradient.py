@@ -70,13 +70,9 @@ class FGSM(Attack):
     @property
     def neighborhood(self) -> LInf:
         """The L∞ ball."""
-        return LInf(
-            epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False
-        )
+        return LInf(epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False)
 
-    def run(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
-    ) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         return _ascend_until_fooled(self.neighborhood, victim, images, labels, seed)[0]
 
@@ -128,9 +124,7 @@ class PGD(Attack):
             random_start=self.random_start,
         )
 
-    def run(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
-    ) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         fooled = np.zeros(len(images), bool)

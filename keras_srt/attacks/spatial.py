@@ -14,6 +14,13 @@ from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Spatial
 from keras_srt.neighborhoods.base import fold
 
+# Points of translation right, translation down and rotation.
+GridShape = tuple[
+    Annotated[int, checks.whole(1)],
+    Annotated[int, checks.whole(1)],
+    Annotated[int, checks.whole(1)],
+]
+
 
 class SpatialSearch(Attack):
     """Tries transforms on each image until one fools the model.
@@ -30,9 +37,7 @@ class SpatialSearch(Attack):
     def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
         """Transforms, float32 [candidates, num_images or 1, 3]: degrees, pixels, pixels."""
 
-    def run(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
-    ) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
         """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
         space = self.neighborhood
         tried = self._extreme_first(self.candidates(len(images), seed))
@@ -131,7 +136,7 @@ class GridAdv(_GridSearch):
 
     max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
     max_translation: Annotated[float, checks.real(0)] = 3.0
-    grid: tuple[int, int, int] = (5, 5, 31)
+    grid: GridShape = (5, 5, 31)
 
 
 @component

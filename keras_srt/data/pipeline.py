@@ -180,9 +180,7 @@ def training_batches(
     return steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
 
 
-def evaluation_batches(
-    images: np.ndarray, labels: np.ndarray, batch_size: int
-) -> tf.data.Dataset:
+def evaluation_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> tf.data.Dataset:
     """`(images, labels)` in order, float32 in [0, 1]; the last batch may be smaller."""
     dataset = tf.data.Dataset.from_tensor_slices((images, np.int32(labels))).batch(batch_size)
     return dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)).prefetch(2)

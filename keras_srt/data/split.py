@@ -87,7 +87,10 @@ def check_sizes(
 
     Args:
         total: images of the training part.
-        num_classes, labeled, validation, unlabeled: as for `make_split`.
+        num_classes: how many classes there are.
+        labeled: images whose labels the loss sees.
+        validation: images held back from training.
+        unlabeled: images without labels, or None for all the rest.
 
     Raises:
         InvalidSettings: there are too few images, or fewer labels than classes.

@@ -69,9 +69,9 @@ class ModelBuilder(ABC):
             inputs = keras.Input(input_shape, name="images")
             variance = [value**2 for value in self.std]
             normalized = keras.layers.Normalization(
-                mean=self._spread(self.mean, input_shape), variance=self._spread(
-                    variance, input_shape
-                ), name="normalization",
+                mean=self._spread(self.mean, input_shape),
+                variance=self._spread(variance, input_shape),
+                name="normalization",
             )(inputs)
             try:
                 features = self.layers(normalized, num_classes)

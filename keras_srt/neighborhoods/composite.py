@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
@@ -23,9 +24,7 @@ def _build_stages(stages: Any) -> tuple[Neighborhood, ...]:
     built, problems = [], []
     for index, stage in enumerate(stages):
         try:
-            built.append(
-                stage if isinstance(stage, Neighborhood) else NEIGHBORHOODS.build(stage)
-            )
+            built.append(stage if isinstance(stage, Neighborhood) else NEIGHBORHOODS.build(stage))
         except checks.InvalidSettings as error:
             problems += error.under(f"[{index}]").problems
     if problems:
@@ -79,9 +78,7 @@ class Composite(Neighborhood):
             images = stage.apply(images, its_own)
         return images
 
-    def contains(
-        self, parameters: tuple[Any, ...], scale: float | tf.Tensor = 1.0
-    ) -> tf.Tensor:
+    def contains(self, parameters: tuple[Any, ...], scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """Whether every stage keeps to its own range: bool [batch]."""
         inside = [
             stage.contains(its_own, scale)
@@ -94,8 +91,7 @@ class Composite(Neighborhood):
         """The sum over the stages; a search after an ascent needs its own start loss."""
         each = [stage.passes for stage in self.stages]
         unknown_start = sum(
-            before.gradient > 0 and after.forward > 0
-            for before, after in zip(each, each[1:], strict=False)
+            before.gradient > 0 and after.forward > 0 for before, after in itertools.pairwise(each)
         )
         return Passes(
             forward=sum(p.forward for p in each) + unknown_start,

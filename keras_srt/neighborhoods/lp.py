@@ -13,13 +13,14 @@ from keras_srt.lazy import tf
 from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
 
 
+@component
 class LpBall(Neighborhood):
     """T(x;r) = x + r with ‖r‖_p ≤ ε, inside [0, 1], searched by projected gradient ascent.
 
     A norm contributes `random_start`, `direction` and `project`; the ascent is shared.
     Source: Madry et al. 2018, section 2.1.
 
-    The fields of a subclass:
+    Args:
         epsilon: ε, the radius, in units of pixel values in [0, 1].
         num_steps: gradient steps k.
         step_size: length of a step; by default 2.5·ε/k, which reaches every point of
@@ -30,10 +31,10 @@ class LpBall(Neighborhood):
     kind: ClassVar[str] = "pixel"
     norm_symbol: ClassVar[str]
 
-    epsilon: float
-    num_steps: int
-    step_size: float | None
-    random_start: bool
+    epsilon: Annotated[float, checks.real(0)]
+    num_steps: Annotated[int, checks.whole(1)] = 10
+    step_size: Annotated[float, checks.real(0)] | None = None
+    random_start: pydantic.StrictBool = True
 
     @abstractmethod
     def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
@@ -113,7 +114,7 @@ class LpBall(Neighborhood):
 
 @component
 class LInf(LpBall):
-    """The L∞ ball: every pixel value moves by at most ε. Fields: see `LpBall`.
+    """The L∞ ball: every pixel value moves by at most ε. Arguments: see `LpBall`.
 
     Example:
         >>> LInf(epsilon="8/255", num_steps=10, step_size=0.007).passes.gradient
@@ -124,9 +125,6 @@ class LInf(LpBall):
     norm_symbol: ClassVar[str] = "inf"
 
     epsilon: Annotated[float, checks.real(0, 1)]
-    num_steps: Annotated[int, checks.whole(1)] = 10
-    step_size: Annotated[float, checks.real(0, 1)] | None = None
-    random_start: pydantic.StrictBool = True
 
     def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in [-ε, ε] for each pixel value."""
@@ -150,7 +148,7 @@ class LInf(LpBall):
 
 @component
 class L2(LpBall):
-    """The L2 ball: the Euclidean length of the perturbation is at most ε. Fields: `LpBall`.
+    """The L2 ball: the perturbation's length is at most ε. Arguments: see `LpBall`.
 
     Example:
         >>> L2(epsilon=2.0, num_steps=20).step_length
@@ -159,11 +157,6 @@ class L2(LpBall):
 
     name: ClassVar[str] = "l2"
     norm_symbol: ClassVar[str] = "2"
-
-    epsilon: Annotated[float, checks.real(0)]
-    num_steps: Annotated[int, checks.whole(1)] = 10
-    step_size: Annotated[float, checks.real(0)] | None = None
-    random_start: pydantic.StrictBool = True
 
     def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in the ball: a random direction, a radius of ε·u^(1/d)."""

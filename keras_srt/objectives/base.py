@@ -107,7 +107,5 @@ class Objective(ABC):
         """The names that `terms` gives, in order."""
 
     @abstractmethod
-    def passes(
-        self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int
-    ) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """What a step on that many labeled and unlabeled images costs."""

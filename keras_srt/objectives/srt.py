@@ -28,12 +28,19 @@ class Prepared(NamedTuple):
     target: losses.Target
 
 
+@component
 class _RobustTraining(Objective):
-    """The loss that RT and SRT share; they differ in the images it is taken over."""
+    """The loss that RT and SRT share; they differ in the images it is taken over.
 
-    robust_weight: float
-    clean_loss: Any
-    robust_loss: Any
+    Args:
+        robust_weight: λ.
+        clean_loss: L₁, see `losses.get`.
+        robust_loss: L₂, see `losses.get`.
+    """
+
+    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+    robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
     def prepare(
         self,
@@ -68,9 +75,7 @@ class _RobustTraining(Objective):
         robust = losses.get(self.robust_loss)
         return {
             "labeled": LossTerm(clean(losses.Target(prepared.labels), logits[:num_labeled])),
-            "robust": LossTerm(
-                robust(prepared.target, logits[num_labeled:]), self.robust_weight
-            ),
+            "robust": LossTerm(robust(prepared.target, logits[num_labeled:]), self.robust_weight),
         }
 
     @property
@@ -78,9 +83,7 @@ class _RobustTraining(Objective):
         """`labeled` and `robust`."""
         return ("labeled", "robust")
 
-    def passes(
-        self, neighborhood: Neighborhood, labeled: int, unlabeled: int
-    ) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
         """One clean pass, the search, and one training pass over labeled and perturbed."""
         images = labeled + (unlabeled if self.uses_unlabeled else 0)
         search = neighborhood.passes

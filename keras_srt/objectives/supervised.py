@@ -50,9 +50,7 @@ class Standard(Objective):
         """`labeled`."""
         return ("labeled",)
 
-    def passes(
-        self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int
-    ) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """One training pass."""
         return StepPasses(0, 0, labeled)
 
@@ -105,9 +103,7 @@ class Adversarial(Objective):
         """`robust`."""
         return ("robust",)
 
-    def passes(
-        self, neighborhood: Neighborhood, labeled: int, unlabeled: int
-    ) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
         """The search (with its start where it compares with it) and one training pass."""
         search = neighborhood.passes
         first = neighborhood.stages_in_order[0].passes

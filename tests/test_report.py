@@ -1,0 +1,411 @@
+"""Tables, figures and the page of a report."""
+
+import ast
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keras_srt import report as reports
+
+REPORT = {
+    "schema": 1,
+    "name": "mnist_srt",
+    "reduced": None,
+    "dataset": {
+        "title": "MNIST",
+        "num_train": 60000,
+        "labeled": 300,
+        "unlabeled": 54700,
+        "validation": 5000,
+        "num_test": 10000,
+    },
+    "objective": {"name": "srt", "robust_weight": 1.0},
+    "neighborhood": {"type": "single", "order": ["linf"], "range": "‖r‖_∞ ≤ 0.3"},
+    "model": {"name": "small_cnn", "parameters": 312202},
+    "clean": {"accuracy": 0.9712, "ci95": [0.9677, 0.9743], "n": 10000},
+    "attacks": [
+        {
+            "name": "pgd",
+            "norm": "linf",
+            "epsilon": 0.3,
+            "settings": {"num_steps": 40, "num_restarts": 2, "step_size": 0.01},
+            "accuracy": 0.9012,
+            "ci95": [0.8952, 0.9069],
+            "n": 9000,
+            "seconds": 183.7,
+        },
+        {
+            "name": "gridadv",
+            "norm": "spatial",
+            "epsilon": None,
+            "settings": {
+                "search": "grid",
+                "grid": [5, 5, 31],
+                "num_samples": 10,
+                "max_translation": 3.0,
+                "max_rotation": 30.0,
+            },
+            "accuracy": 0.8234,
+            "ci95": [0.7985, 0.8458],
+            "n": 1000,
+            "seconds": 95.5,
+        },
+    ],
+    "worst_case": {
+        "accuracy": 0.8011,
+        "ci95": [0.7752, 0.8247],
+        "n": 1000,
+        "attacks": ["pgd", "gridadv"],
+    },
+    "risks": {"standard": 0.0288, "robust": 0.1832, "adversarial": 0.1989},
+    "steps": 2000,
+    "train_seconds": 5423.1,
+}
+NOTE = "variant quick: 200 steps"
+
+
+def changed(**values):
+    return {**copy.deepcopy(REPORT), **values}
+
+
+def attack(**values):
+    return changed(attacks=[{**REPORT["attacks"][0], **values}])
+
+
+def make_examples(count, channels, size=6):
+    draws = np.random.default_rng(0)
+    images = draws.random((count, size, size, channels), np.float32)
+    moved = np.clip(images + draws.uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
+    labels = np.arange(count) % 3
+    return reports.Examples(images, moved, labels, labels, (labels + 1) % 3, "pgd")
+
+
+def row_of(table, name):
+    return next(line for line in table.splitlines() if line.startswith(name))
+
+
+class Page(HTMLParser):
+    """What a page holds: its tags, where they point, texts, and whether tags are closed."""
+
+    VOID = {"meta", "link", "img", "br"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.open = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def text(self, tag):
+        return [data for where, data in self.texts if where == tag]
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def page_of(report, figures, folder):
+    path = reports.write_html(report, figures, folder / "report.html")
+    text = path.read_text("utf-8")
+    page = Page(text)
+    assert page.open == []
+    return page, text
+
+
+@pytest.fixture
+def history(tmp_path):
+    path = tmp_path / "history.csv"
+
+    def write(text):
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+class TestTable:
+    def test_rows_hold_the_numbers(self):
+        table = reports.terminal_table(REPORT)
+        assert row_of(table, "clean").split()[-6:] == [
+            "images", "97.12", "[96.77,", "97.43]", "10,000", "-",
+        ]  # fmt: skip
+        assert "eps 0.3, 40 steps, 2 restarts" in row_of(table, "pgd")
+        assert row_of(table, "pgd").split()[-5:] == ["90.12", "[89.52,", "90.69]", "9,000", "184"]
+        assert "5x5x31 grid, 3 px, 30 deg" in row_of(table, "gridadv")
+        assert row_of(table, "gridadv").split()[-1] == "95.5"
+        assert "80.11  [77.52, 82.47]   1,000" in row_of(table, "worst case")
+        assert "R_stand 0.0288, R_rob 0.1832, R_adv 0.1989" in table
+
+    def test_worst_case_comes_after_the_attacks_and_a_rule(self):
+        lines = reports.terminal_table(REPORT).splitlines()
+        worst = next(i for i, line in enumerate(lines) if line.startswith("worst case"))
+        assert set(lines[worst - 1]) == {"-"}
+        assert any(line.startswith("gridadv") for line in lines[: worst - 1])
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            REPORT,
+            changed(name="long " * 60, reduced="why " * 80),
+            changed(name="unbroken" * 40),
+            attack(name="pgd_plus@" + "1" * 60, settings={"alpha" * 30: 3, "b": "text" * 40}),
+            attack(n=10**9, seconds=1e8, accuracy=1.0, ci95=[1.0, 1.0]),
+            changed(worst_case={"accuracy": 0.5, "attacks": ["attack"] * 40}),
+            changed(name="λ ≤ 8/255 → 猫 \x1b[31m\nnext", reduced="naïve"),
+        ],
+    )
+    def test_is_ascii_of_at_most_100_columns(self, report):
+        table = reports.terminal_table(report)
+        assert max(map(len, table.splitlines())) <= 100
+        assert table.isascii()
+        assert all(line.isprintable() for line in table.splitlines())
+
+    def test_columns_are_aligned(self):
+        lines = reports.terminal_table(REPORT).splitlines()
+        ends = {line.index("]") for line in lines if re.search(r"\[\d", line)}
+        assert len(ends) == 1
+
+    def test_reduced_run_says_so(self):
+        assert "Reduced" not in reports.terminal_table(REPORT)
+        assert NOTE in reports.terminal_table(changed(reduced=NOTE))
+        assert "Reduced run: smaller" in reports.terminal_table(changed(reduced=True))
+        assert "Reduced" not in reports.terminal_table(changed(reduced=False))
+
+    @pytest.mark.parametrize(
+        "key", ["reduced", "risks", "worst_case", "train_seconds", "steps", "model", "attacks"]
+    )
+    def test_optional_keys_may_be_missing_or_null(self, key):
+        without = {k: v for k, v in REPORT.items() if k != key}
+        assert reports.terminal_table(without) == reports.terminal_table(changed(**{key: None}))
+        assert "97.12" in reports.terminal_table(without)
+
+    def test_values_may_be_missing(self):
+        row = row_of(reports.terminal_table(attack(ci95=None, n=None, seconds=None)), "pgd")
+        assert row.split()[-4:] == ["90.12", "-", "-", "-"]
+        row = row_of(reports.terminal_table(attack(accuracy=float("nan"))), "pgd")
+        assert "nan" not in row
+        assert "unnamed run" in reports.terminal_table({})
+
+    def test_one_risk_missing_leaves_out_the_equation(self):
+        table = reports.terminal_table(changed(risks={"standard": 0.25, "robust": None}))
+        assert "R_stand 0.2500" in table
+        assert "R_rob" not in table and "eq. 6" not in table
+        assert "eq. 6" in reports.terminal_table(REPORT)
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ({"epsilon": 8 / 255, "settings": {"num_steps": 1}}, "linf eps 8/255, 1 step"),
+            ({"epsilon": float(np.float32(8 / 255)), "settings": {}}, "linf eps 8/255"),
+            ({"epsilon": float(np.float32(0.2)), "settings": {}}, "linf eps 0.2"),
+            ({"epsilon": 0.031, "settings": {"num_steps": 10}}, "linf eps 0.031, 10 steps"),
+            ({"epsilon": 0.2, "settings": {"num_restarts": 1}}, "linf eps 0.2, 1 restart"),
+            (
+                {"norm": "spatial", "epsilon": None,
+                 "settings": {"search": "random", "num_samples": 10, "grid": [5, 5, 31]}},
+                "10 draws",
+            ),
+            (
+                {"norm": "linf+spatial", "settings": {"stages": [
+                    {"epsilon": 0.3, "num_steps": 40}, {"grid": [5, 5, 1], "max_translation": 3}]}},
+                "linf+spatial eps 0.3, 40 steps, then 5x5x1 grid, 3 px",
+            ),
+            ({"norm": "color", "epsilon": None, "settings": {"alpha": 3}}, "color, alpha 3"),
+            ({"norm": "color", "epsilon": None, "settings": None}, "color"),
+        ],
+    )  # fmt: skip
+    def test_settings_in_short(self, values, expected):
+        row = reports._rows(attack(**values))[1]
+        assert row.settings == expected
+
+
+class TestFigures:
+    HISTORY = (
+        "step,loss,labeled,robust,val_accuracy,val_robust_accuracy,learning_rate\n"
+        "50,3.0,1.0,2.0,,,0.01\n100,1.0,0.4,0.6,0.9,0.5,0.01\n150,0.8,0.3,0.5,0.95,0.6,0.001\n"
+    )
+
+    def test_all_are_written(self, tmp_path, history):
+        folder = tmp_path / "new" / "folder"
+        written = reports.write_figures(
+            REPORT, history(self.HISTORY), make_examples(2, 1), ["a", "b", "c"], folder
+        )
+        assert [path.name for path in written] == ["accuracy.png", "training.png", "examples.png"]
+        assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+        assert sorted(folder.iterdir()) == sorted(written)
+
+    def test_absent_inputs_are_skipped(self, tmp_path):
+        assert reports.write_figures({}, None, None, None, tmp_path) == []
+        missing, empty = tmp_path / "none.csv", make_examples(0, 1)
+        written = reports.write_figures(REPORT, missing, empty, [], tmp_path)
+        assert [path.name for path in written] == ["accuracy.png"]
+
+    @pytest.mark.parametrize(
+        ("text", "panels"),
+        [
+            ("step,loss,learning_rate\n1,2.0,0.1\n2,1.0,0.1\n", 1),
+            ("step,val_accuracy\n1,0.5\n", 1),
+            ("loss,val_accuracy\n1,0.5\n", 2),
+            ("epoch,fixed,online,val_robust_accuracy,note\n1,2,3,0.5,hello\n", 2),
+            ("step,loss,val_accuracy\n1,1000,0.1\n2,nan,\n3,0.001,0.2\n4,0.0", 2),
+            ("step,learning_rate\n1,0.1\n", 0),
+            ("step,loss\n", 0),
+            ("", 0),
+        ],
+    )
+    def test_history_with_missing_columns_or_values(self, history, tmp_path, text, panels):
+        path = history(text)
+        figure = reports._training_figure(REPORT, reports._read_history(path))
+        assert (0 if figure is None else len(figure.axes)) == panels
+        written = reports.write_figures({}, path, None, None, tmp_path)
+        assert len(written) == (panels > 0)
+
+    def test_repeated_steps_of_a_resumed_run_count_once(self, history):
+        read = reports._read_history(history("step,loss\n1,5\n2,4\n2,3\n3,2\n"))
+        np.testing.assert_array_equal(read["step"], [1, 2, 3])
+        np.testing.assert_array_equal(read["loss"], [5, 3, 2])
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_examples_of_any_kind(self, channels, count, tmp_path):
+        examples = make_examples(count, channels)
+        written = reports.write_figures({}, None, examples, None, tmp_path)
+        assert [path.name for path in written] == ["examples.png"]
+
+    def test_titles_and_differences_of_examples(self):
+        images = np.full((2, 2, 2, 1), 0.5, np.float32)
+        moved = images.copy()
+        moved[1, 0, 0, 0] = 0.75
+        moved[1, 1, 1, 0] = 0.25
+        examples = reports.Examples(images, moved, [0, 1], [0, 0], [1, 7], "pgd")
+        figure = reports._examples_figure(REPORT, examples, ["cat", "dog"])
+        cells = np.array(figure.axes).reshape(2, 3)
+        assert [cell.get_title() for cell in cells[0]] == ["cat ✓", "→ dog ✗", ""]
+        assert [cell.get_title() for cell in cells[1]] == ["cat ✗", "→ 7 ✗", "is dog"]
+        assert cells[0, 0].title.get_color() != cells[0, 1].title.get_color()
+        difference = [cell.images[0].get_array() for cell in cells[:, 2]]
+        np.testing.assert_allclose(difference[0], 0.5)
+        np.testing.assert_allclose(difference[1], [[1, 0.5], [0.5, 0]])
+
+    def test_bars_and_intervals(self):
+        axes = reports._accuracy_figure(REPORT).axes[0]
+        widths = [bar.get_width() for bar in axes.patches]
+        np.testing.assert_allclose(widths, [97.12, 90.12, 82.34, 80.11])
+        texts = [text.get_text() for text in axes.texts]
+        assert {"97.12", "[96.77, 97.43]", "80.11", "worst case"} <= set(texts)
+
+    def test_reduced_run_says_so(self, history):
+        report = changed(reduced=NOTE)
+        read = reports._read_history(history(self.HISTORY))
+        for figure in (
+            reports._accuracy_figure(report),
+            reports._training_figure(report, read),
+            reports._examples_figure(report, make_examples(1, 1), []),
+        ):
+            assert NOTE in figure.get_suptitle().replace("\n", " ")
+
+    def test_names_are_no_formulas_and_settings_stay(self, tmp_path):
+        import matplotlib
+
+        before = dict(matplotlib.rcParams)
+        report = changed(name="a$_b$ \\frac{ $x^")
+        examples = make_examples(1, 1)
+        written = reports.write_figures(report, None, examples, ["$\\bad{$"] * 3, tmp_path)
+        assert len(written) == 2
+        assert dict(matplotlib.rcParams) == before
+
+
+class TestPage:
+    def test_holds_title_numbers_and_settings(self, tmp_path):
+        page, text = page_of(REPORT, [], tmp_path)
+        assert page.all("html") == [{"lang": "en"}]
+        assert page.text("title") == page.text("h1") == ["mnist_srt"]
+        headings = ["What it was trained on", "Results", "Risks", "Settings"]
+        assert page.text("h2") == headings
+        cells = page.text("td")
+        assert cells[:4] == ["97.12", "[96.77, 97.43]", "10,000", "-"]
+        assert "80.11" in cells and "0.1832" in page.text("dd")
+        assert json.loads("".join(page.text("pre"))) == REPORT
+        assert len(page.all("details")) == 1
+        assert "eq. 6" in text and "Reduced" not in text
+
+    def test_figures_are_inside_with_alt_texts(self, tmp_path):
+        figures = reports.write_figures(REPORT, None, make_examples(1, 3), None, tmp_path)
+        page, _ = page_of(REPORT, figures, tmp_path)
+        images = page.all("img")
+        assert len(images) == 2
+        assert all(image["src"].startswith("data:image/png;base64,") for image in images)
+        assert all(image["alt"] for image in images)
+        assert "pgd 90.12%" in images[0]["alt"]
+
+    def test_needs_nothing_from_outside(self, tmp_path):
+        figures = reports.write_figures(REPORT, None, None, None, tmp_path)
+        page, text = page_of(REPORT, figures, tmp_path)
+        assert not re.search(r"https?://|url\(|@import", text)
+        assert not {"script", "iframe", "object"} & {tag for tag, _ in page.tags}
+        for _, attrs in page.tags:
+            for key in ("src", "href"):
+                assert attrs.get(key, "data:").startswith("data:")
+
+    def test_every_string_is_escaped(self, tmp_path):
+        evil = '<script>alert("1")</script>\'"&'
+
+        def poison(value):
+            if isinstance(value, dict):
+                return {key: poison(item) for key, item in value.items()} | {evil: evil}
+            if isinstance(value, list):
+                return [poison(item) for item in value]
+            return evil if isinstance(value, str) else value
+
+        poisoned = {**poison(REPORT), "reduced": evil}
+        plain = tmp_path / 'it"s <b>.png'
+        plain.write_bytes(b"image")
+        page, text = page_of(poisoned, [plain], tmp_path)
+        assert "<script" not in text.lower()
+        assert page.text("h1") == [evil]
+        clean_page, _ = page_of(changed(reduced=NOTE), [plain], tmp_path)
+        assert {tag for tag, _ in page.tags} == {tag for tag, _ in clean_page.tags}
+        assert {key for _, attrs in page.tags for key in attrs} == {
+            key for _, attrs in clean_page.tags for key in attrs
+        }
+
+    @pytest.mark.parametrize("name", ["$body $title ${style}", "{body}", "100%s", "\udcff"])
+    def test_odd_names(self, name, tmp_path):
+        page, _ = page_of(changed(name=name), [], tmp_path)
+        assert page.text("h1") == [name.replace("\udcff", "?")]
+
+    def test_reduced_run_says_so_beside_all_numbers(self, tmp_path):
+        figures = reports.write_figures(REPORT, None, None, None, tmp_path)
+        page, _ = page_of(changed(reduced=NOTE), figures, tmp_path)
+        assert NOTE in "".join(page.text("p"))
+        assert NOTE in "".join(page.text("caption"))
+
+    def test_little_is_enough(self, tmp_path):
+        page, _ = page_of({}, [], tmp_path)
+        assert page.text("h2") == ["Settings"]
+
+
+def test_imports_neither_tensorflow_nor_pyplot_and_matplotlib_only_when_drawing():
+    tree = ast.parse(Path(reports.__file__).read_text("utf-8"))
+    at_top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert "matplotlib" not in " ".join(map(ast.unparse, at_top))
+    everywhere = " ".join(
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+    assert not re.search("tensorflow|pyplot|jinja", everywhere)
