@@ -26,7 +26,7 @@ _HOME = {
     "make_split": "data",
     "training_batches": "data",
     "evaluate_robustness": "evaluation",
-    "export": "export",
+    "export_classifier": "export",
     "MODELS": "models",
     "ResNet": "models",
     "SmallCNN": "models",

@@ -28,7 +28,7 @@ from keras_srt.data import (
     training_batches,
 )
 from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
-from keras_srt.export import Exported, export
+from keras_srt.export import Exported, export_classifier
 from keras_srt.lazy import keras, tf
 from keras_srt.models import MODELS
 from keras_srt.neighborhoods import NEIGHBORHOODS
@@ -366,7 +366,7 @@ def export_run(
     split.check(info.num_train)
     samples = np.float32(images[split.validation[:_EXPORT_SAMPLES]] / 255.0)
     folder = Path(config.export) / config.name
-    return export(classifier, info.class_names, folder, samples, version)
+    return export_classifier(classifier, info.class_names, folder, samples, version)
 
 
 def run_all(

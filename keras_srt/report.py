@@ -597,7 +597,9 @@ def _is_loss(column: str) -> bool:
 
 def _training_figure(report: Report, history: Mapping[str, np.ndarray]) -> Figure | None:
     """Losses and validation accuracies by step; None if there are none."""
-    losses = {name: values for name, values in history.items() if _is_loss(name)}
+    # The total comes first, whatever the order of the columns.
+    names = sorted(filter(_is_loss, history), key=lambda name: name != "loss")
+    losses = {name: history[name] for name in names}
     accuracies = {
         name: 100 * values
         for name, values in history.items()

@@ -32,7 +32,7 @@ class Exported(NamedTuple):
     tflite_difference: float
 
 
-def export(
+def export_classifier(
     classifier: keras.Model,
     class_names: Sequence[str],
     folder: str | Path,
@@ -45,7 +45,7 @@ def export(
         classifier: a functional Keras model, images in [0, 1] -> logits.
         class_names: in the order of their ids.
         folder: `saved_models/<name>`.
-        samples: float32 [n, height, width, channels], images on which both files are
+        samples: images [n, height, width, channels] in [0, 1] on which both files are
             loaded back and compared with the classifier.
         version: a free whole number; by default the next one.
 
@@ -56,7 +56,7 @@ def export(
         UserError: the version exists, or the folder can't be written.
         RuntimeError: a file doesn't answer as the classifier does.
     """
-    folder = Path(folder)
+    folder, samples = Path(folder), np.asarray(samples, np.float32)
     number = next_version(folder, folder / "tflite") if version is None else version
     tflite, tflite_difference = export_tflite(
         classifier, class_names, folder / "tflite", number, samples
@@ -69,7 +69,7 @@ def export(
 
 __all__ = [
     "Exported",
-    "export",
+    "export_classifier",
     "export_savedmodel",
     "export_tflite",
     "next_version",
