@@ -247,6 +247,10 @@ def load(
     if variant is not None:
         if variant not in variants:
             raise InvalidSettings([unknown_name("--variant", variant, list(variants))])
+        if not isinstance(variants[variant], dict):
+            raise InvalidSettings(
+                [f"variants.{variant}: got {variants[variant]!r}; allowed: an object {{…}}"]
+            )
         settings = merge(settings, variants[variant])
         if "name" in settings and "name" not in variants[variant]:
             settings["name"] = f"{settings['name']}-{variant}"

@@ -126,7 +126,8 @@ def learning_rate(config: Config, plan: Plan) -> Any:
     schedules = keras.optimizers.schedules
     if schedule.name == "step":
         unit = plan.steps_per_epoch if training.epochs is not None else 1
-        boundaries = [milestone * unit for milestone in schedule.milestones]
+        # Keras counts the boundary itself to what comes before it.
+        boundaries = [milestone * unit - 1 for milestone in schedule.milestones]
         values = [training.learning_rate * schedule.factor**i for i in range(len(boundaries) + 1)]
         return schedules.PiecewiseConstantDecay(boundaries, values)
     if schedule.name == "cosine":

@@ -277,6 +277,7 @@ def _risks(report: Report) -> list[tuple[str, float]]:
 _SHORT = (
     (("grid",), "{} grid"),
     (("num_samples", "samples", "k"), "{} draws"),
+    (("points",), "{} points"),
     (("max_translation",), "{} px"),
     (("max_rotation",), "{} deg"),
     (("num_steps", "steps"), "{} steps"),

@@ -119,7 +119,9 @@ class RobustModel(keras.Model):
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             total = total / replicas
         weights = self.classifier.trainable_variables
-        gradients = tape.gradient(total, weights)
+        gradients = tape.gradient(
+            total, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         if self.weight_decay:
             decay = self.weight_decay / replicas
             gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
@@ -131,7 +133,7 @@ class RobustModel(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Accuracy on clean images, and where they stay right in the neighborhood."""
         images, labels = data
-        target = Target(tf.cast(labels, tf.int32))
+        target = Target(tf.cast(tf.reshape(labels, [-1]), tf.int32))
 
         def is_right(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
@@ -156,12 +158,26 @@ class RobustModel(keras.Model):
 
     def _as_batch(self, data: Any) -> Batch:
         if isinstance(data, Mapping):
-            images, labels = data["labeled"]
-            unlabeled = data.get("unlabeled")
+            unknown = [key for key in data if key not in ("labeled", "unlabeled")]
+            if unknown or "labeled" not in data:
+                raise InvalidSettings(
+                    [
+                        f"batch: got the keys {sorted(data)}; allowed: labeled and, for objectives "
+                        "that use them, unlabeled"
+                    ]
+                )
+            (images, labels), unlabeled = data["labeled"], data.get("unlabeled")
         else:
-            images, labels = data
-            unlabeled = None
-        return Batch(images, tf.cast(labels, tf.int32), unlabeled)
+            (images, labels), unlabeled = data, None
+        if self.objective.uses_unlabeled and unlabeled is None:
+            raise InvalidSettings(
+                [
+                    f"batch: got no unlabeled images; allowed: {{'labeled': (images, labels), "
+                    f"'unlabeled': images}}, because the objective is {self.objective.name!r} "
+                    "('rt' is the same without unlabeled images)"
+                ]
+            )
+        return Batch(images, tf.cast(tf.reshape(labels, [-1]), tf.int32), unlabeled)
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -452,8 +452,9 @@ def train_in(folder, config, resume=False):
     return run
 
 
-@pytest.mark.parametrize("at", [4, 6], ids=["within an interval", "at its end"])
-@pytest.mark.parametrize("objective", ["srt", "rt"])
+@pytest.mark.parametrize(
+    ("at", "objective"), [(4, "srt"), (6, "rt")], ids=["within an interval", "at its end"]
+)
 def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatch, at, objective):
     settings = tiny(
         objective={"name": objective},

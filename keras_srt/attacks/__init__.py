@@ -14,8 +14,9 @@ class _AttackRegistry(Registry[Attack]):
     """Takes `pgd@0.1` for the attack `pgd` with `epsilon` 0.1."""
 
     def build(self, settings: Mapping[str, Any]) -> Attack:
-        if isinstance(settings, Mapping) and "@" in str(settings.get("name")):
-            name, _, epsilon = settings["name"].partition("@")
+        given = settings.get("name") if isinstance(settings, Mapping) else None
+        if isinstance(given, str) and "@" in given:
+            name, _, epsilon = given.partition("@")
             try:
                 strength: float | str = float(epsilon)
             except ValueError:  # a fraction, or an error that names what was given

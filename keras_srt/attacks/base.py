@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from keras_srt.checks import UserError
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Composite, Neighborhood
 
@@ -55,7 +56,13 @@ class Victim:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(images)
                 classes, loss = answers(images, labels)
-            return classes, loss, tape.gradient(loss, images)
+            slope = tape.gradient(loss, images)
+            if slope is None:
+                raise UserError(
+                    "the classifier has no gradient with respect to its images; allowed: a "
+                    "differentiable one, or attacks that need none (randadv, gridadv, …)"
+                )
+            return classes, loss, slope
 
         # The batch size stays open: fooled images drop out of it.
         self._answers = tf.function(answers, reduce_retracing=True, autograph=False)
@@ -80,7 +87,8 @@ class Victim:
                 tf.constant(images[first : first + self.batch_size], tf.float32),
                 tf.constant(labels[first : first + self.batch_size], tf.int32),
             )
-            for first in range(0, len(images), self.batch_size)
+            # Once for no images at all, so that the columns are there.
+            for first in range(0, max(1, len(images)), self.batch_size)
         ]
         return [
             np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -114,6 +117,22 @@ class Digits(Source):
         return Images(images[train], labels[train]), Images(images[test], labels[test])
 
 
+@contextmanager
+def _few_quiet_retries() -> Iterator[None]:
+    """TFDS retries ten times, minutes where there is no network, and urllib3 warns of each."""
+    from tensorflow_datasets.core.download import downloader
+
+    logger = logging.getLogger("urllib3.connectionpool")
+    retries, level = downloader.MAX_RETRIES, logger.level
+    downloader.MAX_RETRIES = 4
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries
+        logger.setLevel(level)
+
+
 class TFDSImages(Source):
     """An image classification dataset of TensorFlow Datasets, by its name there.
 
@@ -175,16 +194,15 @@ class TFDSImages(Source):
         for version in sorted((where / self.tfds_name).glob("*.*.*"), reverse=True):
             if (version / "dataset_info.json").is_file():
                 return tfds.builder_from_directory(version)
-        # Its ten retries take minutes where there is no network.
-        tfds.core.download.downloader.MAX_RETRIES = 4
         try:
             builder = tfds.builder(self.tfds_name, data_dir=where)
-            builder.download_and_prepare()
+            with _few_quiet_retries():
+                builder.download_and_prepare()
         except Exception as error:  # whatever TFDS or the network raises ends here
-            reason = str(error).strip().splitlines()
+            reason = " ".join(str(error).split())[:160]
             raise UserError(
                 f"dataset {self.name!r}: not prepared in {where / self.tfds_name}, and the "
-                f"download failed ({type(error).__name__}: {reason[0] if reason else '-'}); "
+                f"download failed ({type(error).__name__}: {reason}); "
                 f"either give --data-dir a folder in which tensorflow_datasets has prepared "
                 f"{self.tfds_name!r}, or run again with a network connection"
             ) from error
