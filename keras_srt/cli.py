@@ -157,8 +157,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         classifier = foreign.load_classifier(options.model, info)
     attacks = _choose_attacks(config, options.attacks)
     limit = options.limit if options.limit is not None else config.evaluation.limit
-    robustness = experiment.evaluate(config, classifier, options.data_dir, attacks, limit)
-    made = experiment.make_report(config, info, robustness, run)
+    test = experiment.load_test(config, options.data_dir, limit)
+    robustness = experiment.evaluate(config, classifier, test, attacks)
+    name = config.name if run is not None else str(options.model)
+    made = experiment.make_report(config, info, robustness, run, name)
     print(report.terminal_table(made))
     if options.output is not None:
         write_json(options.output, made)

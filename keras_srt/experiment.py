@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from keras_srt.data import (
     DATASETS,
     Augmentation,
     DatasetInfo,
+    Images,
     Split,
     evaluation_batches,
     make_split,
@@ -259,22 +261,25 @@ def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.
 def evaluate(
     config: Config,
     classifier: Callable[[tf.Tensor], tf.Tensor],
-    data_dir: Path | None,
+    test: Images,
     attacks: Sequence[Attack],
-    limit: int | None,
 ) -> Robustness:
-    """Attacks a classifier on the test part of the config's dataset; shows progress."""
-    images, labels = config.data.dataset.load_test(data_dir)
+    """Attacks a classifier on test images and shows progress."""
     with _progress_bars() as progress:
         return evaluate_robustness(
             classifier,
-            images[:limit],
-            labels[:limit],
+            *test,
             attacks,
             batch_size=config.evaluation.batch_size,
             seed=config.seed,
             progress=progress,
         )
+
+
+def load_test(config: Config, data_dir: Path | None, limit: int | None) -> Images:
+    """Reads the test part, or its first `limit` images."""
+    images, labels = config.data.dataset.load_test(data_dir)
+    return Images(images[:limit], labels[:limit])
 
 
 @contextmanager
@@ -301,42 +306,51 @@ def _progress_bars() -> Iterator[Progress]:
 
 
 def make_report(
-    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder | None
+    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder | None, name: str
 ) -> dict[str, Any]:
-    """The content of report.json."""
-    plan = plans.make_plan(config, info)
-    resolved = settings_of(config)
+    """The content of report.json; without a run it says nothing about the training."""
     report: dict[str, Any] = {
         "schema": 1,
-        "name": config.name,
+        "name": name,
         "reduced": f"variant {config.variant}" if config.variant else None,
         "dataset": {
             "name": config.data.dataset.name,
             "title": info.title,
             "num_train": info.num_train,
-            "labeled": plan.num_labeled,
-            "unlabeled": plan.num_unlabeled,
-            "validation": config.data.validation,
             "num_test": info.num_test,
         },
+    }
+    if run is not None:
+        _add_training(report, config, info, run)
+    return report | robustness.report()
+
+
+def _add_training(
+    report: dict[str, Any], config: Config, info: DatasetInfo, run: RunFolder
+) -> None:
+    """Adds how the classifier was trained to a report."""
+    plan = plans.make_plan(config, info)
+    resolved = settings_of(config)
+    report["dataset"] |= {
+        "labeled": plan.num_labeled,
+        "unlabeled": plan.num_unlabeled,
+        "validation": config.data.validation,
+    }
+    report |= {
         "objective": {**resolved["objective"], "labeled_per_step": plan.sizes.labeled},
         "neighborhood": {**config.neighborhood.describe(), "settings": resolved["neighborhood"]},
         "model": resolved["model"],
         "seed": config.seed,
-        **robustness.report(),
+        "steps": plan.steps,
+        "train_seconds": round(sum(float(row["seconds"]) for row in run.read_history()), 1),
     }
-    if run is not None:
-        history = run.read_history()
-        report["steps"] = plan.steps
-        report["train_seconds"] = round(sum(float(row["seconds"]) for row in history), 1)
-    return report
 
 
 def write_report(
     config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder, images: np.ndarray
 ) -> dict[str, Any]:
     """Writes report.json, the figures and report.html into the run folder."""
-    report = make_report(config, info, robustness, run)
+    report = make_report(config, info, robustness, run, config.name)
     name, verdict = list(robustness.verdicts.items())[-1]
     # Images that were right before, those that were fooled first.
     right = np.flatnonzero(robustness.right)
@@ -383,14 +397,14 @@ def run_all(
     plans.make_plan(config, info)
     build_classifier(config, info, config.training.precision)
     run.claim(config.to_json(), resume)
-    train(config, run, data_dir, resume, how_to_resume)
     if run.report.is_file():
         print(f"this run is finished; its results are in {run.report}")
-    settings = config.evaluation
+        return json.loads(run.report.read_text())
+    train(config, run, data_dir, resume, how_to_resume)
     classifier = best_classifier(config, run, info)
-    robustness = evaluate(config, classifier, data_dir, settings.attacks, settings.limit)
-    images, _ = config.data.dataset.load_test(data_dir)
-    report = write_report(config, info, robustness, run, images[: settings.limit])
+    test = load_test(config, data_dir, config.evaluation.limit)
+    robustness = evaluate(config, classifier, test, config.evaluation.attacks)
+    report = write_report(config, info, robustness, run, test.images)
     print(reports.terminal_table(report), flush=True)
     exported = export_run(config, run, data_dir)
     print(describe_export(exported))

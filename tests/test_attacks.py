@@ -293,7 +293,9 @@ def test_restarts_are_refused_where_they_would_be_the_same():
 
 
 def test_pgd_random_starts_differ_by_image_and_seed(pictures):
-    flat = lambda x: 0.0 * tf.reshape(x, [-1, 64])[:, :2]  # noqa: E731: no gradient at all
+    def flat(images):
+        return 0.0 * tf.reshape(images, [-1, 64])[:, :2]
+
     same = np.repeat(np.full((1, 8, 8, 1), 0.5, np.float32), 4, axis=0)
     attack, labels = PGD(epsilon=0.2, num_steps=1), np.zeros(4, np.int32)
     found, _ = run(attack, flat, same, labels)
@@ -433,14 +435,21 @@ def test_a_composite_where_the_first_stage_fools_all(classifier, pictures, answe
         assert found.fooled.all()
 
 
+def test_an_empty_second_stage_is_no_problem_for_a_model_with_batch_norm(make_classifier, images):
+    """TensorFlow's fused convolution and BatchNorm can't take an empty batch."""
+    classifier = make_classifier(batch_norm=True, activation="relu")
+    wrong = np.int32(np.argmin(classifier(images, training=False), axis=1))
+    attack = GridAdvPlus(epsilon=0.0, num_steps=1, **SMALL_GRID)
+    found, _ = run(attack, classifier, images, wrong)
+    assert found.fooled.all()
+
+
 # Names, and the check from outside.
 
 
 def test_a_strength_in_the_name():
     assert ATTACKS.build({"name": "pgd@0.1"}) == PGD(epsilon=0.1)
-    assert ATTACKS.build({"name": "pgd@8/255", "num_steps": 3}) == PGD(
-        epsilon=8 / 255, num_steps=3
-    )
+    assert ATTACKS.build({"name": "pgd@8/255", "num_steps": 3}) == PGD(epsilon=8 / 255, num_steps=3)
     assert ATTACKS.build({"name": "pgd@0.1", "epsilon": 0.3}).epsilon == 0.3
     for name in ("pgd@", "pgd@x", "pgd@-1", "pgd@nan", "fgsm@2", "gridadv@0.1", "pdg@0.1", "@"):
         with pytest.raises(InvalidSettings):
@@ -475,7 +484,7 @@ class Cheating(FGSM.__mro__[1]):
     ids=["beyond", "another image", "other parameters", "above 1", "nan", "nan parameters"],
 )
 def test_an_attack_that_leaves_its_threat_model_is_found_out(classifier, pictures, answered, cheat):
-    with pytest.raises(RuntimeError, match="cheating.*threat model"):
+    with pytest.raises(RuntimeError, match=r"cheating.*threat model"):
         evaluate_robustness(classifier, pictures, answered, [Cheating(cheat)])
 
 

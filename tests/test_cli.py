@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from helpers import ROOT, clean_environment, python, tiny, write_config
+
 from keras_srt import callbacks, cli, experiment
 from keras_srt.runs import RunFolder
 
@@ -152,7 +152,7 @@ def test_evaluate_finds_what_the_report_says(finished, tmp_path, capsys):
 
 
 def test_evaluate_takes_attacks_by_name_and_strength(finished, tmp_path):
-    config, run = finished
+    _, run = finished
     output = tmp_path / "chosen.json"
     arguments = ["--attacks", "pgd,fgsm@0", "--limit", "7", "--output", str(output)]
     assert cli.main(["evaluate", "--run", str(run), *arguments]) == 0
@@ -411,7 +411,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path, capsys):
 
 
 def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
-    config = write_config(tmp_path, tiny(training__steps=600, training__interval=20))
+    config = write_config(tmp_path, tiny(training__steps=300, training__interval=20))
     command = [sys.executable, "train.py", "--config", config, "--run-dir", tmp_path / "a run"]
     process = subprocess.Popen(
         [str(part) for part in command],
@@ -442,7 +442,7 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
     assert "resuming at step" in resumed.stdout
     assert (tmp_path / "a run" / "report.json").is_file()
     history = RunFolder(tmp_path / "a run").read_history()
-    assert [int(row["step"]) for row in history] == list(range(20, 601, 20))
+    assert [int(row["step"]) for row in history] == list(range(20, 301, 20))
 
 
 def train_in(folder, config, resume=False):

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from helpers import ROOT, tiny
+
 from keras_srt import config as configs
 from keras_srt import experiment
 from keras_srt import plan as plans

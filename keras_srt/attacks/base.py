@@ -81,14 +81,17 @@ class Victim:
     def _in_batches(
         self, function: Callable[..., Any], images: np.ndarray, labels: np.ndarray
     ) -> list[np.ndarray]:
+        if not len(images):
+            # The columns are still wanted, and some kernels can't take an empty batch.
+            one = np.zeros((1, *images.shape[1:])), np.zeros(1)
+            return [column[:0] for column in self._in_batches(function, *one)]
         self.queries += len(images)
         parts = [
             function(
                 tf.constant(images[first : first + self.batch_size], tf.float32),
                 tf.constant(labels[first : first + self.batch_size], tf.int32),
             )
-            # Once for no images at all, so that the columns are there.
-            for first in range(0, max(1, len(images)), self.batch_size)
+            for first in range(0, len(images), self.batch_size)
         ]
         return [
             np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)

@@ -47,8 +47,10 @@ def published(folder: Path, version: int) -> Iterator[Path]:
         The draft; it is removed if the block fails.
 
     Raises:
-        UserError: the version exists already, or the folder can't be written.
+        UserError: the version is negative or exists already, or the folder can't be written.
     """
+    if version < 0:
+        raise UserError(f"version: got {version}; allowed: a whole number of at least 0")
     final = folder / str(version)
     if final.exists():
         raise UserError(
@@ -65,7 +67,13 @@ def published(folder: Path, version: int) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp makes it private; a server runs as somebody else
-        os.rename(draft, final)
+        try:
+            os.rename(draft, final)
+        except OSError as error:
+            raise UserError(
+                f"{final}: can't be published ({error.strerror}); another export may have taken "
+                f"the number, a free one is {next_version(folder)}"
+            ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

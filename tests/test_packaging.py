@@ -1,0 +1,121 @@
+"""Installation: versions that import together, the README's commands, and a quiet start."""
+
+import ast
+import re
+import shlex
+
+import pytest
+from helpers import ROOT, python
+
+from keras_srt import cli
+
+
+def requirements():
+    """name -> version specifiers of setup.py's install_requires, by parsing it."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    constants = {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    (listed,) = [
+        keyword.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "install_requires"
+    ]
+    found = {}
+    for item in listed.elts:
+        text = (
+            item.value
+            if isinstance(item, ast.Constant)
+            else "".join(
+                part.value if isinstance(part, ast.Constant) else constants[part.value.id]
+                for part in item.values
+            )
+        )
+        name, specifiers = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", text).groups()
+        found[name.lower().replace("_", "-")] = set(filter(None, specifiers.split(",")))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "specifiers"),
+    [
+        ("tensorflow", {"==2.15.1"}),
+        ("tensorflow-addons", {"==0.23.0"}),
+        ("tensorflow-datasets", {"==4.9.10"}),
+        ("tensorflow-metadata", {">=1.16.1", "<1.18"}),
+        ("keras-tuner", {"==1.4.8"}),
+        ("numpy", {"<2"}),
+        ("protobuf", {">=4.25", "<5"}),
+        ("importlib-resources", set()),
+    ],
+)
+def test_versions_that_import_together_are_pinned(name, specifiers):
+    assert specifiers <= requirements()[name]
+
+
+def test_python_versions():
+    assert 'python_requires=">=3.10,<3.12"' in (ROOT / "setup.py").read_text()
+
+
+def test_every_package_that_is_imported_is_required():
+    known = {"PIL": "pillow", "sklearn": "scikit-learn", "tensorflow_datasets": None}
+    required = requirements()
+    for path in (ROOT / "keras_srt").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in names:
+                root = name.split(".")[0]
+                package = known.get(root) or root.replace("_", "-")
+                standard = root in __import__("sys").stdlib_module_names
+                # keras comes with TensorFlow 2.15, and pydantic_core with pydantic.
+                comes_along = root in ("keras", "keras_srt", "pydantic_core")
+                assert standard or comes_along or package in required, f"{path}: {name}"
+
+
+def test_the_readme_has_its_commands():
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    assert "pip install -e . && python train.py --config digits_pixel.json" in text
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in re.split(r"\n|&&", block.replace("\\\n", " "))
+    ]
+    ours = [
+        words[1:] if words[0] == "keras-srt" else ["train", *words[2:]]
+        for words in commands
+        if words[:1] == ["keras-srt"] or words[:2] == ["python", "train.py"]
+    ]
+    assert ours
+    for words in ours:
+        # Raises SystemExit for a command or an option that doesn't exist.
+        cli._parser().parse_args(words)
+        if "--config" in words:
+            assert (ROOT / "configs" / words[words.index("--config") + 1]).is_file()
+
+
+def test_all_dependencies_import_together_and_quietly():
+    code = """
+from keras_srt.lazy import keras, tf
+from keras_srt.neighborhoods.geometry import rotate_and_translate
+images = rotate_and_translate(tf.ones([1, 4, 4, 1]), tf.zeros([1, 3]))
+import tensorflow_datasets as tfds, keras_tuner, matplotlib, sklearn, scipy, PIL, tqdm, pydantic
+import keras_srt
+for name in keras_srt.__all__:
+    getattr(keras_srt, name)
+print(callable(tfds.load), float(tf.reduce_sum(images)), tf.version.VERSION)
+"""
+    process = python("-c", code)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == ["True", "16.0", "2.15.1"]
+    for noise in ("TFA", "Addons", "cuDNN", "oneDNN", "TensorRT", "rebuild TensorFlow", "Warning"):
+        assert noise not in process.stderr, process.stderr
