@@ -1,0 +1,80 @@
+"""The results as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from keras_srt.report.content import (
+    BOUND_NOTE,
+    RISKS,
+    Report,
+    Row,
+    reduced_note,
+    rows_of,
+    shorten,
+    summary,
+)
+
+TABLE_WIDTH = 100
+
+
+def terminal_table(report: Report) -> str:
+    """The results as text.
+
+    Args:
+        report: what `report.json` holds.
+
+    Returns:
+        Lines of plain ASCII, at most 100 columns wide, without a final line break.
+
+    Example:
+        >>> result = {"accuracy": 0.982, "ci95": [0.97, 0.99], "n": 500}
+        >>> table = terminal_table({
+        ...     "name": "a", "dataset": {"title": "MNIST", "num_train": 60000, "num_test": 10000},
+        ...     "clean": result, "attacks": [], "worst_case": {**result, "attacks": []},
+        ...     "risks": {"standard": 0.018, "robust": 0.0, "adversarial": 0.018}})
+        >>> table.splitlines()[5]
+        'clean       untampered images       98.20  [97.00, 99.00]  500        -'
+    """
+    heading = [report["name"], reduced_note(report), *summary(report)]
+    risks = ", ".join(f"{symbol} {report['risks'][key]:.4f}" for key, symbol, _ in RISKS)
+    lines = [
+        *(line for text in heading if text for line in textwrap.wrap(_ascii(text), TABLE_WIDTH)),
+        "",
+        *_table_lines(rows_of(report)),
+        "",
+        f"Risks: {risks}",
+        *(f"  {symbol}: {meaning}" for _, symbol, meaning in RISKS),
+        f"  {BOUND_NOTE}",
+    ]
+    return "\n".join(lines)
+
+
+def _ascii(text: str) -> str:
+    """Printable ASCII only: a name can't move the cursor or color the terminal."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+
+
+def _table_lines(rows: Sequence[Row]) -> list[str]:
+    header = ("attack", "settings", "accuracy %", "95% interval", "n", "seconds")
+    cells = [(shorten(_ascii(row.name), 20), _ascii(row.settings), *row.values) for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    gaps = 2 * (len(widths) - 1)
+    widths[1] = min(widths[1], TABLE_WIDTH - gaps - (sum(widths) - widths[1]))
+    rule = "-" * (sum(widths) + gaps)
+    lines = [_cell_lines(line, widths) for line in (header, *cells)]
+    # A rule below the header, and one before the worst case.
+    lines = [*lines[:1], [rule], *lines[1:-1], [rule], lines[-1]]
+    return [line for parts in lines for line in parts]
+
+
+def _cell_lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """One row, on as many lines as its settings need."""
+    first, *more = textwrap.wrap(cells[1], widths[1]) or [""]
+    texts = (cells[0], first, *cells[2:])
+    aligned = [
+        text.ljust(width) if column < 2 else text.rjust(width)
+        for column, (text, width) in enumerate(zip(texts, widths, strict=True))
+    ]
+    return ["  ".join(aligned).rstrip(), *(" " * (widths[0] + 2) + text for text in more)]
