@@ -31,11 +31,8 @@ def component(cls: C) -> C:
         The class, as a frozen dataclass that raises `InvalidSettings` for bad values.
 
     Example:
-        >>> from typing import Annotated
-        >>> @component
-        ... class Ball:
-        ...     radius: Annotated[float, checks.real(0)] = 1.0
-        >>> Ball(radius="1/2").radius
+        >>> from keras_srt.neighborhoods import LInf  # a component
+        >>> LInf(epsilon="1/2").epsilon
         0.5
     """
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)

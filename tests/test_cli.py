@@ -109,7 +109,7 @@ def test_report_json_keeps_its_contract(typed):
             attack
         )
         assert attack["norm"] == "linf"
-        assert attack["epsilon"] == attack["settings"]["epsilon"] == 0.2
+        assert attack["epsilon"] == attack["settings"]["epsilon"] == 0.1
     assert report["worst_case"]["attacks"] == [a["name"] for a in report["attacks"]]
     for part in (report["clean"], report["worst_case"], *report["attacks"]):
         low, high = part["ci95"]
@@ -339,6 +339,7 @@ def test_a_checkpoint_of_another_model_stops_resume(run_copy, tmp_path, rejected
     checkpoints.set_model(model)
     checkpoints.save()
     model.classifier.save_weights(run / "checkpoints" / "best.weights.h5")
+    (run / "report.json").unlink()  # as if it had not finished
     line = rejected("train", "--config", config, "--run-dir", run, "--resume")
     assert "another model" in line
     assert "best.weights.h5" in rejected("evaluate", "--run", run)
@@ -348,6 +349,7 @@ def test_a_truncated_checkpoint_stops_resume(run_copy, rejected):
     config, run = run_copy
     for file in (run / "checkpoints").glob("state-*.data*"):
         cut(file)
+    (run / "report.json").unlink()  # as if it had not finished
     line = rejected("train", "--config", config, "--run-dir", run, "--resume")
     assert "damaged" in line
     cut(run / "checkpoints" / "best.weights.h5")
