@@ -23,6 +23,7 @@ _CONVERTER_NOISE = (
     r"|Reading SavedModel from|Reading meta graph with tags|Restoring SavedModel bundle"
     r"|Running initialization op|SavedModel load for tags|disabling MLIR crash reproducer"
     r"|Starting new session|Number of (eligible )?GPUs|devices: \d+"
+    r"|Reading SavedModel debug info|Estimated count of arithmetic ops"
     # Its table of the operations that need no conversion.
     r"|Summary on the non-converted ops|^-+$|^ \* (Accepted dialects|Non-Converted Ops|\d+ \w+ ops)"
     r"|^- \w+\.\w+: +\d+ occurrences|^ +\(\w+: \d+\)$|^\s*$"
