@@ -5,12 +5,25 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 _TENSORFLOW = "2.15.1"
+_HERE = Path(__file__).parent
+_TEST_TOOLS = ("coverage", "exceptiongroup", "iniconfig", "pluggy", "pytest", "ruff", "tomli")
+
+
+def _tested_versions() -> list[str]:
+    """The lines of constraints.txt that are no test tools.
+
+    Left to choose the indirect dependencies, the pip that comes with Python 3.10 tries one
+    version after another for over ten minutes.
+    """
+    lines = (_HERE / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", *_TEST_TOOLS))]
+
 
 setup(
     name="keras-srt",
     version="0.1.0",
     description="Semi-supervised robust training of image classifiers in TensorFlow/Keras",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(_HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.12",
     packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
@@ -36,6 +49,7 @@ setup(
         "scipy>=1.11",
         "tqdm>=4.66",
         "typing_extensions>=4.8",
+        *_tested_versions(),
     ],
     extras_require={
         "cuda": [f"tensorflow[and-cuda]=={_TENSORFLOW}"],
