@@ -137,45 +137,14 @@ def train(
         return
     images, labels = config.data.dataset.load_train(data_dir)
     split = _split(config, run, labels, info)
-    augmentation = Augmentation(config.data.augmentation.pad, config.data.augmentation.flip)
-    validation = images[split.validation], labels[split.validation]
+    validation = Images(images[split.validation], labels[split.validation])
     bar = callbacks.ProgressBar(plan.steps, first_step, plan.sizes.labeled / plan.num_labeled)
-    watching = [
-        callbacks.StopAtNaN(),
-        callbacks.StepLogs(),
-        bar,
-        callbacks.PerturbationPictures(
-            run.tensorboard / "pictures",
-            np.float32(validation[0][:_PICTURES] / 255.0),
-            validation[1][:_PICTURES],
-        ),
-        checkpoints,
-        keras.callbacks.CSVLogger(str(run.history), append=True),
-        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
-    ]
+    watching = _callbacks(run, validation, bar, checkpoints)
     try:
         if unvalidated:
             batches = evaluation_batches(*validation, _VALIDATION_BATCH)
             _validate_late(model, (first_step - 1) // plan.interval, batches, watching)
-        for segment in plans.segments(plan, first_step):
-            batches = training_batches(
-                images[split.labeled],
-                labels[split.labeled],
-                images[split.unlabeled] if plan.num_unlabeled else images[:0],
-                plan.sizes,
-                seed=config.seed,
-                first_step=segment.first_step,
-                augmentation=augmentation,
-            )
-            model.fit(
-                batches,
-                initial_epoch=segment.initial_epoch,
-                epochs=segment.epochs,
-                steps_per_epoch=segment.steps_per_epoch,
-                validation_data=evaluation_batches(*validation, _VALIDATION_BATCH),
-                callbacks=watching,
-                verbose=0,
-            )
+        _fit(model, config, plan, first_step, images, labels, split, watching)
     except KeyboardInterrupt:
         bar.close()
         checkpoints.save()
@@ -185,6 +154,58 @@ def train(
         ) from None
     finally:
         bar.close()
+
+
+def _callbacks(run: RunFolder, validation: Images, bar: Any, checkpoints: Any) -> list[Any]:
+    """What watches a training, in the order it is told of each interval."""
+    from keras_srt import callbacks
+
+    return [
+        callbacks.StopAtNaN(),
+        callbacks.StepLogs(),
+        bar,
+        callbacks.PerturbationPictures(
+            run.tensorboard / "pictures",
+            np.float32(validation.images[:_PICTURES] / 255.0),
+            validation.labels[:_PICTURES],
+        ),
+        checkpoints,
+        keras.callbacks.CSVLogger(str(run.history), append=True),
+        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
+    ]
+
+
+def _fit(
+    model: Any,
+    config: Config,
+    plan: Plan,
+    first_step: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    split: Split,
+    watching: Sequence[Any],
+) -> None:
+    """Trains from a step to the end, segment by segment."""
+    validation = images[split.validation], labels[split.validation]
+    for segment in plans.segments(plan, first_step):
+        batches = training_batches(
+            images[split.labeled],
+            labels[split.labeled],
+            images[split.unlabeled] if plan.num_unlabeled else images[:0],
+            plan.sizes,
+            seed=config.seed,
+            first_step=segment.first_step,
+            augmentation=Augmentation(config.data.augmentation.pad, config.data.augmentation.flip),
+        )
+        model.fit(
+            batches,
+            initial_epoch=segment.initial_epoch,
+            epochs=segment.epochs,
+            steps_per_epoch=segment.steps_per_epoch,
+            validation_data=evaluation_batches(*validation, _VALIDATION_BATCH),
+            callbacks=watching,
+            verbose=0,
+        )
 
 
 def _is_unvalidated(step: int, plan: Plan, run: RunFolder) -> bool:
