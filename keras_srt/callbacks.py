@@ -1,4 +1,4 @@
-"""Callbacks of a run: progress, history, checkpoints, pictures, and a stop at NaN."""
+"""Callbacks of a run: progress, history, checkpoints, pictures, a hint, a stop at NaN."""
 
 from __future__ import annotations
 
@@ -113,6 +113,37 @@ class StopAtNaN(keras.callbacks.Callback):
                 f"after step {step}; lower training.learning_rate, raise "
                 "training.strength_warmup or check the images; the last good checkpoint is kept"
             )
+
+
+class CollapseHint(keras.callbacks.Callback):
+    """Says once what to change when the model answers one class for all images.
+
+    A pseudo-label that is the same everywhere is easy to keep under attack, so that SRT stays
+    there. The training goes on: early in a hard one, chance level may be a passing state.
+
+    Args:
+        labels: of the validation images, int32 [n].
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        super().__init__()
+        self._chance = float(np.bincount(labels).max() / len(labels))
+        self._said = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Compares the clean validation accuracy with the share of the largest class."""
+        accuracy = (logs or {}).get("val_accuracy", math.inf)
+        if self._said or accuracy > self._chance + 1e-6:
+            return
+        from tqdm import tqdm
+
+        self._said = True
+        tqdm.write(  # above the bar
+            f"hint: {100 * accuracy:.1f}% clean is no better than one class for all images; if it "
+            "stays there, lower training.learning_rate or objective.robust_weight, or raise "
+            "training.labeled_per_batch"
+        )
+        sys.stdout.flush()
 
 
 class PerturbationPictures(keras.callbacks.Callback):

@@ -164,6 +164,7 @@ def _callbacks(run: RunFolder, validation: Images, bar: Any, checkpoints: Any) -
         callbacks.StopAtNaN(),
         callbacks.StepLogs(),
         bar,
+        callbacks.CollapseHint(validation.labels),
         callbacks.PerturbationPictures(
             run.tensorboard / "pictures",
             np.float32(validation.images[:_PICTURES] / 255.0),
@@ -245,8 +246,14 @@ def _split(config: Config, run: RunFolder, labels: np.ndarray, info: DatasetInfo
         split = Split.load(run.split)
         split.check(info.num_train)
         return split
+    split = _draw_split(config, labels, info)
+    split.save(run.split)
+    return split
+
+
+def _draw_split(config: Config, labels: np.ndarray, info: DatasetInfo) -> Split:
     data = config.data
-    split = make_split(
+    return make_split(
         labels,
         len(info.class_names),
         data.labeled,
@@ -255,8 +262,6 @@ def _split(config: Config, run: RunFolder, labels: np.ndarray, info: DatasetInfo
         data.selection,
         config.seed,
     )
-    split.save(run.split)
-    return split
 
 
 def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.Model:
@@ -414,9 +419,12 @@ def run_all(
 ) -> dict[str, Any]:
     """Trains, evaluates on the test part, reports and exports; returns the report."""
     info = config.data.dataset.info(data_dir)
-    # Both find what can't work before the folder is made.
+    # What can't work is found before the folder is made.
     plans.make_plan(config, info)
     build_classifier(config, info, config.training.precision)
+    if config.data.selection == "first" and not run.split.is_file():
+        # Whether the first images have every class, their labels alone tell.
+        _draw_split(config, config.data.dataset.load_train(data_dir)[1], info)
     run.claim(config.to_json(), resume)
     if run.report.is_file():
         print(f"this run is finished; its results are in {run.report}")

@@ -225,6 +225,16 @@ def test_bad_settings_are_refused_before_the_run_folder_is_made(tmp_path, reject
     assert not (tmp_path / "run").exists()
 
 
+def test_first_images_that_lack_a_class_are_refused_before_the_run_folder_is_made(
+    tmp_path, rejected
+):
+    config = write_config(tmp_path, tiny(data__selection="first", data__labeled=10))
+    line = rejected("train", "--config", config, "--run-dir", tmp_path / "run")
+    assert "data.labeled" in line
+    assert "none of class" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_configs_that_cannot_be_read_are_refused(tmp_path, rejected):
     line = rejected("train", "--config", "digits_pixle.json")
     assert "did you mean 'digits_pixel.json'" in line

@@ -220,3 +220,12 @@ def test_an_empty_set_is_refused(some_right, pictures):
     classifier, _ = some_right
     with pytest.raises(ValueError, match="n > 0"):
         evaluate_robustness(classifier, pictures[:0], [], [FGSM(epsilon=0.1)])
+
+
+def test_repeated_evaluations_are_not_taken_for_retracing(some_right, pictures, caplog):
+    classifier, labels = some_right
+    caplog.set_level("WARNING", logger="tensorflow")
+    tf.get_logger().propagate = True
+    for _ in range(7):
+        evaluate_robustness(classifier, pictures, labels, [FGSM(epsilon=0.1)])
+    assert "retracing" not in caplog.text
