@@ -6,17 +6,20 @@ from setuptools import find_packages, setup
 
 _TENSORFLOW = "2.15.1"
 _HERE = Path(__file__).parent
-_TEST_TOOLS = ("coverage", "exceptiongroup", "iniconfig", "pluggy", "pytest", "ruff", "tomli")
+# Of the extra `test`: its tools, and the interpreters that devices have.
+_TEST_TOOLS = ("coverage", "iniconfig", "pluggy", "pytest", "PyYAML", "ruff", "tomli")
+_INTERPRETERS = ("ai-edge-litert", "backports.strenum", "tflite-runtime")
 
 
 def _tested_versions() -> list[str]:
-    """The lines of constraints.txt that are no test tools.
+    """The lines of constraints.txt that aren't for tests alone.
 
     Left to choose the indirect dependencies, the pip that comes with Python 3.10 tries one
     version after another for over ten minutes.
     """
     lines = (_HERE / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith(("#", *_TEST_TOOLS))]
+    for_tests = ("#", *_TEST_TOOLS, *_INTERPRETERS)
+    return [line for line in lines if line and not line.startswith(for_tests)]
 
 
 setup(
@@ -29,7 +32,7 @@ setup(
     packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
     # The configs lie at the top of the checkout, and inside the package once installed.
     package_dir={"keras_srt.configs": "configs"},
-    package_data={"keras_srt.configs": ["*.json"]},
+    package_data={"keras_srt.configs": ["*.json"], "keras_srt.serving": ["page/*"]},
     install_requires=[
         f"tensorflow=={_TENSORFLOW}",
         "tensorflow-addons==0.23.0",
@@ -42,18 +45,34 @@ setup(
         "importlib_resources",
         "keras-tuner==1.4.8",
         "numpy>=1.26,<2",
+        "grpcio>=1.60",
         "matplotlib>=3.8",
         "pillow>=10",
+        "prometheus-client>=0.20",
         "pydantic>=2.7,<3",
+        "requests>=2.31",
         "scikit-learn>=1.4",
         "scipy>=1.11",
+        "starlette>=1.0",
+        f"tensorflow-serving-api=={_TENSORFLOW}",
         "tqdm>=4.66",
         "typing_extensions>=4.8",
+        "urllib3>=2.6",
+        "uvicorn>=0.30",
         *_tested_versions(),
     ],
     extras_require={
         "cuda": [f"tensorflow[and-cuda]=={_TENSORFLOW}"],
-        "test": ["pytest>=8", "pytest-cov>=5", "ruff>=0.6"],
+        "test": [
+            "ai-edge-litert>=2.0",
+            "pytest>=8",
+            "pytest-cov>=5",
+            "pyyaml>=6",
+            "ruff>=0.6",
+            "tflite-runtime>=2.14",
+        ],
+        # The page in headless Chromium: pytest -m slow tests/test_page.py
+        "browser": ["selenium>=4.20"],
     },
     entry_points={"console_scripts": ["keras-srt = keras_srt.cli:main"]},
 )

@@ -1,8 +1,9 @@
-"""The command line: `keras-srt train | evaluate | export | info`, and `train.py`."""
+"""The command line: `keras-srt train | evaluate | export | predict | serve | info`; `train.py`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from keras_srt.checks import InvalidSettings, UserError
 
-EXIT_DONE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,25 +23,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; by default those of the process.
 
     Returns:
-        The exit code: 0 done, 2 bad input (one line for each problem on stderr), 130
-        interrupted.
+        The exit code: 0 done, 1 done but for some images, 2 bad input (one line for each
+        problem on stderr), 130 interrupted, 141 nobody reads the output any more.
     """
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()
+        return EXIT_DONE if code is None else code
     except (InvalidSettings, UserError) as error:
         print(f"error: {error}".replace("\n", "\nerror: "), file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # As in `keras-srt predict … | head`; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except Exception as error:
         # Named here, because importing the module takes TensorFlow along.
         if type(error).__name__ != "Interrupted":
             raise
         print(error, file=sys.stderr)
         return EXIT_INTERRUPTED
-    return EXIT_DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +90,77 @@ def _parser() -> argparse.ArgumentParser:
     exported = add("export", _export, "Publish a finished run as SavedModel and TFLite.")
     exported.add_argument("--run", type=Path, required=True, help="folder of a finished run")
     exported.add_argument("--version", type=int, help="a free whole number (default: the next)")
+    exported.add_argument(
+        "--keep", type=int, metavar="N", help="then remove the oldest versions beyond N"
+    )
     exported.add_argument("--data-dir", type=Path, help="where prepared datasets lie")
+    exported.add_argument(
+        "--trainable",
+        action="store_true",
+        help="also write model_train.tflite, which goes on learning on a device",
+    )
+    exported.add_argument(
+        "--trainable-batch",
+        type=int,
+        nargs=2,
+        default=(8, 24),
+        metavar=("LABELED", "UNLABELED"),
+        help="images of a step on the device (default: 8 24)",
+    )
+    _add_predict_options(add("predict", _predict, "Classify images, and file them by class."))
+    _add_serve_options(add("serve", _serve, "Serve models by TF Serving's REST protocol."))
     return parser
+
+
+def _add_serve_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--model",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="folders saved_models/NAME (default: all in saved_models); with --backend, names",
+    )
+    options.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    options.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
+    options.add_argument(
+        "--backend", metavar="URL", help="be a gateway for a TF Serving, as http://host:8501"
+    )
+    options.add_argument("--max-body-mb", type=float, default=32, help="of a request; default: 32")
+    options.add_argument(
+        "--max-queue", type=int, default=256, help="requests at a time; default: 256"
+    )
+    options.add_argument(
+        "--timeout", type=float, default=30, help="seconds for a request; default: 30"
+    )
+
+
+def _add_predict_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="PNG or JPEG files, folders with such files, quoted globs ('photos/**/*.png')",
+    )
+    options.add_argument(
+        "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
+    )
+    options.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
+    options.add_argument(
+        "--server",
+        metavar="URL",
+        help="http://host:8501[/v1/models/NAME], of TF Serving or `keras-srt serve`",
+    )
+    options.add_argument("--grpc", action="store_true", help="the server speaks gRPC (host:8500)")
+    options.add_argument("--name", help="the model's name on the server")
+    options.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (3)")
+    options.add_argument("--json", action="store_true", help="print a JSON object for each image")
+    options.add_argument(
+        "--sort-into", type=Path, metavar="DIR", help="file the images into DIR/CLASS/"
+    )
+    filing = options.add_mutually_exclusive_group()
+    filing.add_argument("--link", action="store_true", help="by symbolic links (default)")
+    filing.add_argument("--copy", action="store_true", help="by copies")
 
 
 def _config_options(required: bool) -> argparse.ArgumentParser:
@@ -167,13 +243,75 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.keep is not None and options.keep < 1:
+        raise UserError(f"--keep: got {options.keep}; allowed: a whole number of at least 1")
     from keras_srt import experiment
     from keras_srt.runs import RunFolder
 
     run = RunFolder(options.run)
     config = experiment.load_run_config(run)
-    exported = experiment.export_run(config, run, options.data_dir, options.version)
-    print(experiment.describe_export(exported))
+    trainable = None
+    if options.trainable:
+        trainable = experiment.device_training(config, *options.trainable_batch)
+    exported = experiment.export_run(
+        config, run, options.data_dir, options.version, options.keep, trainable
+    )
+    print(experiment.describe_export(exported), flush=True)
+    experiment.add_deployment(config, run, exported, options.data_dir)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    _check_predict_options(options)
+    from keras_srt import predict
+
+    predict.check_sources(options.images, options.sort_into)
+    if options.model is not None:
+        classifier: Any = predict.open_savedmodel(options.model)
+    elif options.tflite is not None:
+        classifier = predict.open_tflite(options.tflite)
+    else:
+        classifier = predict.open_server(options.server, options.name, options.grpc)
+    sorter = None
+    if options.sort_into is not None:
+        sorter = predict.Sorter(options.sort_into, options.copy)
+    failed = predict.predict(options.images, classifier, options.top, options.json, sorter)
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+def _serve(options: argparse.Namespace) -> None:
+    for name, value, low, high in (
+        ("--port", options.port, 0, 65535),
+        ("--max-body-mb", options.max_body_mb, 0.001, 1024),
+        ("--max-queue", options.max_queue, 1, 10_000),
+        ("--timeout", options.timeout, 0.1, 3600),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
+    from keras_srt.serving.limits import MEGABYTE, Limits
+    from keras_srt.serving.local import find_models
+    from keras_srt.serving.server import serve
+
+    models = options.model
+    if not models and options.backend is None:
+        models = find_models(Path("saved_models"))
+    limits = Limits(
+        max_body=int(options.max_body_mb * MEGABYTE),
+        max_queue=options.max_queue,
+        timeout=options.timeout,
+    )
+    serve(models, options.host, options.port, limits, options.backend)
+
+
+def _check_predict_options(options: argparse.Namespace) -> None:
+    given = [options.model, options.tflite, options.server]
+    if sum(value is not None for value in given) != 1:
+        raise UserError("predict: give one of --model DIR, --tflite FILE and --server URL")
+    if options.top < 1:
+        raise UserError(f"--top: got {options.top}; allowed: a whole number of at least 1")
+    if options.server is None and (options.grpc or options.name is not None):
+        raise UserError("--grpc, --name: only with --server URL")
+    if options.sort_into is None and (options.link or options.copy):
+        raise UserError("--link, --copy: only with --sort-into DIR")
 
 
 def _load_config(options: argparse.Namespace) -> Any:

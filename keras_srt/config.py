@@ -151,11 +151,14 @@ class EvaluationSettings:
         attacks: attack components.
         limit: test images, the first ones; null for all.
         batch_size: images attacked at once.
+        deployment: of the test images, how many are also put, attacked, through the exported
+            files; 0 for none.
     """
 
     attacks: tuple[Any, ...]
     limit: Annotated[int, whole(1)] | None = None
     batch_size: Annotated[int, whole(1)] = 500
+    deployment: Annotated[int, whole(0)] = 500
 
     def __post_init__(self) -> None:
         if not self.attacks:

@@ -11,15 +11,18 @@ from keras_srt.checks import UserError
 from keras_srt.data import DatasetInfo
 from keras_srt.lazy import keras, tf
 
+# The first one that a model has is used.
+_SIGNATURES = ("logits", "image", "serving_default")
+
 Classifier = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 def load_classifier(path: Path, info: DatasetInfo) -> Classifier:
     """Loads a classifier to attack it.
 
-    A SavedModel's signature `logits` is used if it has one (ours have), else
-    `serving_default`. Answers that are probabilities are turned into log-probabilities,
-    which have the same cross-entropy as the logits.
+    A SavedModel's signature `logits` is used if it has one (ours have), else `image`, else
+    `serving_default`; it must take one input, of floats. Answers that are probabilities are
+    turned into log-probabilities, which have the same cross-entropy as the logits.
 
     Args:
         path: a SavedModel folder, or a `.keras` file (loaded in safe mode).
@@ -66,18 +69,24 @@ def _savedmodel(path: Path) -> Classifier:
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(f"--model {path}: can't be loaded ({error})") from error
     signatures = loaded.signatures
-    name = "logits" if "logits" in signatures else "serving_default"
-    if name not in signatures:
-        raise UserError(f"--model {path}: has no signature 'serving_default' or 'logits'")
+    name = next((name for name in _SIGNATURES if name in signatures), None)
+    if name is None:
+        raise UserError(f"--model {path}: has none of the signatures {', '.join(_SIGNATURES)}")
     signature = signatures[name]
-    inputs = list(signature.structured_input_signature[1])
+    inputs = signature.structured_input_signature[1]
+    if any(spec.dtype == tf.string for spec in inputs.values()):
+        raise UserError(
+            f"--model {path}: its signature {name!r} takes encoded images, through which attacks "
+            "have no gradient; allowed: a signature 'logits' or 'image' that takes floats"
+        )
     outputs = [key for key in ("logits", "probabilities") if key in signature.structured_outputs]
     outputs = outputs or list(signature.structured_outputs)
     if len(inputs) != 1 or not outputs:
         raise UserError(f"--model {path}: its signature {name!r} must have one input")
+    (source,) = inputs
 
     def answer(images: tf.Tensor) -> tf.Tensor:
-        return signature(**{inputs[0]: images})[outputs[0]]
+        return signature(**{source: images})[outputs[0]]
 
     # The function holds the signature, and not the object that owns its variables.
     answer.loaded = loaded

@@ -70,6 +70,11 @@ class RunFolder:
         """Results."""
         return self.path / "report.json"
 
+    @property
+    def attacked(self) -> Path:
+        """Attacked test images, for the exported files."""
+        return self.path / "attacked.npz"
+
     def claim(self, config_json: str, resume: bool) -> None:
         """Makes the folder this run's, or refuses and changes nothing.
 

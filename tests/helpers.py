@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ TINY = {
             {"name": "pgd", "epsilon": 0.1, "num_steps": 3},
         ],
         "limit": 20,
+        "deployment": 0,
     },
 }
 
@@ -58,6 +60,11 @@ def clean_environment(**extra):
     """The environment as a user has it: nothing that keeps TensorFlow quiet, our package found."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
     return {**kept, "PYTHONPATH": str(ROOT), **extra}
+
+
+def heed_ctrl_c():
+    """For `preexec_fn`: a shell's background jobs ignore SIGINT, and pass that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def python(*arguments, timeout=240, cwd=ROOT, **environment):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, clean_environment, python, tiny, write_config
+from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
 
 from keras_srt import callbacks, cli, experiment
 from keras_srt.runs import RunFolder
@@ -87,10 +87,31 @@ def test_the_first_command_works_and_is_quiet(typed):
     ):
         assert (folder / "run" / file).stat().st_size > 0
     assert any((folder / "run" / "tensorboard").rglob("events.out.*"))
-    (exported,) = (folder / "exported").iterdir()
+    assert (folder / "exported" / "model.config").is_file()
+    (exported,) = (path for path in (folder / "exported").iterdir() if path.is_dir())
     assert (exported / "1" / "saved_model.pb").is_file()
     assert (exported / "tflite" / "1" / "model_float32.tflite").is_file()
     assert (exported / "tflite" / "1" / "labels.txt").read_text().split() == list("0123456789")
+
+
+def test_the_report_says_how_each_published_file_does(typed):
+    process, folder = typed
+    report = json.loads((folder / "run" / "report.json").read_text())
+    deployment = report["deployment"]
+    assert (deployment["version"], deployment["n"]) == (1, 50)
+    keras, savedmodel, *files = deployment["models"]
+    assert [file["name"] for file in files] == ["float32", "float16", "dynamic", "int8"]
+    assert keras["clean"] == savedmodel["clean"] == report["clean"]
+    for model in (keras, savedmodel):
+        for of_model, of_run in zip(model["attacks"], report["attacks"], strict=True):
+            assert of_model == {key: of_run[key] for key in of_model}
+    for file in (savedmodel, *files):
+        assert 0 < file["latency_ms"]["median"] <= file["latency_ms"]["p99"]
+        assert file["bytes"] > 1000
+        assert file["agreement"]["same_class"] > 0.5
+    assert "Published version 1: 50 test images" in process.stdout
+    assert "XNNPACK" not in process.stderr
+    assert "<h2>Deployment</h2>" in (folder / "run" / "report.html").read_text()
 
 
 def test_report_json_keeps_its_contract(typed):
@@ -432,8 +453,7 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore SIGINT, and what they start inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_ctrl_c,
     )
     try:
         for line in process.stdout:

@@ -1,42 +1,52 @@
-"""Exports answer as the model does, versions are never touched, and foreign models load."""
+"""SavedModels answer as the model does, versions are never touched, and foreign models load."""
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import python
+from c_api import CApiError, CSession
+from encoded import JPEG, PNG, UNREADABLE
+from google.protobuf import text_format
+from helpers import ROOT, python
+from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
+import keras_srt.export
 from keras_srt.attacks import FGSM
 from keras_srt.checks import UserError
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation import evaluate_robustness
-from keras_srt.export import (
-    export_classifier,
-    export_savedmodel,
-    export_tflite,
-    next_version,
-    savedmodel,
-    tflite,
-    tflite_probabilities,
-)
-from keras_srt.export.publish import check_agreement, published
+from keras_srt.export import export_classifier, export_savedmodel, next_version, savedmodel
+from keras_srt.export.decoding import MAX_BATCH
+from keras_srt.export.model_config import model_config, write_model_config
+from keras_srt.export.publish import check_agreement, prune, published
+from keras_srt.export.warmup import WARMUP_FILE, read_warmup
 from keras_srt.foreign import load_classifier
+from keras_srt.images import decode_image
 
 NAMES = ("cat", "Wörter mit Ü", "two\nlines")
-INFO = DatasetInfo("made up", (8, 8, 2), NAMES, 100, 100)
+OUTPUTS = {"probabilities", "class_id", "class_name", "score", "valid", "classes"}
+INFO = DatasetInfo("made up", (8, 8, 1), NAMES, 100, 100)
 
 
 def make_small_classifier():
     layers = tf.keras.layers
-    inputs = tf.keras.Input((8, 8, 2))
+    inputs = tf.keras.Input((8, 8, 1))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(inputs))
     return tf.keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
 @pytest.fixture(scope="module")
 def samples():
-    return np.random.default_rng(4).random((12, 8, 8, 2), np.float32)
+    return np.random.default_rng(4).random((12, 8, 8, 1), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,41 @@ def classifier(samples):
 def exported(classifier, samples, tmp_path_factory):
     """`saved_models/name` with version 1; tests read it and change nothing."""
     folder = tmp_path_factory.mktemp("saved_models") / "name"
-    return folder, export_classifier(classifier, NAMES, folder, samples)
+    with pytest.MonkeyPatch.context() as patch:
+        # The TFLite files have tests of their own, and take longer than all of these.
+        patch.setattr(keras_srt.export, "write_tflite", lambda *_: ())
+        return folder, export_classifier(classifier, NAMES, folder, samples)
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    """Those of the SavedModel, in Python."""
+    loaded = tf.saved_model.load(str(exported[0] / "1"))
+    yield loaded.signatures
+    del loaded
+
+
+@pytest.fixture(scope="module")
+def session(exported):
+    """The SavedModel in TensorFlow's C API."""
+    made = CSession(exported[0] / "1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick_writers(monkeypatch):
+    """Lets `export_classifier` write files that say who wrote them, in no time."""
+
+    def write(name, result):
+        def writer(classifier, _, folder, *__):
+            (folder / name).write_text(str(classifier))
+            return result
+
+        return writer
+
+    monkeypatch.setattr(keras_srt.export, "write_savedmodel", write("saved_model.pb", 0.0))
+    monkeypatch.setattr(keras_srt.export, "write_tflite", write("model.tflite", ()))
 
 
 def probabilities_of(classifier, images):
@@ -67,65 +111,242 @@ def content_of(folder):
 # SavedModel.
 
 
-def test_savedmodel_answers_as_the_model(exported, classifier, samples):
+def test_savedmodel_answers_as_the_model(exported, signatures, classifier, samples):
     folder, outcome = exported
     assert (outcome.version, outcome.savedmodel) == (1, folder / "1")
-    loaded = tf.saved_model.load(str(folder / "1"))
+    assert outcome.tflite == folder / "tflite" / "1"
+    assert 0 <= outcome.savedmodel_difference <= 1e-5
     expected = probabilities_of(classifier, samples)
-    got = loaded.signatures["serving_default"](images=tf.constant(samples))
-    assert set(got) == {"probabilities", "class_id", "class_name"}
-    np.testing.assert_allclose(got["probabilities"], expected, atol=1e-5)
+    for count in (1, 5, 12):
+        got = signatures["image"](image=tf.constant(samples[:count]))
+        np.testing.assert_allclose(got["probabilities"], expected[:count], atol=1e-5)
+    assert set(got) == OUTPUTS
     np.testing.assert_array_equal(got["class_id"], expected.argmax(axis=1))
-    assert got["class_id"].dtype == tf.int32
+    np.testing.assert_array_equal(got["score"], np.max(got["probabilities"], axis=1))
     names = [name.decode() for name in got["class_name"].numpy()]
     assert names == [NAMES[i] for i in expected.argmax(axis=1)]
     assert len(set(names)) > 1
-    logits = loaded.signatures["logits"](images=tf.constant(samples))["logits"]
+    assert got["valid"].numpy().all()
+    assert [[name.decode() for name in row] for row in got["classes"].numpy()] == [list(NAMES)] * 12
+    logits = signatures["logits"](images=tf.constant(samples))["logits"]
     np.testing.assert_allclose(logits, classifier(samples, training=False), atol=1e-5)
-    assert 0 <= outcome.savedmodel_difference <= 1e-5
-    for count in (1, 5):
-        got = loaded.signatures["serving_default"](images=tf.constant(samples[:count]))
-        np.testing.assert_allclose(got["probabilities"], expected[:count], atol=1e-5)
+
+
+def test_bytes_are_answered_as_the_decoded_image(signatures, classifier):
+    images = np.stack([decode_image(data, (8, 8, 1)) for data in (PNG, JPEG)])
+    got = signatures["serving_default"](image_bytes=tf.constant([PNG, JPEG]))
+    assert set(got) == OUTPUTS
+    expected = probabilities_of(classifier, images)
+    np.testing.assert_allclose(got["probabilities"], expected, atol=1e-4)
+    assert got["valid"].numpy().all()
+
+
+def assert_invalid(answer, i):
+    assert not answer["valid"][i]
+    np.testing.assert_array_equal(answer["probabilities"][i], 0)
+    assert (answer["class_id"][i], answer["class_name"][i], answer["score"][i]) == (-1, b"", 0)
+    assert answer["classes"][i][0] == b"cat"
+
+
+def test_what_cannot_be_read_spoils_no_other_answer(session):
+    alone = session.run({"image_bytes": np.array([PNG], object)})
+    bad = list(UNREADABLE.values())
+    answer = session.run({"image_bytes": np.array([PNG, *bad, PNG], object)})
+    for i in range(1, len(bad) + 1):
+        assert_invalid(answer, i)
+    for i in (0, -1):
+        np.testing.assert_allclose(answer["probabilities"][i], alone["probabilities"][0], atol=1e-6)
+        assert answer["valid"][i]
+
+
+def test_values_out_of_range_spoil_no_other_answer(session, samples):
+    alone = session.run({"image": samples[:1]}, "image")
+    bad = (np.nan, np.inf, -np.inf, -0.001, 1.001)
+    images = np.repeat(samples[:1], len(bad) + 2, axis=0)
+    images[1:-1, 3, 4, 0] = bad
+    images[-1, 0, 0, 0], images[-1, 0, 1, 0] = 0, 1  # both are in range
+    answer = session.run({"image": images}, "image")
+    for i in range(1, len(bad) + 1):
+        assert_invalid(answer, i)
+    assert answer["valid"][[0, -1]].all()
+    np.testing.assert_allclose(answer["probabilities"][0], alone["probabilities"][0], atol=1e-6)
+
+
+def test_a_model_that_has_become_nan_is_never_valid(samples, tmp_path):
+    broken = make_small_classifier()
+    broken.layers[-1].bias.assign([np.nan] * 3)
+    module = savedmodel._serving_module(broken, list(NAMES), make_labels(tmp_path))
+    answer = {name: value.numpy() for name, value in module.serve_image(samples[:2]).items()}
+    for i in range(2):
+        assert_invalid(answer, i)
+
+
+def make_labels(folder):
+    (folder / "labels.txt").write_text("")
+    return folder / "labels.txt"
+
+
+@pytest.mark.parametrize("count", [0, MAX_BATCH + 1])
+def test_a_request_has_some_images_but_not_too_many(count, session):
+    feeds = {
+        "image": {"image": np.zeros((count, 8, 8, 1), np.float32)},
+        "serving_default": {"image_bytes": np.full(count, b"", object)},
+    }
+    for name, feed in feeds.items():
+        with pytest.raises(
+            CApiError, match=f"from 1 to {MAX_BATCH} images; got.*{count}"
+        ) as raised:
+            session.run(feed, name)
+        assert raised.value.code == 3  # invalid argument, HTTP 400
 
 
 def test_wrong_shapes_are_refused_and_the_server_lives_on(exported):
-    folder, _ = exported
+    # In a process of its own: without its guard a wrong rank ends the process.
     code = f"""
-import json, numpy as np, tensorflow as tf
-signature = tf.saved_model.load({str(folder / "1")!r}).signatures["serving_default"]
+import sys, json, numpy as np
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from c_api import CApiError, CSession
+session = CSession({str(exported[0] / "1")!r})
 outcome = []
-for shape in [(1,7,8,2),(1,8,9,2),(1,8,8,1),(1,8,8,3),(8,8,2),(1,1,8,8,2),(1,0,0,2),(0,7,7,2),()]:
+for shape in [(1,7,8,1),(1,8,9,1),(1,8,8,3),(8,8,1),(1,1,8,8,1),(1,0,0,1),(0,7,7,1),(64,),()]:
+    for signature, name in (("image", "image"), ("logits", "images")):
+        try:
+            session.run({{name: np.zeros(shape, np.float32)}}, signature)
+            outcome.append("answered")
+        except CApiError as error:
+            outcome.append(error.code)
+for shape in [(), (1, 1)]:
     try:
-        signature(images=tf.zeros(shape))
+        session.run({{"image_bytes": np.full(shape, b"", object)}})
         outcome.append("answered")
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        outcome.append("refused")
-right = signature(images=tf.zeros((1, 8, 8, 2)))
-print(json.dumps([outcome, float(tf.reduce_sum(right["probabilities"]))]))
+    except CApiError as error:
+        outcome.append(error.code)
+right = session.run({{"image": np.zeros((1, 8, 8, 1), np.float32)}}, "image")
+print(json.dumps([outcome, float(right["probabilities"].sum())]))
 """
     process = python("-c", code)
     assert process.returncode == 0, process.stderr
     outcome, total = json.loads(process.stdout)
-    assert outcome == ["refused"] * 9
+    assert outcome == [3] * 20
     assert total == pytest.approx(1, abs=1e-5)
 
 
-# TFLite.
+def test_the_c_api_answers_as_python_does(session, signatures, samples):
+    for name, feed in (
+        ("image", {"image": samples}),
+        ("serving_default", {"image_bytes": np.array([PNG, b"", JPEG], object)}),
+        ("logits", {"images": samples}),
+    ):
+        expected = signatures[name](**{key: tf.constant(value) for key, value in feed.items()})
+        got = session.run(feed, name)
+        assert set(got) == set(expected)
+        for key, value in expected.items():
+            assert got[key].dtype == value.numpy().dtype, key
+            if value.dtype == tf.float32:
+                np.testing.assert_allclose(got[key], value, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(got[key], value)
 
 
-def test_tflite_answers_as_the_model(exported, classifier, samples):
-    folder, outcome = exported
-    assert outcome.tflite == folder / "tflite" / "1"
-    got = tflite_probabilities(outcome.tflite / "model_float32.tflite", samples)
-    np.testing.assert_allclose(got, probabilities_of(classifier, samples), atol=1e-5)
-    assert 0 <= outcome.tflite_difference <= 1e-5
-    details = tf.lite.Interpreter(str(outcome.tflite / "model_float32.tflite"))
-    assert details.get_input_details()[0]["shape"].tolist() == [1, 8, 8, 2]
+def test_row_answers_are_possible(session):
+    """TF Serving's row form needs the batch first in every output, and known sizes after it."""
+    for name in ("serving_default", "image"):
+        outputs = session.signatures[name].outputs
+        assert set(outputs) == OUTPUTS
+        for key, info in outputs.items():
+            sizes = [dim.size for dim in info.tensor_shape.dim]
+            assert sizes == ([-1, 3] if key in ("probabilities", "classes") else [-1])
+            assert not key.endswith("_bytes")  # those would come back as base64
+    shape = session.signatures["image"].inputs["image"].tensor_shape
+    assert [dim.size for dim in shape.dim] == [-1, 8, 8, 1]
 
 
-def test_labels_have_a_line_for_each_class(exported):
-    lines = (exported[1].tflite / "labels.txt").read_text(encoding="utf-8").splitlines()
+def test_what_lies_in_a_version(exported):
+    version = exported[0] / "1"
+    files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
+    assert files == {
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets/labels.txt",
+        "assets.extra/tf_serving_warmup_requests",
+    }
+    lines = (version / "assets" / "labels.txt").read_text(encoding="utf-8").splitlines()
     assert lines == ["cat", "Wörter mit Ü", "two lines"]
+    content = (version / "saved_model.pb").read_bytes()
+    # Neither Keras' own classes nor this machine's paths.
+    for junk in (b"_tf_keras", b"KerasLayer", str(ROOT).encode(), b".draft-", b".py"):
+        assert junk not in content
+
+
+def test_the_warm_up_asks_both_signatures(exported, session):
+    path = exported[0] / "1" / WARMUP_FILE
+    records = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(path))
+    ]
+    assert [record.WhichOneof("log_type") for record in records] == ["predict_log"] * 2
+    asked = list(read_warmup(exported[0] / "1"))
+    assert [request.signature for request in asked] == ["serving_default", "image"]
+    for request in asked:
+        answer = session.run(dict(request.inputs), request.signature)
+        assert len(answer["valid"]) == 8
+        assert answer["valid"].all()
+
+
+@pytest.mark.parametrize("damage", ["an input of another name", "no record"])
+def test_a_warm_up_that_fails_is_not_published(damage, classifier, samples, tmp_path, monkeypatch):
+    def write(folder, requests):
+        if damage == "no record":
+            (folder / WARMUP_FILE).parent.mkdir()
+            (folder / WARMUP_FILE).write_bytes(b"garbage, which TF Serving would ignore")
+            return
+        inputs = {"picture": np.array([PNG], object)}
+        original(folder, [requests[0]._replace(inputs=inputs), *requests[1:]])
+
+    original = savedmodel.write_warmup
+    monkeypatch.setattr(savedmodel, "write_warmup", write)
+    with pytest.raises((tf.errors.OpError, TypeError)):
+        export_savedmodel(classifier, NAMES, tmp_path, 1, samples)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_is_named(classifier, samples, tmp_path):
+    inputs = tf.keras.Input((8, 8, 2))
+    two = tf.keras.Model(inputs, tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(inputs)))
+    for arguments, text in (
+        ((two, NAMES, samples), r"\(8, 8, 2\); allowed: .* 1 or 3 channels"),
+        ((classifier, NAMES[:2], samples), "class_names: got 2; the classifier has 3"),
+        ((classifier, NAMES, samples[:, :7]), r"samples: got shape \(12, 7, 8, 1\)"),
+        ((classifier, NAMES, samples[:0]), "samples: .* at least one"),
+        ((classifier, NAMES, samples * 255), "from 0 to 1"),
+        ((classifier, NAMES, samples * np.nan), "from 0 to 1"),
+    ):
+        model, names, images = arguments
+        with pytest.raises(UserError, match=text):
+            export_savedmodel(model, names, tmp_path, 1, images)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_saved_model_cli_answers_as_python_does(exported, signatures, samples, tmp_path):
+    np.save(tmp_path / "images.npy", samples)
+    process = subprocess.run(
+        [
+            Path(sys.executable).parent / "saved_model_cli",
+            *("run", "--dir", exported[0] / "1", "--tag_set", "serve"),
+            *("--signature_def", "image", "--inputs", f"image={tmp_path / 'images.npy'}"),
+            *("--outdir", tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    expected = signatures["image"](image=tf.constant(samples))
+    for name in ("probabilities", "class_id", "score", "valid"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected[name], atol=1e-6)
 
 
 # Versions.
@@ -140,12 +361,11 @@ def test_next_version(tmp_path):
     assert next_version(tmp_path / "a", tmp_path / "b", tmp_path / "c") == 13
 
 
-@pytest.mark.parametrize("export", [export_savedmodel, export_tflite])
-def test_an_existing_version_is_never_touched(export, classifier, samples, tmp_path):
+def test_an_existing_version_is_never_touched(classifier, samples, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "precious").write_text("mine")
     with pytest.raises(UserError, match="never touched"):
-        export(classifier, NAMES, tmp_path, 1, samples)
+        export_savedmodel(classifier, NAMES, tmp_path, 1, samples)
     assert [p.name for p in tmp_path.rglob("*")] == ["1", "precious"]
     assert (tmp_path / "1" / "precious").read_text() == "mine"
 
@@ -157,16 +377,13 @@ def test_a_version_is_a_whole_number_from_0(classifier, samples, tmp_path, versi
     assert not list(tmp_path.rglob("*.tflite"))
 
 
-@pytest.mark.parametrize(
-    ("export", "module"), [(export_savedmodel, savedmodel), (export_tflite, tflite)]
-)
-def test_a_failed_export_leaves_nothing(export, module, classifier, samples, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing(classifier, samples, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("differs")
 
-    monkeypatch.setattr(module, "check_agreement", fail)
+    monkeypatch.setattr(savedmodel, "check_agreement", fail)
     with pytest.raises(RuntimeError, match="differs"):
-        export(classifier, NAMES, tmp_path, 1, samples)
+        export_savedmodel(classifier, NAMES, tmp_path, 1, samples)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,14 +417,155 @@ def test_a_file_in_the_way_of_the_folder(classifier, samples, tmp_path):
     assert (tmp_path / "occupied").read_text() == "mine"
 
 
-def test_a_second_export_leaves_the_first_as_it_is(classifier, samples, tmp_path):
+def test_a_second_export_leaves_the_first_as_it_is(quick_writers, samples, tmp_path):
     folder = tmp_path / "name"
-    export_classifier(classifier, NAMES, folder, samples)
+    export_classifier("first", NAMES, folder, samples)
     before = content_of(folder)
-    outcome = export_classifier(classifier, NAMES, folder, samples)
-    assert outcome.version == 2
+    outcome = export_classifier("second", NAMES, folder, samples)
+    assert (outcome.version, outcome.pruned) == (2, ())
     after = content_of(folder)
     assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.parametrize("failing", ["write_savedmodel", "write_tflite"])
+def test_both_formats_appear_or_none(failing, quick_writers, samples, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("differs")
+
+    monkeypatch.setattr(keras_srt.export, failing, fail)
+    with pytest.raises(RuntimeError, match="differs"):
+        export_classifier("model", NAMES, tmp_path / "name", samples)
+    assert not content_of(tmp_path)
+    assert next_version(tmp_path / "name", tmp_path / "name" / "tflite") == 1
+    monkeypatch.undo()
+    (tmp_path / "name" / "tflite" / "1").mkdir()
+    with pytest.raises(UserError, match="tflite/1: this version exists"):
+        export_classifier("model", NAMES, tmp_path / "name", samples, version=1)
+    assert not content_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        tf.errors.ResourceExhaustedError(
+            None, None, "a/.draft-x/variables/part-0; No space left on device [Op:SaveV2]"
+        ),
+    ],
+    ids=["of Python", "of TensorFlow"],
+)
+def test_a_full_disk_is_one_clear_line(fault, quick_writers, samples, tmp_path, monkeypatch):
+    def fail(_, __, folder, *___):
+        (folder / "half").write_text("")
+        raise fault
+
+    monkeypatch.setattr(keras_srt.export, "write_tflite", fail)
+    with pytest.raises(UserError) as raised:
+        export_classifier("model", NAMES, tmp_path / "name", samples)
+    assert "\n" not in str(raised.value)
+    assert "can't be written (No space left on device); nothing was published" in str(raised.value)
+    assert not content_of(tmp_path)
+
+
+def versions(folder):
+    return [
+        sorted(int(p.name) for p in part.glob("[0-9]*")) for part in (folder, folder / "tflite")
+    ]
+
+
+def test_keep_removes_the_oldest_of_both_formats(quick_writers, samples, tmp_path):
+    folder = tmp_path / "name"
+    for number in (2, 9, 10):
+        export_classifier("old", NAMES, folder, samples, version=number)
+    (folder / "notes").mkdir()
+    before = content_of(folder / "10")
+    outcome = export_classifier("new", NAMES, folder, samples, keep=2)
+    assert (outcome.version, outcome.pruned) == (11, (2, 9))
+    assert versions(folder) == [[10, 11], [10, 11]]
+    assert content_of(folder / "10") == before
+    # A new version stays, though it isn't among the highest.
+    outcome = export_classifier("new", NAMES, folder, samples, version=5, keep=1)
+    assert outcome.pruned == (10,)
+    assert versions(folder) == [[5, 11], [5, 11]]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["11", "5", "notes", "tflite"]
+
+
+def test_keep_is_checked_before_anything_is_done(quick_writers, samples, tmp_path):
+    for keep in (0, -1):
+        with pytest.raises(UserError, match=f"keep: got {keep}; allowed: .* at least 1"):
+            export_classifier("model", NAMES, tmp_path / "name", samples, keep=keep)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prune_takes_a_version_that_one_folder_lacks(tmp_path):
+    for name in ("a/1", "a/2", "b/2", "b/3", "a/.draft-x"):
+        (tmp_path / name).mkdir(parents=True)
+    assert prune([tmp_path / "a", tmp_path / "b", tmp_path / "none"], 1, 3) == [1, 2]
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*"))
+    assert left == ["a/.draft-x", "b/3"]
+
+
+def test_a_killed_export_leaves_no_version(tmp_path):
+    code = f"""
+import os, pathlib, signal
+from keras_srt.export.publish import published
+with published(pathlib.Path({str(tmp_path)!r}), 1) as draft:
+    (draft / "saved_model.pb").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert python("-c", code).returncode == -signal.SIGKILL
+    (draft,) = tmp_path.iterdir()
+    assert draft.name.startswith(".draft-")
+    assert next_version(tmp_path) == 1
+
+
+def test_what_a_killed_export_left_goes_with_time(tmp_path):
+    for name, age in ((".draft-old", 25 * 3600), (".draft-new", 3600), ("notes", 10**7)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with published(tmp_path, 1):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".draft-new", "1", "notes"]
+
+
+# model.config.
+
+
+def models_in(text):
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert all(model.model_platform == "tensorflow" for model in config.model_config_list.config)
+    return {model.name: model.base_path for model in config.model_config_list.config}
+
+
+def test_model_config_lists_every_model(quick_writers, samples, tmp_path):
+    for name in ("b", "a-1.x", "Wörter"):
+        outcome = export_classifier("model", NAMES, tmp_path / name, samples)
+        assert outcome.model_config == tmp_path / "model.config"
+    (tmp_path / "file").touch()
+    # None of these is a version.
+    for name in ("empty", "other/.draft-1", "other/v1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "saved_model.pb").touch()
+    write_model_config(tmp_path)
+    text = (tmp_path / "model.config").read_text(encoding="utf-8")
+    expected = {"a-1.x": "/models/a-1.x", "b": "/models/b", "Wörter": "/models/Wörter"}
+    assert models_in(text) == expected
+    assert (tmp_path / "model.config").stat().st_mode & 0o777 == 0o644
+    assert not list(tmp_path.glob(".draft-*"))
+
+
+def test_model_config_is_replaced_in_one_step(tmp_path):
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    (tmp_path / "a" / "1" / "saved_model.pb").touch()
+    (tmp_path / "model.config").write_text("old")
+    with (tmp_path / "model.config").open() as reader:
+        write_model_config(tmp_path)
+        assert reader.read() == "old"  # who reads it meanwhile has the whole old one
+    same = (tmp_path / "model.config").stat().st_mtime_ns
+    write_model_config(tmp_path)
+    assert (tmp_path / "model.config").stat().st_mtime_ns == same
+    assert models_in(model_config(tmp_path)) == {"a": "/models/a"}
 
 
 def test_agreement():
@@ -263,7 +621,7 @@ def test_what_cannot_be_loaded_is_named(classifier, tmp_path):
 
 
 def test_a_model_that_runs_code_is_refused(tmp_path):
-    inputs = tf.keras.Input((8, 8, 2))
+    inputs = tf.keras.Input((8, 8, 1))
     outputs = tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(inputs))
     outputs = tf.keras.layers.Lambda(lambda x: x * 2)(outputs)
     tf.keras.Model(inputs, outputs).save(tmp_path / "lambda.keras")
@@ -283,13 +641,27 @@ def test_a_model_that_does_not_fit_the_dataset_is_refused(classifier, exported, 
 def test_a_savedmodel_with_a_signature_of_its_own(samples, tmp_path):
     module = tf.Module()
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 2], tf.float32, name="picture")])
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="picture")])
     def answer(picture):
-        return {"scores": tf.reshape(picture, [-1, 128])[:, :3] - 5.0}
+        return {"scores": tf.reshape(picture, [-1, 64])[:, :3] - 5.0}
 
     tf.saved_model.save(module, str(tmp_path / "own"), signatures={"serving_default": answer})
     got = load_classifier(tmp_path / "own", INFO)(tf.constant(samples))
     np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)
     tf.saved_model.save(module, str(tmp_path / "none"))
-    with pytest.raises(UserError, match="signature"):
+    with pytest.raises(UserError, match="none of the signatures logits, image, serving_default"):
         load_classifier(tmp_path / "none", INFO)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def of_bytes(image_bytes):
+        return {"probabilities": tf.zeros([tf.size(image_bytes), 3])}
+
+    for name in ("serving_default", "image"):
+        folder = str(tmp_path / f"bytes {name}")
+        tf.saved_model.save(module, folder, signatures={name: of_bytes})
+        with pytest.raises(UserError, match=f"'{name}' takes encoded images.* no gradient"):
+            load_classifier(Path(folder), INFO)
+    signatures = {"serving_default": of_bytes, "image": answer}
+    tf.saved_model.save(module, str(tmp_path / "both"), signatures=signatures)
+    got = load_classifier(tmp_path / "both", INFO)(tf.constant(samples))
+    np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)

@@ -70,7 +70,13 @@ def test_python_versions():
 
 
 def test_every_package_that_is_imported_is_required():
-    known = {"PIL": "pillow", "sklearn": "scikit-learn", "tensorflow_datasets": None}
+    known = {
+        "PIL": "pillow",
+        "google": "protobuf",
+        "grpc": "grpcio",
+        "sklearn": "scikit-learn",
+        "tensorflow_serving": "tensorflow-serving-api",
+    }
     required = requirements()
     for path in (ROOT / "keras_srt").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,33 +1,79 @@
-"""TFLite for terminal devices."""
+"""TFLite for terminal devices: the same classifier in four sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from keras_srt.device import Classifier
+from keras_srt.device.model_file import LABELS, add_labels, labels_text
 from keras_srt.export.publish import check_agreement, published
 from keras_srt.lazy import keras, tf
 from keras_srt.noise import without_lines
 
-_TOLERANCE = 1e-5
-MODEL_FILE = "model_float32.tflite"
-LABELS_FILE = "labels.txt"
-
-# What the converter and the interpreter say each time, whatever they are given.
-_CONVERTER_NOISE = (
+# What the converter says each time, whatever it is given.
+CONVERTER_NOISE = (
     r"Ignored (output_format|drop_control_dependency|change_concat_input_ranges)"
-    r"|Created TensorFlow Lite XNNPACK delegate"
     r"|MLIR V1 optimization pass is not enabled"
     r"|Reading SavedModel from|Reading meta graph with tags|Restoring SavedModel bundle"
     r"|Running initialization op|SavedModel load for tags|disabling MLIR crash reproducer"
     r"|Starting new session|Number of (eligible )?GPUs|devices: \d+"
     r"|Reading SavedModel debug info|Estimated count of arithmetic ops"
+    r"|^fully_quantize: \d+, inference_type"
     # Its table of the operations that need no conversion.
     r"|Summary on the non-converted ops|^-+$|^ \* (Accepted dialects|Non-Converted Ops|\d+ \w+ ops)"
-    r"|^- \w+\.\w+: +\d+ occurrences|^ +\(\w+: \d+\)$|^\s*$"
+    r"|^- [\w.]+: +\d+ occurrences|^ +\(\w*: \d+\)$|^\s*$"
 )
+
+
+class Quantization(NamedTuple):
+    """A way to store the weights, and how closely such a file has to answer.
+
+    Attributes:
+        name: part of the file's name, `model_<name>.tflite`.
+        largest: largest difference in probability from the Keras model; beyond it the file
+            is defective. Where rounding is coarse by design there is no such bound.
+        share: least share of images with the class of the Keras model; a file below it is
+            left out.
+    """
+
+    name: str
+    largest: float
+    share: float
+
+
+QUANTIZATIONS = (
+    # The order of float32 additions is all that differs.
+    Quantization("float32", 1e-5, 0.0),
+    # Weights keep 11 bits, a relative 5e-4: with logits around 20, 0.01 in a logit.
+    Quantization("float16", 1e-2, 0.0),
+    # Weights keep 8 bits, and in int8 the activations too: a fault shows as answers that
+    # have little to do with the model's.
+    Quantization("dynamic", 1.0, 0.9),
+    Quantization("int8", 1.0, 0.9),
+)
+# Answers whose probabilities the Keras model sets no further apart count as the same class:
+# 8 bits can't rank them.
+_TIE = 0.05
+
+
+class TfliteFile(NamedTuple):
+    """How a file was found to answer.
+
+    Attributes:
+        name: of the quantization.
+        difference: largest difference in probability from the Keras model.
+        share: share of the images with the class of the Keras model.
+        published: whether it was; else it answers too differently.
+    """
+
+    name: str
+    difference: float
+    share: float
+    published: bool
 
 
 def export_tflite(
@@ -36,52 +82,91 @@ def export_tflite(
     folder: Path,
     version: int,
     samples: np.ndarray,
-) -> tuple[Path, float]:
-    """Publishes `folder/version/` with `model_float32.tflite` and `labels.txt`.
+    calibration: np.ndarray | None = None,
+) -> tuple[Path, tuple[TfliteFile, ...]]:
+    """Publishes `folder/version/` with `model_<quantization>.tflite` and `labels.txt`.
 
-    The model takes float32 [1, height, width, channels] in [0, 1] and gives
-    probabilities [1, classes]; line i of `labels.txt` names class i.
+    Each model takes float32 [1, height, width, channels] in [0, 1] and gives
+    probabilities, float32 [1, classes]; the labels are inside the files, too.
 
     Args:
         classifier: images -> logits.
         class_names: in the order of their ids.
         folder: `saved_models/<name>/tflite`.
         version: a free whole number.
-        samples: float32 images on which the file is compared with the classifier.
+        samples: float32 images on which the files are compared with the classifier.
+        calibration: float32 training images from which int8 learns the range of each
+            activation; by default the samples.
 
     Returns:
-        The folder, and the largest difference in probability over the samples.
+        The folder, and what was found of each file.
 
     Raises:
         UserError: the version exists, or the folder can't be written.
-        RuntimeError: the file doesn't answer as the classifier does.
+        RuntimeError: a file doesn't answer as the classifier does.
     """
+    with published(folder, version) as draft:
+        files = write_tflite(classifier, class_names, draft, samples, calibration)
+    return folder / str(version), files
+
+
+def write_tflite(
+    classifier: keras.Model,
+    class_names: Sequence[str],
+    folder: Path,
+    samples: np.ndarray,
+    calibration: np.ndarray | None = None,
+) -> tuple[TfliteFile, ...]:
+    """Writes what `export_tflite` publishes into a folder that exists; see there."""
+    calibration = samples if calibration is None else calibration
     expected = tf.nn.softmax(classifier(tf.constant(samples), training=False)).numpy()
-    with published(folder, version) as draft, without_lines(_CONVERTER_NOISE):
-        content = _convert(classifier)
-        (draft / MODEL_FILE).write_bytes(content)
-        lines = [" ".join(name.splitlines()) for name in class_names]
-        (draft / LABELS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        got = tflite_probabilities(draft / MODEL_FILE, samples)
-        difference = check_agreement("TFLite", expected, got, _TOLERANCE)
-    return folder / str(version), difference
+    (folder / LABELS).write_text(labels_text(class_names), encoding="utf-8")
+    files = []
+    for quantization in QUANTIZATIONS:
+        path = folder / f"model_{quantization.name}.tflite"
+        with without_lines(CONVERTER_NOISE):
+            path.write_bytes(_convert(classifier, quantization.name, calibration))
+        add_labels(path, class_names)
+        file = _compare(quantization, expected, tflite_probabilities(path, samples))
+        if not file.published:
+            path.unlink()
+        files.append(file)
+    return tuple(files)
 
 
-def _convert(classifier: keras.Model) -> bytes:
-    shape = (1, *classifier.input_shape[1:])
+def _convert(classifier: keras.Model, quantization: str, calibration: np.ndarray) -> bytes:
+    # A batch of 1 that is static: LiteRT.js, for one, refuses a dynamic one.
+    images = tf.TensorSpec((1, *classifier.input_shape[1:]), tf.float32, name="images")
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
+    @tf.function(input_signature=[images], autograph=False)
     def probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(classifier(images, training=False))}
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [probabilities.get_concrete_function()], classifier
     )
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantization == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ([image[None]] for image in calibration)
     return converter.convert()
 
 
+def _compare(quantization: Quantization, expected: np.ndarray, got: np.ndarray) -> TfliteFile:
+    """Judges a file by its probabilities, [n, classes] both."""
+    difference = check_agreement(
+        f"TFLite, {quantization.name}", expected, got, quantization.largest
+    )
+    of_answer = np.take_along_axis(expected, got.argmax(axis=1)[:, None], axis=1)[:, 0]
+    share = float(np.mean(of_answer >= expected.max(axis=1) - _TIE))
+    return TfliteFile(quantization.name, difference, share, share >= quantization.share)
+
+
 def tflite_probabilities(path: Path, images: np.ndarray) -> np.ndarray:
-    """Runs a TFLite classifier on images, one after the other.
+    """Runs a TFLite classifier on images, one after the other, as a device does.
 
     Args:
         path: the file.
@@ -90,13 +175,4 @@ def tflite_probabilities(path: Path, images: np.ndarray) -> np.ndarray:
     Returns:
         Probabilities, float32 [n, classes].
     """
-    interpreter = tf.lite.Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    answer = interpreter.get_output_details()[0]["index"]
-    rows = []
-    for image in images:
-        interpreter.set_tensor(source, image[None])
-        interpreter.invoke()
-        rows.append(interpreter.get_tensor(answer)[0].copy())
-    return np.stack(rows)
+    return np.stack(list(map(Classifier(path, interpreter="tensorflow").classify, images)))

@@ -17,6 +17,7 @@ RISKS = (
     ("robust", "R_rob", "the answer changes under attack, right or wrong"),
     ("adversarial", "R_adv", "wrong without tampering or under attack"),
 )
+TABLE_WIDTH = 100  # columns of the terminal
 BOUND_NOTE = "For each image, R_adv = R_stand + (1 - R_stand) * R_rob (eq. 6 of the paper)."
 # Settings that a short description names.
 _SHORT = {

@@ -27,6 +27,7 @@ _LINES = (
     *((_BLUE, "-"), (_VERMILION, "--"), (_GREEN, "-."), (_PURPLE, ":")),
     *((_ORANGE, (0, (5, 1, 1, 1, 1, 1))), (_INK, (0, (1, 1)))),
 )
+_FIGURES = ("accuracy.png", "training.png", "examples.png")
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -97,6 +98,12 @@ def write_figures(
                 figure.savefig(folder / name, metadata={"Software": None})
                 written.append(folder / name)
     return written
+
+
+def written_figures(folder: Path) -> list[Path]:
+    """The figures that `write_figures` left in a folder, in the order of the page."""
+    paths = [folder / name for name in _FIGURES]
+    return [path for path in paths if path.is_file()]
 
 
 def _new_figure(report: Report, title: str, width: float, height: float) -> Figure:

@@ -18,6 +18,7 @@ from keras_srt.report.content import (
     rows_of,
     summary,
 )
+from keras_srt.report.deployment import deployment_html
 
 _SEARCH_NOTE = (
     "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
@@ -68,7 +69,7 @@ th, td { padding: 0.45rem 0.6rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid #e6e8ea; white-space: nowrap; }
 th { font-weight: 600; }
 th:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 8rem; }
+  min-width: 8.5rem; }
 th small { display: block; font-weight: 400; color: #555; }
 tr.worst > * { border-top: 2px solid #c04a00; background: #fdf4ef; }
 dl { display: grid; grid-template-columns: max-content max-content 1fr; gap: 0.3rem 0.9rem;
@@ -115,6 +116,7 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         f"<section><h2>What it was trained on</h2>{summary_html}</section>",
         _results_html(report),
         _risks_html(report),
+        *([deployment_html(report["deployment"])] if "deployment" in report else []),
         _figures_html(report, figures),
         "<section><h2>Settings</h2><details><summary>Everything in report.json</summary>"
         f"<pre>{everything}</pre></details></section>",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keras_srt.report.content import (
     BOUND_NOTE,
     RISKS,
+    TABLE_WIDTH,
     Report,
     Row,
     reduced_note,
@@ -15,8 +16,7 @@ from keras_srt.report.content import (
     shorten,
     summary,
 )
-
-TABLE_WIDTH = 100
+from keras_srt.report.deployment import deployment_table
 
 
 def terminal_table(report: Report) -> str:
@@ -48,6 +48,8 @@ def terminal_table(report: Report) -> str:
         *(f"  {symbol}: {meaning}" for _, symbol, meaning in RISKS),
         f"  {BOUND_NOTE}",
     ]
+    if "deployment" in report:
+        lines += ["", deployment_table(report["deployment"])]
     return "\n".join(lines)
 
 

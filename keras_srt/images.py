@@ -1,0 +1,115 @@
+"""Encoded images -> model inputs, with NumPy and Pillow alone: servers and devices share it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Bytes and pixels that one image may have; a header is cheap to read, its pixels are not.
+MAX_BYTES = 16 * 2**20
+MAX_PIXELS = 2**24
+
+# Rec. 601, what JPEG's luma and Pillow's "L" are made of.
+_LUMA = np.float32([0.299, 0.587, 0.114])
+_CHANNELS = (1, 3)
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+
+
+class BadImage(ValueError):
+    """An image that can't be read; the text says why, for the person who sent it."""
+
+
+def decode_image(
+    data: bytes,
+    shape: Sequence[int],
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decodes a PNG or JPEG to the size and the channels that a model takes.
+
+    The image is stretched to the size, bilinear with antialiasing. Transparency and EXIF
+    orientation are ignored, of 16 bits the upper 8 count, color becomes gray by Rec. 601:
+    an exported SavedModel does the same with `image_bytes`.
+
+    Args:
+        data: an encoded image.
+        shape: (height, width, channels) of the model; 1 or 3 channels.
+        max_bytes: refuse a longer one.
+        max_pixels: refuse one whose header promises more, before decoding it.
+
+    Returns:
+        float32 [height, width, channels] in [0, 1].
+
+    Raises:
+        BadImage: it is neither PNG nor JPEG, too large, CMYK, truncated or damaged.
+        ValueError: a model with another number of channels.
+
+    Example:
+        >>> decode_image(b"GIF89a", (28, 28, 1))
+        Traceback (most recent call last):
+        ...
+        keras_srt.images.BadImage: is neither PNG nor JPEG (it begins with b'GIF89a')
+    """
+    height, width, channels = shape
+    if channels not in _CHANNELS:
+        raise ValueError(f"shape: got {channels} channels; allowed: {_CHANNELS}")
+    if len(data) > max_bytes:
+        raise BadImage(f"has {len(data):,} bytes; allowed: at most {max_bytes:,}")
+    with _opened(data) as image:
+        if image.width * image.height > max_pixels:
+            raise BadImage(
+                f"has {image.width:,} x {image.height:,} pixels; allowed: at most {max_pixels:,}"
+            )
+        bands = [np.asarray(band) for band in _resized(_as_rgb(image), height, width)]
+    colors = np.clip(np.stack(bands, axis=-1) / np.float32(255.0), 0.0, 1.0)
+    return colors if channels == 3 else np.clip(colors @ _LUMA[:, None], 0.0, 1.0)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image with its header read; faults that show later in the block are named too."""
+    kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise BadImage(f"is neither PNG nor JPEG (it begins with {data[:6]!r})")
+    if kind == "PNG" and _PNG_END not in data:  # Pillow is content with the pixels
+        raise BadImage("is a truncated PNG (its end is missing)")
+    try:
+        with warnings.catch_warnings():
+            # The limit on pixels is ours, and checked before anything is decoded.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=[kind]) as image:
+                yield image
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"promises too many pixels ({error})") from error
+    except UnidentifiedImageError as error:  # its text names an object in memory
+        raise BadImage(f"is a damaged {kind} (its header can't be read)") from error
+    except BadImage:
+        raise
+    # What Pillow raises on damaged files, by its tests: most formats' own errors are these.
+    except (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError) as error:
+        raise BadImage(f"is a damaged {kind} ({error})") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "CMYK":
+        raise BadImage("is a CMYK image; allowed: gray and RGB")
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    # Either holds the bands as they are; a copy of a large image costs 64 MB.
+    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+
+
+def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Image]:
+    """The bands, each as float before it is resized, so that nothing is rounded."""
+    for index in range(3):
+        # In one expression, so that no two float bands are held at a time.
+        yield (
+            image.getchannel(index).convert("F").resize((width, height), Image.Resampling.BILINEAR)
+        )

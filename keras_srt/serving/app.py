@@ -1,0 +1,273 @@
+"""The web application: routes, bounds, headers and figures around the models."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from importlib import resources
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keras_srt.serving.limits import Budget, Limits
+from keras_srt.serving.metrics import CONTENT_TYPE, Metrics
+from keras_srt.serving.protocol import RequestError, Target, parse_path, to_json
+
+_JSON = "application/json"
+_SAFE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+]
+_PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+# Methods that TF Serving answers with "Malformed request" instead of its own 405.
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class Models(Protocol):
+    """What answers: models of this process, or a gateway to others."""
+
+    async def names(self) -> list[str]:
+        """Of the models."""
+
+    async def status(self, target: Target) -> bytes:
+        """The JSON of a model's status."""
+
+    async def metadata(self, target: Target) -> bytes:
+        """The JSON of a model's signatures."""
+
+    async def predict(self, target: Target, body: bytes) -> bytes:
+        """The JSON that answers a predict request."""
+
+
+def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
+    """Makes the web application.
+
+    Args:
+        models: that answer.
+        limits: that hold.
+        metrics: that it counts in and shows at `/metrics`.
+
+    Returns:
+        An ASGI application.
+    """
+    api, page = _Api(models, limits, metrics), _Page()
+    app = Starlette(
+        routes=[
+            Route("/v1/{rest:path}", api.answer, methods=_METHODS),
+            Route("/models", api.names),
+            Route("/metrics", api.metrics),
+            Route("/monitoring/prometheus/metrics", api.metrics),  # TF Serving's usual place
+            Route("/", page.index),
+            Route("/static/{name}", page.file),
+        ],
+        exception_handlers={
+            RequestError: api.refuse,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _internal_error,
+        },
+    )
+    return _Observed(app, metrics)
+
+
+class _Api:
+    def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
+        self._models, self._limits, self._metrics = models, limits, metrics
+        self._held = Budget(limits.max_held, "bytes for request bodies")
+        self._queue = Budget(limits.max_queue, "places in the queue")
+        metrics.watch(lambda: self._queue.used, "queue_length", "Requests waiting or running")
+
+    async def names(self, request: Request) -> Response:
+        return Response(to_json({"models": await self._models.names()}), media_type=_JSON)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._metrics.page(), media_type=CONTENT_TYPE)
+
+    async def answer(self, request: Request) -> Response:
+        call = parse_path(request.method, request.scope["path"])
+        request.state.kind = call.action
+        if call.action == "predict":
+            body = await self._predict(request, call.target)
+        elif call.action == "metadata":
+            body = await self._models.metadata(call.target)
+        else:
+            body = await self._models.status(call.target)
+        return Response(body, media_type=_JSON)
+
+    async def refuse(self, request: Request, error: RequestError) -> Response:
+        if error.code == 408:
+            return Response(error.body(), 408, {"connection": "close"}, _JSON)
+        headers = {"retry-after": "1"} if error.code == 503 else None
+        if _has_unread_body(request):
+            return _AnswerBeforeBody(error.body(), error.code, headers, self._limits.timeout)
+        return Response(error.body(), error.code, headers, _JSON)
+
+    async def _predict(self, request: Request, target: Target) -> bytes:
+        timeout = self._limits.timeout
+        with _Body(request, self._limits.max_body, self._held) as body:
+            try:
+                await asyncio.wait_for(body.read(), timeout)
+            except asyncio.TimeoutError as error:
+                raise RequestError(
+                    408, f"The request's body took more than {timeout:g} s"
+                ) from error
+            with self._queue.hold(1):
+                try:
+                    return await asyncio.wait_for(
+                        self._models.predict(target, body.take()), timeout
+                    )
+                except asyncio.TimeoutError as error:
+                    raise RequestError(504, f"Timed out after {timeout:g} s") from error
+
+
+class _Body:
+    """A request's body, counted while it arrives, and until the request is answered."""
+
+    def __init__(self, request: Request, limit: int, held: Budget) -> None:
+        self._request, self._limit, self._held = request, limit, held
+        self._bytes, self._taken = bytearray(), 0
+
+    def __enter__(self) -> _Body:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.give_back(self._taken)
+
+    async def read(self) -> None:
+        headers = self._request.headers
+        if headers.get("content-encoding", "identity") != "identity":
+            raise RequestError(415, "Content-Encoding: allowed: none; send the body as it is")
+        self._check(int(headers.get("content-length", 0)))
+        async for chunk in self._request.stream():
+            self._check(self._taken + len(chunk))
+            self._held.take(len(chunk))
+            self._taken += len(chunk)
+            self._bytes += chunk
+        self._request.state.body_read = True
+
+    def take(self) -> bytes:
+        """The whole body; it isn't kept here any longer."""
+        body, self._bytes = bytes(self._bytes), bytearray()
+        return body
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise RequestError(
+                413, f"The request's body has {size:,} bytes or more; allowed: {self._limit:,}"
+            )
+
+
+def _has_unread_body(request: Request) -> bool:
+    headers = request.headers
+    announced = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    return announced and not getattr(request.state, "body_read", False)
+
+
+class _AnswerBeforeBody(Response):
+    """An answer to a client that may still be sending, whose body is then read and dropped.
+
+    Closing the connection over an unread body resets it, and with it goes the answer.
+    """
+
+    def __init__(
+        self, body: bytes, code: int, headers: dict[str, str] | None, seconds: float
+    ) -> None:
+        super().__init__(body, code, headers, _JSON)
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drop_body(receive), self._seconds)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _drop_body(receive: Receive) -> None:
+    while (await receive()).get("more_body", False):
+        pass
+
+
+class _Page:
+    """The files of the page; a request can name nothing else."""
+
+    def __init__(self) -> None:
+        folder = resources.files("keras_srt.serving") / "page"
+        self._files = {
+            file.name: (file.read_bytes(), _PAGE_TYPES[suffix])
+            for file in (folder.iterdir() if folder.is_dir() else ())
+            if (suffix := "." + file.name.rpartition(".")[2]) in _PAGE_TYPES
+        }
+
+    async def index(self, request: Request) -> Response:
+        return self._answer(request, "index.html")
+
+    async def file(self, request: Request) -> Response:
+        return self._answer(request, request.path_params["name"])
+
+    def _answer(self, request: Request, name: str) -> Response:
+        request.state.kind = "page"
+        if name not in self._files:
+            raise HTTPException(404)
+        content, media_type = self._files[name]
+        return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    text = f"{error.detail}: {request.method} {request.scope['path']}"
+    return Response(to_json({"error": text}), error.status_code, error.headers, _JSON)
+
+
+async def _gone(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=499)  # nobody reads it, but it is counted
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    return Response(
+        to_json({"error": "Internal error; the server's log says more"}), 500, None, _JSON
+    )
+
+
+class _Observed:
+    """Counts every answer and adds the headers that keep browsers careful."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, code = time.perf_counter(), 500
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+                message["headers"] = [*message.get("headers", []), *_SAFE_HEADERS]
+            await send(message)
+
+        scope["state"] = dict(scope.get("state") or {})
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            kind = scope["state"].get("kind", "other")
+            self._metrics.count_request(kind, code, time.perf_counter() - started)

@@ -1,0 +1,139 @@
+"""Waiting images go through the model together; an idle server answers without delay."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass
+class _Job:
+    key: Hashable
+    items: Sequence[Any]
+    future: Future[Outputs] = field(default_factory=Future)
+
+
+class Batcher:
+    """Worker threads that take what waits, up to a bound, and run it as one batch.
+
+    Nobody waits for company: a worker that is free takes what is there, and a batch
+    becomes large only because others came while the workers were busy.
+
+    Args:
+        run: (key, items) -> outputs by name, the batch first; called in a worker.
+        max_batch: items of one batch; a single job may not have more.
+        workers: threads. With two, one decodes while the other's batch is in the model.
+
+    Example:
+        >>> batcher = Batcher(lambda key, items: {"double": 2 * np.array(items)}, max_batch=8)
+        >>> batcher.submit("any key", [1, 2]).result()
+        {'double': array([2, 4])}
+        >>> batcher.close()
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Any, list[Any]], Outputs],
+        max_batch: int,
+        workers: int = 2,
+    ) -> None:
+        self._run, self._max_batch = run, max_batch
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{index}", daemon=True)
+            for index in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, key: Hashable, items: Sequence[Any]) -> Future[Outputs]:
+        """Queues items.
+
+        Args:
+            key: jobs of equal keys may share a batch.
+            items: at most `max_batch`.
+
+        Returns:
+            Their outputs, later. A job that is canceled before its turn isn't run.
+        """
+        if not 0 < len(items) <= self._max_batch:
+            raise ValueError(f"items: got {len(items)}; allowed: 1 to {self._max_batch}")
+        job = _Job(key, items)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the batcher is closed")
+            self._jobs.append(job)
+            self._changed.notify()
+        return job.future
+
+    def close(self) -> None:
+        """Ends the workers when what waits is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._closed)
+                if not self._jobs:
+                    return
+                batch = self._take_batch()
+            if batch:
+                self._answer(batch)
+
+    def _take_batch(self) -> list[_Job]:
+        """The oldest job and those of its key that fit; empty if all were canceled."""
+        batch: list[_Job] = []
+        others: deque[_Job] = deque()
+        room = self._max_batch
+        while self._jobs and room:
+            job = self._jobs.popleft()
+            if (batch and job.key != batch[0].key) or len(job.items) > room:
+                others.append(job)
+            elif job.future.set_running_or_notify_cancel():
+                batch.append(job)
+                room -= len(job.items)
+        others.extend(self._jobs)
+        self._jobs = others
+        if others:
+            self._changed.notify()
+        return batch
+
+    def _answer(self, batch: list[_Job]) -> None:
+        try:
+            outputs = self._run(batch[0].key, [item for job in batch for item in job.items])
+            parts = _split(outputs, [len(job.items) for job in batch])
+        # Whatever it is, it belongs to those who asked, and the worker goes on.
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
+                return
+            for job in batch:  # one job's fault isn't the others'
+                self._answer([job])
+            return
+        for job, part in zip(batch, parts, strict=True):
+            job.future.set_result(part)
+
+
+def _split(outputs: Outputs, sizes: Sequence[int]) -> list[Outputs]:
+    for name, array in outputs.items():
+        if array.shape[:1] != (sum(sizes),):
+            raise ValueError(f"output {name} has shape {array.shape}; the batch is {sum(sizes)}")
+    ends = np.cumsum(sizes)
+    return [
+        {name: array[end - size : end] for name, array in outputs.items()}
+        for end, size in zip(ends, sizes, strict=True)
+    ]

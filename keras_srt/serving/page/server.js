@@ -1,0 +1,101 @@
+// The server's REST protocol, which is TF Serving's; `/models` is keras-srt's own.
+
+const TIMEOUT = 40_000; // ms; the server's own limit, 30 s, comes first and says more
+const RETRY_AFTER = 2; // seconds, where a busy server doesn't say
+const VALUES_PER_REQUEST = 200_000; // about 1.5 MB of JSON
+
+/** A request that got no answer; `kind` is gone, busy, unknown (404), empty or refused. */
+export class ServerError extends Error {
+  constructor(kind, message, retryAfter = RETRY_AFTER) {
+    super(message);
+    this.kind = kind;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The names of the models that are served. */
+export async function listModels() {
+  return (await request("/models")).models;
+}
+
+/** {name, version, size}: size is {height, width, channels}, or null if the model doesn't say. */
+export async function describe(name) {
+  const { model_spec: spec, metadata } = await request(`${modelPath(name)}/metadata`);
+  const signatures = metadata.signature_def.signature_def;
+  return { name, version: spec.version, size: sizeOf(signatures.image?.inputs?.image) };
+}
+
+/** The model's answer for an encoded file, and the ms it took. */
+export async function predictFile(model, encoded) {
+  const start = performance.now();
+  const [answer] = await predict(model, "serving_default", [{ b64: encoded }]);
+  return { ...answer, milliseconds: performance.now() - start };
+}
+
+/** The model's answer for a picture, and the ms it took. */
+export async function predictPicture(model, picture) {
+  const start = performance.now();
+  const [answer] = await predict(model, "image", [nested(picture)]);
+  return { ...answer, milliseconds: performance.now() - start };
+}
+
+/** Answers for many pictures, in as few requests as their size allows. */
+export async function predictPictures(model, pictures) {
+  const together = Math.max(1, Math.floor(VALUES_PER_REQUEST / pictures[0].values.length));
+  const answers = [];
+  for (let i = 0; i < pictures.length; i += together) {
+    answers.push(...(await predict(model, "image", pictures.slice(i, i + together).map(nested))));
+  }
+  return answers;
+}
+
+// The version is named, so that the answer is by the version that the page shows.
+async function predict(model, signature, instances) {
+  const path = `${modelPath(model.name)}/versions/${model.version}:predict`;
+  const body = JSON.stringify({ signature_name: signature, instances });
+  const { predictions } = await request(path, { method: "POST", body });
+  return predictions;
+}
+
+function modelPath(name) {
+  return `/v1/models/${encodeURIComponent(name)}`;
+}
+
+async function request(path, options = {}) {
+  const response = await reach(path, options);
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  const text = answer?.error ?? `HTTP ${response.status} without a text`;
+  if (response.status === 503) {
+    const seconds = Number(response.headers.get("Retry-After"));
+    throw new ServerError("busy", text, seconds || RETRY_AFTER);
+  }
+  throw new ServerError(response.status === 404 ? "unknown" : "refused", text);
+}
+
+async function reach(path, options) {
+  const headers = options.body ? { "Content-Type": "application/json" } : {};
+  try {
+    return await fetch(path, { ...options, headers, signal: AbortSignal.timeout(TIMEOUT) });
+  } catch (error) {
+    const late = error.name === "TimeoutError";
+    throw new ServerError("gone", late ? "takes too long to answer" : "can't be reached");
+  }
+}
+
+function sizeOf(input) {
+  const dims = (input?.tensor_shape?.dim ?? []).map((dim) => Number(dim.size));
+  const [, height, width, channels] = dims;
+  const known = dims.length === 4 && height > 0 && width > 0 && [1, 3].includes(channels);
+  return known ? { height, width, channels } : null;
+}
+
+function nested({ height, width, channels, values }) {
+  // To a fortieth of a gray level: a third of the bytes, and the picture shown is the same.
+  const rounded = Array.from(values, (value) => Math.round(value * 1e4) / 1e4);
+  return Array.from({ length: height }, (_, y) =>
+    Array.from({ length: width }, (_, x) =>
+      rounded.slice((y * width + x) * channels, (y * width + x + 1) * channels),
+    ),
+  );
+}

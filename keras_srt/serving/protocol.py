@@ -1,0 +1,167 @@
+"""TF Serving's REST protocol: its paths, errors and status, without a web framework.
+
+The texts are those of TF Serving (`http_rest_api_util.cc`, `get_model_status_impl.cc`), so
+that a client which reads them can't tell the two apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+_VERSION = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+_CALL = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
+_LOOK = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
+_INT64_MAX = 2**63 - 1
+
+
+class RequestError(Exception):
+    """A request that can't be answered, with the HTTP status code that says so.
+
+    Attributes:
+        code: of HTTP.
+        text: for the person who sent it.
+
+    Example:
+        >>> RequestError(400, "Is not object").body()
+        b'{"error": "Is not object"}'
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+    def body(self) -> bytes:
+        """The JSON that TF Serving answers errors with."""
+        return to_json({"error": self.text})
+
+
+class Target(NamedTuple):
+    """The model that a request names.
+
+    Attributes:
+        name: of the model.
+        version: None for the latest.
+    """
+
+    name: str
+    version: int | None = None
+
+    def path(self) -> str:
+        """Its path under the server's address, percent-encoded."""
+        version = "" if self.version is None else f"/versions/{self.version}"
+        return f"/v1/models/{quote(self.name, safe='')}{version}"
+
+    def missing(self) -> RequestError:
+        """The error for a model or a version that isn't served."""
+        which = (
+            f"Latest({self.name})"
+            if self.version is None
+            else f"Specific({self.name}, {self.version})"
+        )
+        return RequestError(404, f"Servable not found for request: {which}")
+
+
+class Call(NamedTuple):
+    """What a request under `/v1` wants, and of which model."""
+
+    action: Literal["predict", "status", "metadata"]
+    target: Target
+
+
+def parse_path(method: str, path: str) -> Call:
+    """Reads a path under `/v1`.
+
+    Args:
+        method: of HTTP.
+        path: percent-decoded, without the query.
+
+    Returns:
+        What it asks for.
+
+    Raises:
+        RequestError: 400, no such path or not by this method.
+
+    Example:
+        >>> parse_path("POST", "/v1/models/digits/versions/3:predict")
+        Call(action='predict', target=Target(name='digits', version=3))
+    """
+    pattern = {"POST": _CALL, "GET": _LOOK}.get(method)
+    match = pattern.fullmatch(path) if pattern is not None else None
+    if match is None:
+        raise RequestError(400, f"Malformed request: {method} {path}")
+    name, version, label, verb = match.groups()
+    if name is None:
+        raise RequestError(400, "Missing model name in request.")
+    if label is not None:
+        raise RequestError(400, f"Unrecognized servable version label: {label}")
+    if version is not None and int(version[:20]) > _INT64_MAX:
+        raise RequestError(400, f"Failed to convert version: {version} to numeric.")
+    target = Target(name, None if version is None else int(version))
+    if method == "GET":
+        return Call("metadata" if verb else "status", target)
+    if verb.lower() != "predict":
+        raise RequestError(400, f":{verb} needs a model of that kind; allowed here: :predict")
+    return Call("predict", target)
+
+
+class VersionState(NamedTuple):
+    """One line of a model's status.
+
+    Attributes:
+        version: number.
+        state: START, LOADING, AVAILABLE, UNLOADING or END.
+        error: why it could not be loaded, or "".
+    """
+
+    version: int
+    state: str
+    error: str = ""
+
+
+def status_document(target: Target, states: list[VersionState]) -> dict[str, Any]:
+    """The answer to `GET /v1/models/NAME[/versions/N]`.
+
+    Args:
+        target: what was asked for.
+        states: all versions known.
+
+    Returns:
+        A JSON object, the newest version first.
+
+    Raises:
+        RequestError: 404, the version asked for is none of them.
+    """
+    chosen = [state for state in states if target.version in (None, state.version)]
+    if not chosen:
+        raise RequestError(404, f"Could not find version {target.version} of model {target.name}")
+    return {
+        "model_version_status": [
+            {
+                "version": str(state.version),
+                "state": state.state,
+                "status": {
+                    "error_code": "UNKNOWN" if state.error else "OK",
+                    "error_message": state.error,
+                },
+            }
+            for state in sorted(chosen, key=lambda state: -state.version)
+        ]
+    }
+
+
+def to_json(document: Any) -> bytes:
+    """Encodes an answer.
+
+    Args:
+        document: of plain Python values.
+
+    Returns:
+        UTF-8, ending without a new line.
+
+    Raises:
+        ValueError: a number is NaN or infinite, for which JSON has no words.
+    """
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
