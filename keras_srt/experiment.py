@@ -140,7 +140,7 @@ def train(
     images, labels = config.data.dataset.load_train(data_dir)
     split = _split(config, run, labels, info)
     validation = Images(images[split.validation], labels[split.validation])
-    bar = callbacks.ProgressBar(plan.steps, first_step, plan.sizes.labeled / plan.num_labeled)
+    bar = callbacks.ProgressBar(plan.steps, first_step, plan.labeled_passes)
     watching = _callbacks(run, validation, bar, checkpoints)
     try:
         if unvalidated:

@@ -44,6 +44,11 @@ class Plan(NamedTuple):
     passes: StepPasses
 
     @property
+    def labeled_passes(self) -> float:
+        """Passes over the labeled images that a step makes."""
+        return self.sizes.labeled / self.num_labeled
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass over the labeled images."""
         return math.ceil(self.num_labeled / self.sizes.labeled)
@@ -218,7 +223,7 @@ def estimate(plan: Plan, step: StepTime) -> str:
         f"(of {plan.num_labeled:,} and {plan.num_unlabeled:,})\n"
         f"step      {passes.forward:,} forward, {passes.gradient:,} forward + input-gradient, "
         f"{passes.training:,} training image passes\n"
-        f"training  {plan.steps:,} steps = {plan.steps / plan.steps_per_epoch:.1f} passes over "
+        f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
         f"the labeled images, validation every {plan.interval:,} steps\n"
         f"time      about {duration(plan.steps * step.seconds)} of training on this machine "
         f"({step.seconds:.2f} s a step{timed}), plus validation and evaluation"

@@ -229,3 +229,12 @@ def test_a_step_that_takes_long_is_timed_on_fewer_images(monkeypatch):
 )
 def test_durations_in_the_unit_that_a_person_would_use(seconds, words):
     assert plans.duration(seconds) == words
+
+
+def test_passes_over_the_labeled_images():
+    # 40 labels, 8 in a batch: 6 steps show 48 of them.
+    plan = planned()
+    assert plan.labeled_passes == pytest.approx(8 / 40)
+    assert "6 steps = 1.2 passes over the labeled images" in plans.estimate(
+        plan, plans.StepTime(1.0, 16)
+    )
