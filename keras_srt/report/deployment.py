@@ -83,7 +83,9 @@ def deployment_html(deployment: Deployment) -> str:
         deployment: the part `deployment` of report.json.
     """
     attacks = [attack["name"] for attack in deployment["models"][0]["attacks"]]
-    header = (_HEADER[0], *_HEADER[2:], *(f"{name} %" for name in attacks), "worst case %")
+    # Size and p99 stand below other values, so that the worst case stays in sight.
+    kept = [name for name in _HEADER if name not in ("kB", "p99 ms")]
+    header = (*kept, *(f"{name} %" for name in attacks), "worst case %")
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     rows = "".join(map(_row_html, deployment["models"]))
     warnings = "".join(
@@ -99,8 +101,9 @@ def deployment_html(deployment: Deployment) -> str:
 
 
 def _row_html(model: Mapping[str, Any]) -> str:
-    name, size, *cells, worst, bounds = _cells(model)
+    name, size, median, p99, *cells, worst, bounds = _cells(model)
     attacks = [percent(attack["accuracy"]) for attack in model["attacks"]]
-    values = (*cells, *attacks, f"{worst}<br><small>{bounds}</small>")
+    latency = f"{median}<br><small>p99 {p99}</small>" if "bytes" in model else median
+    values = (latency, *cells, *attacks, f"{worst}<br><small>{bounds}</small>")
     head = f"{escape(name)}<small>{size} kB</small>" if "bytes" in model else escape(name)
     return f'<tr><th scope="row">{head}</th>{"".join(f"<td>{v}</td>" for v in values)}</tr>'
