@@ -77,29 +77,38 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_config_options(required=False)],
     )
     evaluate.set_defaults(command=_evaluate)
-    evaluate.add_argument("--run", type=Path, help="folder of a finished run")
-    evaluate.add_argument(
+    _add_evaluate_options(evaluate)
+    _add_export_options(add("export", _export, "Publish a finished run as SavedModel and TFLite."))
+    _add_predict_options(add("predict", _predict, "Classify images, and file them by class."))
+    _add_serve_options(add("serve", _serve, "Serve models by TF Serving's REST protocol."))
+    return parser
+
+
+def _add_evaluate_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--run", type=Path, help="folder of a finished run")
+    options.add_argument(
         "--model", type=Path, help="SavedModel folder or .keras file (with --config for the data)"
     )
-    evaluate.add_argument(
+    options.add_argument(
         "--attacks", help="names, separated by commas (pgd,gridadv or pgd@0.1); default: all"
     )
-    evaluate.add_argument("--limit", type=int, help="test images, the first ones")
-    evaluate.add_argument("--output", type=Path, help="also write the report as JSON to this file")
+    options.add_argument("--limit", type=int, help="test images, the first ones")
+    options.add_argument("--output", type=Path, help="also write the report as JSON to this file")
 
-    exported = add("export", _export, "Publish a finished run as SavedModel and TFLite.")
-    exported.add_argument("--run", type=Path, required=True, help="folder of a finished run")
-    exported.add_argument("--version", type=int, help="a free whole number (default: the next)")
-    exported.add_argument(
+
+def _add_export_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--run", type=Path, required=True, help="folder of a finished run")
+    options.add_argument("--version", type=int, help="a free whole number (default: the next)")
+    options.add_argument(
         "--keep", type=int, metavar="N", help="then remove the oldest versions beyond N"
     )
-    exported.add_argument("--data-dir", type=Path, help="where prepared datasets lie")
-    exported.add_argument(
+    options.add_argument("--data-dir", type=Path, help="where prepared datasets lie")
+    options.add_argument(
         "--trainable",
         action="store_true",
         help="also write model_train.tflite, which goes on learning on a device",
     )
-    exported.add_argument(
+    options.add_argument(
         "--trainable-batch",
         type=int,
         nargs=2,
@@ -107,9 +116,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("LABELED", "UNLABELED"),
         help="images of a step on the device (default: 8 24)",
     )
-    _add_predict_options(add("predict", _predict, "Classify images, and file them by class."))
-    _add_serve_options(add("serve", _serve, "Serve models by TF Serving's REST protocol."))
-    return parser
 
 
 def _add_serve_options(options: argparse.ArgumentParser) -> None:
