@@ -11,25 +11,14 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from keras_srt.noise import without_lines
-
-# What TensorFlow 2.15 writes while it is imported, and that a user can't act on: CPU
-# hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
-_START_UP_NOISE = (
-    r"oneDNN custom operations are on"
-    r"|Could not find cuda drivers"
-    r"|Unable to register cu(DNN|FFT|BLAS) factory"
-    r"|This TensorFlow binary is optimized to use available CPU instructions"
-    r"|To enable the following instructions: .* rebuild TensorFlow"
-    r"|TF-TRT Warning: Could not find TensorRT"
-)
+from keras_srt.noise import START_UP, without_lines
 
 
 def _load(name: str) -> types.ModuleType:
     """Imports a TensorFlow module, quietly if TensorFlow is not there yet."""
     if "tensorflow" in sys.modules:
         return importlib.import_module(name)
-    with without_lines(_START_UP_NOISE):
+    with without_lines(START_UP):
         importlib.import_module("tensorflow")
         return importlib.import_module(name)
 

@@ -9,6 +9,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# What TensorFlow 2.15 writes while it is imported, and that a user can't act on: CPU
+# hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
+START_UP = (
+    r"oneDNN custom operations are on"
+    r"|Could not find cuda drivers"
+    r"|Unable to register cu(DNN|FFT|BLAS) factory"
+    r"|This TensorFlow binary is optimized to use available CPU instructions"
+    r"|To enable the following instructions: .* rebuild TensorFlow"
+    r"|TF-TRT Warning: Could not find TensorRT"
+)
+
 
 @contextmanager
 def without_lines(pattern: str) -> Iterator[None]:

@@ -306,3 +306,9 @@ def test_it_installs_and_answers_without_tensorflow(extra, classifier, pictures,
 
 def extra_to_name(extra):
     return "ai-edge-litert" if extra == "litert" else extra
+
+
+def test_tensorflow_as_the_interpreter_is_quiet_too():
+    code = "from keras_srt.device.classify import load_interpreter; load_interpreter('tensorflow')"
+    process = python("-c", code)
+    assert (process.returncode, process.stderr) == (0, "")

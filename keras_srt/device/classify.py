@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_srt.device.model_file import BadModel, read_labels
 from keras_srt.images import BadImage
-from keras_srt.noise import without_lines
+from keras_srt.noise import START_UP, without_lines
 
 # Module and attribute of each interpreter, the quickest first; the last one comes with
 # TensorFlow, which a device does not have.
@@ -21,7 +21,7 @@ INTERPRETERS = {
     "tensorflow": ("tensorflow", "lite.Interpreter"),
 }
 # What an interpreter, and TensorFlow around it, say each time.
-_NOISE = r"Created TensorFlow Lite XNNPACK delegate|tensorflow/|rebuild TensorFlow"
+_NOISE = rf"Created TensorFlow Lite XNNPACK delegate|{START_UP}"
 
 
 def installed_interpreter() -> str:

@@ -123,7 +123,8 @@ def _run(options: argparse.Namespace) -> int:
     scalars = {name: value for name, value in given.items() if value is not None}
     done = _learn(trainer, batches, scalars, options, first)
     if bad:
-        print(f"skipped {len(bad)} files that can't be read", file=sys.stderr)
+        files = "file" if len(bad) == 1 else "files"
+        print(f"skipped {len(bad)} {files} that can't be read", file=sys.stderr)
     if done < options.steps:
         print(
             f"interrupted: the weights after step {done} are in {options.output}; go on with the "
