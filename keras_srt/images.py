@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,7 +19,18 @@ MAX_PIXELS = 2**24
 # Rec. 601, what JPEG's luma and Pillow's "L" are made of.
 _LUMA = np.float32([0.299, 0.587, 0.114])
 _CHANNELS = (1, 3)
+# Of a PNG: values of a pixel by the color type; the first column and row, and the steps, of the
+# passes in which an interlaced one comes (Adam7); and its end.
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_AT_ONCE = ((0, 0, 1, 1),)
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_PIECE = 2**20
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# What Pillow raises on damaged files, by its tests: most formats' own errors are these.
+_DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError)
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 
 
@@ -68,6 +80,8 @@ def decode_image(
                 f"has {image.width:,} x {image.height:,} pixels; allowed: at most {max_pixels:,}"
             )
         bands = [np.asarray(band) for band in _resized(_as_rgb(image), height, width)]
+        if image.format == "PNG":
+            _check_rows(data)
     colors = np.clip(np.stack(bands, axis=-1) / np.float32(255.0), 0.0, 1.0)
     return colors if channels == 3 else np.clip(colors @ _LUMA[:, None], 0.0, 1.0)
 
@@ -92,8 +106,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise BadImage(f"is a damaged {kind} (its header can't be read)") from error
     except BadImage:
         raise
-    # What Pillow raises on damaged files, by its tests: most formats' own errors are these.
-    except (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError) as error:
+    except _DAMAGE as error:
         raise BadImage(f"is a damaged {kind} ({error})") from error
 
 
@@ -113,3 +126,31 @@ def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Imag
         yield (
             image.getchannel(index).convert("F").resize((width, height), Image.Resampling.BILINEAR)
         )
+
+
+def _check_rows(data: bytes) -> None:
+    """Refuses a PNG whose pixels end before its last row, which Pillow takes as black."""
+    width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    missing = 0
+    for x, y, dx, dy in _ADAM7 if interlaced else _AT_ONCE:
+        columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
+        if columns > 0 and rows > 0:
+            # A byte for the filter, then the pixels.
+            missing += rows * (1 + -(-columns * depth * _SAMPLES[color] // 8))
+    inflate = zlib.decompressobj()
+    for chunk in _pixel_chunks(data):
+        # In pieces, and no more than the header promises: it was checked, the rest was not.
+        while chunk and missing > 0:
+            missing -= len(inflate.decompress(chunk, _PIECE))
+            chunk = inflate.unconsumed_tail
+    if missing > 0:
+        raise BadImage("is a damaged PNG (its last rows are missing)")
+
+
+def _pixel_chunks(data: bytes) -> Iterator[bytes]:
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"IDAT":
+            yield data[place + 8 : place + 8 + length]
+        place += 12 + length

@@ -89,6 +89,32 @@ def test_every_other_is_refused_with_a_reason(name):
         decode_image(UNREADABLE[name], (9, 11, 1))
 
 
+@pytest.mark.parametrize(
+    ("depth", "color", "bits"), [(1, 0, 1), (8, 0, 8), (16, 2, 48), (8, 6, 32)]
+)
+def test_a_png_with_rows_missing_is_refused(depth, color, bits):
+    row = bytes(1 + -(-5 * bits // 8))
+    whole, short = (png(5, 3, zlib.compress(row * rows), depth, color) for rows in (3, 2))
+    decode_image(whole, (4, 4, 1))
+    with pytest.raises(BadImage, match="last rows are missing"):
+        decode_image(short, (4, 4, 1))
+
+
+def test_an_interlaced_png_is_measured_pass_by_pass():
+    # 5 x 3 in Adam7 is 1x1, 1x1, nothing, 1x1, 3x1, 2x2 and 5x1 pixels, a byte before each row.
+    pixels = bytes(2 + 2 + 0 + 2 + 4 + 2 * 3 + 6)
+    decode_image(interlaced(5, 3, pixels), (4, 4, 1))
+    with pytest.raises(BadImage, match="last rows are missing"):
+        decode_image(interlaced(5, 3, pixels[:-6]), (4, 4, 1))
+
+
+def interlaced(width, height, pixels):
+    whole = bytearray(png(width, height, zlib.compress(pixels)))
+    whole[28] = 1
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    return bytes(whole)
+
+
 def test_limits_are_the_greatest_that_pass():
     assert (MAX_BYTES, MAX_PIXELS) == (16 * 2**20, 2**24)
     shape = (4, 4, 3)

@@ -87,8 +87,7 @@ IMAGES = [
     image_case("corrupt pixels", WHOLE[:45] + b"\0\0\0" + WHOLE[48:]),
     image_case("wrong checksum of the header", WHOLE[:29] + b"\0\0\0\0" + WHOLE[33:]),
     image_case("no pixels", png_of(8, 8, b"")),
-    # Pillow takes the rows that aren't there as black.
-    image_case("fewer pixels than promised", png_of(8, 8, zlib.compress(bytes(9))), valid=True),
+    image_case("fewer pixels than promised", png_of(8, 8, zlib.compress(bytes(9)))),
     image_case("0 x 0", png_of(0, 0, PIXELS)),
     image_case("60000 x 60000 in the header", png_of(60_000, 60_000, PIXELS)),
     image_case("2^31 x 2^31 in the header", png_of(2**31 - 1, 2**31 - 1, PIXELS)),
