@@ -16,6 +16,7 @@ import pytest
 from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
 
 from keras_srt import callbacks, cli, experiment
+from keras_srt import plan as plans
 from keras_srt.runs import RunFolder
 
 NOISE = ("cuDNN", "cuBLAS", "oneDNN", "TFA", "Addons", "TensorRT", "cpu_feature_guard", "Warning")
@@ -365,7 +366,7 @@ def test_a_checkpoint_of_another_model_stops_resume(run_copy, tmp_path, rejected
     shutil.rmtree(run / "checkpoints")
     other = experiment.load_config(str(config), overrides=["model.width=3"])
     info = other.data.dataset.info(None)
-    model = experiment.build_model(other, info, experiment.plans.make_plan(other, info))
+    model = experiment.build_model(other, info, plans.make_plan(other, info))
     checkpoints = callbacks.Checkpoints(run / "checkpoints", model)
     checkpoints.set_model(model)
     checkpoints.save()
@@ -511,7 +512,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatc
     resumed = train_in(tmp_path / "cut", config, resume=True)
 
     info = config.data.dataset.info(None)
-    plan = experiment.plans.make_plan(config, info)
+    plan = plans.make_plan(config, info)
     states = []
     for run in (whole, resumed):
         model = experiment.build_model(config, info, plan)

@@ -254,7 +254,7 @@ def run(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "export_run", export_run)
-        patch.setattr(experiment, "measure", made_up)
+        patch.setattr(experiment.publication, "measure", made_up)
         assert cli.main(["train", "--config", str(config), "--run-dir", str(folder / "run")]) == 0
         yield folder / "run", seen
 
@@ -297,7 +297,7 @@ def test_ctrl_c_while_measuring_leaves_the_report_as_it_was(run, tmp_path, monke
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "measure", interrupted)
+    monkeypatch.setattr(experiment.publication, "measure", interrupted)
     assert cli.main(["export", "--run", str(tmp_path / "run"), "--version", "11"]) == 130
     assert (tmp_path / "run" / "report.json").read_bytes() == before
 

@@ -280,7 +280,7 @@ def read_by_server(path):
     return images.decode_image(path.read_bytes(), (16, 16, 1))
 
 
-def sends(person, stand_in, expected):
+def assert_sends(person, stand_in, expected):
     """Waits for the newest picture at the server to be the expected one, to what JSON rounds."""
 
     def came():
@@ -319,7 +319,7 @@ def test_the_answer_follows_the_rotation(person, picture, stand_in, degrees, tur
     person.sees("class", name)
     person.sees("verdict", "Flipped: without changes it is right, ")
     # np.rot90 turns counterclockwise, too.
-    sends(person, stand_in, np.rot90(read_by_server(picture), turns))
+    assert_sends(person, stand_in, np.rot90(read_by_server(picture), turns))
     person.find("reset").click()
     person.sees("class", "right")
     assert len(stand_in.asked) == 2  # the first answer is remembered
@@ -333,7 +333,7 @@ def test_shifts_are_in_pixels_of_the_model_with_black_behind(person, picture, st
     person.slide("down", 3)
     expected = np.zeros((16, 16, 1))
     expected[3:, :-2] = read_by_server(picture)[:-3, 2:]
-    sends(person, stand_in, expected)
+    assert_sends(person, stand_in, expected)
 
 
 @in_browser
@@ -348,7 +348,7 @@ def test_rotation_and_shift_are_those_that_the_package_trains_on(person, picture
     person.slide("right", 2)
     person.slide("down", -1)
     moved = rotate_and_translate(read_by_server(picture)[None], tf.constant([[30.0, 2.0, -1.0]]))
-    sends(person, stand_in, moved[0].numpy())
+    assert_sends(person, stand_in, moved[0].numpy())
 
 
 @in_browser
@@ -377,7 +377,7 @@ def test_inverting_comes_before_everything_else(person, picture, stand_in):
     person.answer()
     person.find("invert").click()
     person.sees("class", "left")
-    sends(person, stand_in, 1 - read_by_server(picture))
+    assert_sends(person, stand_in, 1 - read_by_server(picture))
     person.find("invert").click()
     person.sees("class", "right")
 
@@ -396,7 +396,7 @@ def test_a_color_model_gets_three_channels(person, picture, stand_in):
     expected = np.zeros((12, 18, 3))
     original = images.decode_image(picture.read_bytes(), (12, 18, 3))
     expected[:, 1:] = original[:, :-1]
-    sends(person, stand_in, expected)
+    assert_sends(person, stand_in, expected)
 
 
 @in_browser
@@ -424,6 +424,7 @@ def test_of_many_classes_the_likely_come_first_and_a_key_scrolls_to_the_rest(
 def test_a_link_opens_a_model(person, stand_in):
     person.goes_to(f"{stand_in.url}#model=wheel")
     person.until(lambda: person.find("model").get_attribute("value") == "wheel")
+    assert person.find("model").get_attribute("value") == "wheel"
 
 
 @in_browser
@@ -447,7 +448,7 @@ def test_one_request_at_a_time_and_the_newest_wins(person, picture, stand_in):
     for degrees in range(5, 95, 5):
         person.slide("degrees", degrees)
         person.until(lambda: f"{degrees}°" in person.text("degrees-value"))  # noqa: B023
-    sends(person, stand_in, np.rot90(read_by_server(picture)))
+    assert_sends(person, stand_in, np.rot90(read_by_server(picture)))
     person.sees("class", "up")
     assert stand_in.most_at_once == 1
     assert len(stand_in.asked) < 12
@@ -517,8 +518,10 @@ def test_a_server_that_is_gone_is_said_and_its_return_noticed(person, picture, s
 def test_the_end_and_the_return_of_an_idle_server_are_noticed(person, stand_in):
     stand_in.stop()
     person.sees("message", "The server can't be reached.")
+    assert "The server can't be reached." in person.text("message")
     stand_in.start()
     person.until(lambda: person.text("message") == "")
+    assert person.text("message") == ""
 
 
 @in_browser

@@ -736,6 +736,7 @@ def test_a_client_that_goes_away_in_its_body_gives_back_what_it_held(held):
         connect(held, head(Content_Length=900) + b"x" * 800).close()
     wait_until(lambda: 'code="499"' in held.metrics.page().decode())
     wait_until(lambda: predict(held, None, data=b"x" * 900)[0] == 200)
+    assert predict(held, None, data=b"x" * 900)[0] == 200
 
 
 def test_compressed_bodies_are_refused(held):

@@ -222,7 +222,7 @@ def keras_steps(classifier, settings, steps):
     return KerasSteps(inputs, losses, weights)
 
 
-def compare_steps(path, interpreter, expected, tolerance):
+def assert_steps_agree(path, interpreter, expected, tolerance):
     """Takes the same steps in an interpreter; compares all losses and the last weights."""
     trainer = Trainer(path, interpreter=interpreter)
     losses = [trainer.step(*inputs) for inputs in expected.inputs]
@@ -244,7 +244,7 @@ def test_steps_agree_with_keras(path, interpreter, eight_steps):
     # Sums in another order differ by about 1e-7 of their size, more after each step. Should
     # a gradient be that close to 0, its sign may differ and with it a pixel of x': then a
     # loss may differ by some 1e-4, and the tolerance has to be looked at again.
-    compare_steps(path, interpreter, eight_steps, tolerance=1e-4)
+    assert_steps_agree(path, interpreter, eight_steps, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("interpreter", INSTALLED)
@@ -394,7 +394,7 @@ def test_steps_of_real_models_agree_with_keras(build, tmp_path):
     expected = keras_steps(classifier, settings, 6)
     for interpreter in INSTALLED:
         # Of the 28,000 signs that a step takes some differ, see above: measured 2e-2.
-        compare_steps(path, interpreter, expected, tolerance=5e-2)
+        assert_steps_agree(path, interpreter, expected, tolerance=5e-2)
 
 
 @pytest.mark.slow
