@@ -62,6 +62,13 @@ def clean_environment(**extra):
     return {**kept, "PYTHONPATH": str(ROOT), **extra}
 
 
+def settled(classifier, samples):
+    """A fresh classifier, as if trained: with BatchNorm statistics, each class answering some."""
+    classifier(samples, training=True)
+    classifier.layers[-1].bias.assign(-classifier(samples, training=False).numpy().mean(axis=0))
+    return classifier
+
+
 def heed_ctrl_c():
     """For `preexec_fn`: a shell's background jobs ignore SIGINT, and pass that on."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

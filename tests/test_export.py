@@ -15,7 +15,7 @@ import tensorflow as tf
 from c_api import CApiError, CSession
 from encoded import JPEG, PNG, UNREADABLE
 from google.protobuf import text_format
-from helpers import ROOT, python
+from helpers import ROOT, python, settled
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -52,11 +52,7 @@ def samples():
 @pytest.fixture(scope="module")
 def classifier(samples):
     tf.keras.utils.set_random_seed(1)
-    made = make_small_classifier()
-    made(samples, training=True)  # BatchNorm statistics that are not those of the start
-    # Each class is the answer to some of the samples.
-    made.layers[-1].bias.assign(-tf.reduce_mean(made(samples, training=False), axis=0))
-    return made
+    return settled(make_small_classifier(), samples)
 
 
 @pytest.fixture(scope="module")
