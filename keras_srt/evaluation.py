@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import Attack, Found, Victim
+from keras_srt.attacks import Attack, Found, Goal, MinimalNormAttack, Victim, make_goal
 from keras_srt.components import settings_of
 from keras_srt.lazy import tf
 
 # (attack name, images done, images in all)
 Progress = Callable[[str, int, int], None]
+
+# Above its bound by this share is rounding: results are float32, the check is float64.
+_ROUNDING = 1e-5
 
 
 class Verdict(NamedTuple):
@@ -24,12 +27,17 @@ class Verdict(NamedTuple):
         images: float32 [n, height, width, channels], what it found.
         classes: int32 [n], the model's answers to `images`.
         seconds: how long it took.
+        targets: int32 [n], the answers that a targeted attack was to reach, or None.
+        distances: float64 [n], of attacks that look for the smallest perturbation: its
+            length, 0 where nothing had to be changed, infinite where none was found; or None.
     """
 
     attack: Attack
     images: np.ndarray
     classes: np.ndarray
     seconds: float
+    targets: np.ndarray | None = None
+    distances: np.ndarray | None = None
 
 
 class Risks(NamedTuple):
@@ -101,6 +109,7 @@ class Robustness(NamedTuple):
                     "settings": {k: v for k, v in settings.items() if k != "name"},
                     **proportion(self.still_right(name)),
                     "seconds": round(verdict.seconds, 2),
+                    **self._beside(verdict),
                 }
             )
         risks = self.risks()
@@ -110,6 +119,44 @@ class Robustness(NamedTuple):
             "worst_case": {**proportion(self.worst_case()), "attacks": list(self.verdicts)},
             "risks": {name: float(np.mean(getattr(risks, name))) for name in risks._fields},
         }
+
+    def _beside(self, verdict: Verdict) -> dict[str, Any]:
+        """What the report says of targeted attacks, and of the smallest perturbations."""
+        beside: dict[str, Any] = {}
+        if verdict.targets is not None:
+            beside["target_reached"] = float(np.mean(verdict.classes == verdict.targets))
+        if verdict.distances is not None:
+            beside["distance"] = distance_summary(verdict.attack, verdict.distances, self.right)
+        return beside
+
+
+def distance_summary(
+    attack: MinimalNormAttack, distances: np.ndarray, right: np.ndarray
+) -> dict[str, Any]:
+    """Distances of the images that the model answers right, and its accuracy at each radius.
+
+    Args:
+        attack: whose `epsilon` and `epsilons` are the radii.
+        distances: float64 [n], infinite where no perturbation was found.
+        right: bool [n], whether the untampered image is answered right.
+
+    Returns:
+        `{"norm", "mean", "median", "found", "accuracy_at": [{"epsilon", "accuracy", …}]}`: the
+        mean is over those found, the median over all (null where it is infinite).
+    """
+    of_right = distances[right]
+    found = of_right[np.isfinite(of_right)]
+    median = float(np.median(of_right)) if len(of_right) else np.inf
+    radii = sorted({attack.epsilon, *attack.epsilons})
+    return {
+        "norm": attack.ball.name,
+        "mean": float(np.mean(found)) if len(found) else None,
+        "median": median if np.isfinite(median) else None,
+        "found": len(found),
+        "accuracy_at": [
+            {"epsilon": radius, **proportion(right & ~(distances <= radius))} for radius in radii
+        ],
+    }
 
 
 def proportion(right: np.ndarray) -> dict[str, Any]:
@@ -178,25 +225,81 @@ def evaluate_robustness(
     """
     pixels, classes = _check_images(images, labels)
     victim = Victim(classifier, batch_size)
-    clean = victim.answers(pixels, classes).classes
-    verdicts = {}
-    for name, attack in zip(_names(attacks), attacks, strict=True):
-        began = time.perf_counter()
-        found_images, after = np.empty_like(pixels), np.empty_like(clean)
-        for first in range(0, len(pixels), batch_size):
-            part = slice(first, first + batch_size)
-            draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
-            # A model that answered NaN has no class to attack: class 0 stands in.
-            answered = np.maximum(clean[part], 0)
-            found = attack.run(victim, pixels[part], answered, draw)
-            check_inside(attack, pixels[part], found)
-            found_images[part] = found.images
-            after[part] = victim.answers(found.images, answered).classes
-            if progress is not None:
-                progress(name, min(first + batch_size, len(pixels)), len(pixels))
-        seconds = time.perf_counter() - began
-        verdicts[name] = Verdict(attack, found_images, after, seconds)
-    return Robustness(classes, clean, verdicts)
+    return attack_victim(victim, pixels, classes, attacks, seed=seed, progress=progress)
+
+
+def attack_victim(
+    victim: Victim,
+    images: np.ndarray,
+    labels: np.ndarray,
+    attacks: Sequence[Attack],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Robustness:
+    """As `evaluate_robustness`, for a model that is known by its answers alone, too.
+
+    Args:
+        victim: the model, with its batch size.
+        images: float32 [n, height, width, channels] in [0, 1].
+        labels: int32 [n].
+        attacks: what to attack with.
+        seed: of the attacks' random draws.
+        progress: told after each batch, or None.
+
+    Returns:
+        Answers before and after each attack, image by image.
+
+    Raises:
+        RuntimeError: an attack returned something outside its own threat model.
+    """
+    clean = victim.answers(images, Goal(labels)).classes
+    verdicts = {
+        name: _attack(victim, images, clean, attack, seed, name, progress)
+        for name, attack in zip(_names(attacks), attacks, strict=True)
+    }
+    return Robustness(labels, clean, verdicts)
+
+
+def _attack(
+    victim: Victim,
+    images: np.ndarray,
+    clean: np.ndarray,
+    attack: Attack,
+    seed: int,
+    name: str,
+    progress: Progress | None,
+) -> Verdict:
+    """One attack on all images, batch by batch."""
+    began = time.perf_counter()
+    # A model that answered NaN has no class to attack: class 0 stands in.
+    answered = np.maximum(clean, 0)
+    logits = victim.logits(images) if attack.target is not None else np.zeros((len(images), 0))
+    goal = make_goal(attack.target, answered, logits, np.random.default_rng(seed))
+    found_images, after = np.empty_like(images), np.empty_like(clean)
+    distances = np.empty(len(images)) if isinstance(attack, MinimalNormAttack) else None
+    for first in range(0, len(images), victim.batch_size):
+        part = slice(first, first + victim.batch_size)
+        draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
+        found = attack.run(victim, images[part], goal[part], draw)
+        check_inside(attack, images[part], found)
+        found_images[part] = found.images
+        after[part] = victim.answers(found.images, goal[part]).classes
+        if distances is not None:
+            distances[part] = _distances(attack, victim, images[part], goal[part], found)
+        if progress is not None:
+            progress(name, min(first + victim.batch_size, len(images)), len(images))
+    seconds = time.perf_counter() - began
+    return Verdict(attack, found_images, after, seconds, goal.targets, distances)
+
+
+def _distances(
+    attack: MinimalNormAttack, victim: Victim, images: np.ndarray, goal: Goal, found: Found
+) -> np.ndarray:
+    """How far the nearest fooling images are, measured outside the attack: float64 [n]."""
+    length = attack.ball.distance(np.float64(found.nearest) - np.float64(images))
+    fools = goal.reached(victim.answers(found.nearest, goal).classes)
+    return np.where(fools, length, np.inf)
 
 
 def check_inside(attack: Attack, images: np.ndarray, found: Found) -> None:
@@ -210,13 +313,18 @@ def check_inside(attack: Attack, images: np.ndarray, found: Found) -> None:
     Raises:
         RuntimeError: an image is not T(x;θ), θ is out of range, or pixels leave [0, 1].
     """
-    inside = attack.neighborhood.contains(found.parameters).numpy()
-    again = attack.neighborhood.apply(tf.constant(images), found.parameters).numpy()
+    space, parameters = attack.neighborhood, found.parameters
+    # Of a pixel perturbation the images tell r themselves.
+    if space.kind == "pixel":
+        parameters = np.float64(found.images) - np.float64(images)
+    outside = space.extent(parameters) > 1.0 + _ROUNDING
+    again = space.apply(tf.constant(images), found.parameters).numpy()
     off = np.abs(np.float64(found.images) - np.float64(again)).max(initial=0.0)
-    if inside.all() and off <= 1e-5 and found.images.min() >= 0 and found.images.max() <= 1:
+    in_range = found.images.min(initial=0.0) >= 0 and found.images.max(initial=1.0) <= 1
+    if not outside.any() and off <= 1e-5 and in_range:
         return
     raise RuntimeError(
-        f"attack {attack.name!r} left its threat model for {int((~inside).sum())} images "
+        f"attack {attack.name!r} left its threat model for {int(outside.sum())} images "
         f"(largest deviation from T(x;θ): {off:.2g}); this is a defect of the attack"
     )
 

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keras_srt.attacks.base import Answers, Attack, Found, Victim
+from keras_srt.attacks.base import Attack, Found
 from keras_srt.attacks.composite import GridAdvPlus, PGDPlus
+from keras_srt.attacks.goal import Goal, make_goal
 from keras_srt.attacks.gradient import FGSM, PGD
+from keras_srt.attacks.nearest import MinimalNormAttack
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
+from keras_srt.attacks.victim import Answers, QueryVictim, Victim
 from keras_srt.components import Registry
 
 
@@ -46,13 +49,17 @@ __all__ = [
     "Answers",
     "Attack",
     "Found",
+    "Goal",
     "GridAdv",
     "GridAdvPlus",
     "GridAdvR",
     "GridAdvT",
+    "MinimalNormAttack",
     "PGDPlus",
+    "QueryVictim",
     "RandAdv",
     "RandAdvR",
     "RandAdvT",
     "Victim",
+    "make_goal",
 ]

@@ -1,103 +1,17 @@
-"""What every evaluation attack offers, and the model as attacks see it."""
+"""What every evaluation attack offers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from keras_srt.checks import UserError
+from keras_srt.attacks.goal import Goal, is_target
+from keras_srt.attacks.victim import Victim
+from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Composite, Neighborhood
-
-
-class Answers(NamedTuple):
-    """What a model says of images.
-
-    Attributes:
-        classes: int32 [n], C(x) = argmax f(x).
-        loss: float32 [n], cross-entropy with the labels asked about.
-    """
-
-    classes: np.ndarray
-    loss: np.ndarray
-
-
-class Victim:
-    """A classifier as attacks query it: in inference mode, in batches, each traced once.
-
-    Args:
-        classifier: float32 images [n, height, width, channels] in [0, 1] -> logits.
-        batch_size: images of a query; larger questions are split.
-
-    Example:
-        >>> import numpy as np, tensorflow as tf
-        >>> victim = Victim(lambda x: tf.reshape(x, [-1, 4]))
-        >>> victim.answers(np.float32([[[[0], [1]], [[0], [0]]]]), np.int32([1])).classes
-        array([1], dtype=int32)
-    """
-
-    def __init__(self, classifier: Callable[[tf.Tensor], tf.Tensor], batch_size: int = 500) -> None:
-        self.batch_size = batch_size
-        inference: dict[str, Any] = {"training": False} if hasattr(classifier, "layers") else {}
-
-        def answers(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = tf.cast(classifier(images, **inference), tf.float32)
-            classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            # A model that answers NaN is not right.
-            classes = tf.where(tf.reduce_any(tf.math.is_nan(logits), axis=-1), -1, classes)
-            return classes, tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-
-        def gradient(
-            images: tf.Tensor, labels: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(images)
-                classes, loss = answers(images, labels)
-            slope = tape.gradient(loss, images)
-            if slope is None:
-                raise UserError(
-                    "the classifier has no gradient with respect to its images; allowed: a "
-                    "differentiable one, or attacks that need none (randadv, gridadv, …)"
-                )
-            return classes, loss, slope
-
-        # The batch size stays open: fooled images drop out of it. TensorFlow counts retraces
-        # by code object, and would warn at the fifth victim; a partial has none.
-        self._answers = tf.function(partial(answers), reduce_retracing=True, autograph=False)
-        self._gradient = tf.function(partial(gradient), reduce_retracing=True, autograph=False)
-        self.queries = 0
-
-    def answers(self, images: np.ndarray, labels: np.ndarray) -> Answers:
-        """The model's classes, and its loss for `labels`."""
-        return Answers(*self._in_batches(self._answers, images, labels))
-
-    def gradient(self, images: np.ndarray, labels: np.ndarray) -> tuple[Answers, np.ndarray]:
-        """As `answers`, and the gradient of the loss with respect to the images."""
-        classes, loss, gradient = self._in_batches(self._gradient, images, labels)
-        return Answers(classes, loss), gradient
-
-    def _in_batches(
-        self, function: Callable[..., Any], images: np.ndarray, labels: np.ndarray
-    ) -> list[np.ndarray]:
-        if not len(images):
-            # The columns are still wanted, and some kernels can't take an empty batch.
-            one = np.zeros((1, *images.shape[1:])), np.zeros(1)
-            return [column[:0] for column in self._in_batches(function, *one)]
-        self.queries += len(images)
-        parts = [
-            function(
-                tf.constant(images[first : first + self.batch_size], tf.float32),
-                tf.constant(labels[first : first + self.batch_size], tf.int32),
-            )
-            for first in range(0, len(images), self.batch_size)
-        ]
-        return [
-            np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
-        ]
 
 
 class Found(NamedTuple):
@@ -107,21 +21,34 @@ class Found(NamedTuple):
         images: float32 [n, height, width, channels]: a fooling image where one was found,
             else the one of the highest loss.
         parameters: θ of each, as the attack's neighborhood takes it.
-        fooled: bool [n], whether the model's answer differs from the label asked about.
+        fooled: bool [n], whether the goal is reached.
+        nearest: float32 [n, height, width, channels], of attacks that look for the smallest
+            perturbation: the nearest image that fools, also beyond the threat model, or the
+            image itself where none was found. None for the others.
     """
 
     images: np.ndarray
     parameters: Any
     fooled: np.ndarray
+    nearest: np.ndarray | None = None
 
 
+@component
 class Attack(ABC):
     """An attack for evaluation; a subclass is a component with a `name`.
 
     It stops working on an image once the model is fooled.
+
+    Args:
+        target: null for any other answer than the label, or how the answer to reach is
+            chosen: "random", "least_likely", "next" or a class id.
     """
 
     name: ClassVar[str]
+    # Whether it needs more of a model than its answers.
+    needs_gradients: ClassVar[bool] = True
+
+    target: Annotated[Any, is_target] = None
 
     @property
     @abstractmethod
@@ -129,13 +56,13 @@ class Attack(ABC):
         """The threat model: what the attack may do to an image."""
 
     @abstractmethod
-    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
-        """Looks for images of the neighborhood whose class is not the label.
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+        """Looks for images of the neighborhood on which the goal is reached.
 
         Args:
             victim: the model under attack.
             images: float32 [n, height, width, channels] in [0, 1].
-            labels: int32 [n], the answers to change.
+            goal: the answers to leave and, if the attack is targeted, those to reach.
             seed: int32 [2].
 
         Returns:
@@ -167,7 +94,7 @@ def run_in_sequence(
     stages: tuple[Attack, ...],
     victim: Victim,
     images: np.ndarray,
-    labels: np.ndarray,
+    goal: Goal,
     seed: tf.Tensor,
 ) -> Found:
     """Runs attacks one after the other, each from where the last one ended.
@@ -179,7 +106,7 @@ def run_in_sequence(
         stages: attacks, first applied first.
         victim: as for `Attack.run`, like the rest.
         images: float32 [n, height, width, channels] in [0, 1].
-        labels: int32 [n].
+        goal: of each stage.
         seed: int32 [2].
 
     Returns:
@@ -190,7 +117,7 @@ def run_in_sequence(
     for number, stage in enumerate(stages):
         active = np.flatnonzero(~fooled)
         its_seed = tf.random.experimental.stateless_fold_in(seed, number)
-        found = stage.run(victim, now[active], labels[active], its_seed)
+        found = stage.run(victim, now[active], goal[active], its_seed)
         its_own = np.zeros((len(images), *found.parameters.shape[1:]), np.float32)
         its_own[active] = found.parameters
         now[active], fooled[active] = found.images, found.fooled

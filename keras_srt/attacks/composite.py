@@ -8,9 +8,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found, Victim, composite_of, run_in_sequence
+from keras_srt.attacks.base import Attack, Found, composite_of, run_in_sequence
+from keras_srt.attacks.goal import Goal
 from keras_srt.attacks.gradient import PGD
 from keras_srt.attacks.spatial import GridAdv, GridShape
+from keras_srt.attacks.victim import Victim
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Composite
@@ -60,9 +62,9 @@ class _PixelAndSpatial(Attack):
             grid=self.grid,
         )
 
-    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
-        return run_in_sequence(self.stages, victim, images, labels, seed)
+        return run_in_sequence(self.stages, victim, images, goal, seed)
 
 
 @component

@@ -8,7 +8,9 @@ import numpy as np
 import pydantic
 
 from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found, Victim
+from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.victim import Victim
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import L2, LInf
@@ -19,7 +21,7 @@ _BALLS = {"linf": LInf, "l2": L2}
 
 
 def _ascend_until_fooled(
-    ball: LpBall, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor
+    ball: LpBall, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
 ) -> tuple[Found, np.ndarray]:
     """One run of projected gradient ascent; returns the loss of what it found, too.
 
@@ -33,10 +35,10 @@ def _ascend_until_fooled(
     for step in range(ball.num_steps + 1):
         last = step == ball.num_steps
         if last:
-            answers, gradient = victim.answers(now, labels[active]), None
+            answers, gradient = victim.answers(now, goal[active]), None
         else:
-            answers, gradient = victim.gradient(now, labels[active])
-        wrong = answers.classes != labels[active]
+            answers, gradient = victim.gradient(now, goal[active])
+        wrong = goal[active].reached(answers.classes)
         better = wrong | (answers.loss > highest[active])
         found[active[better]], highest[active[better]] = now[better], answers.loss[better]
         fooled[active[wrong]] = True
@@ -72,9 +74,9 @@ class FGSM(Attack):
         """The L∞ ball."""
         return LInf(epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False)
 
-    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
-        return _ascend_until_fooled(self.neighborhood, victim, images, labels, seed)[0]
+        return _ascend_until_fooled(self.neighborhood, victim, images, goal, seed)[0]
 
 
 @component
@@ -124,7 +126,7 @@ class PGD(Attack):
             random_start=self.random_start,
         )
 
-    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         fooled = np.zeros(len(images), bool)
@@ -133,7 +135,7 @@ class PGD(Attack):
             if not len(active):
                 break
             one, loss = _ascend_until_fooled(
-                self.neighborhood, victim, images[active], labels[active], fold(seed, restart)
+                self.neighborhood, victim, images[active], goal[active], fold(seed, restart)
             )
             better = one.fooled | (loss > highest[active])
             found[active[better]], highest[active[better]] = one.images[better], loss[better]

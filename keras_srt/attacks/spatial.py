@@ -8,7 +8,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found, Victim
+from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.victim import Victim
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Spatial
@@ -30,6 +32,8 @@ class SpatialSearch(Attack):
     queries stay full. The verdict is that of trying all transforms on all images.
     """
 
+    needs_gradients: ClassVar[bool] = False
+
     max_rotation: float
     max_translation: float
 
@@ -37,14 +41,14 @@ class SpatialSearch(Attack):
     def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
         """Transforms, float32 [candidates, num_images or 1, 3]: degrees, pixels, pixels."""
 
-    def run(self, victim: Victim, images: np.ndarray, labels: np.ndarray, seed: tf.Tensor) -> Found:
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
         space = self.neighborhood
         tried = self._extreme_first(self.candidates(len(images), seed))
         tried = np.broadcast_to(tried, (len(tried), len(images), 3))
         parameters = np.zeros((len(images), 3), np.float32)
-        start = victim.answers(images, labels)
-        highest, fooled = start.loss, start.classes != labels
+        start = victim.answers(images, goal)
+        highest, fooled = start.loss, goal.reached(start.classes)
         first = 0
         while first < len(tried) and not fooled.all():
             active = np.flatnonzero(~fooled)
@@ -54,9 +58,9 @@ class SpatialSearch(Attack):
                 tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
                 tf.constant(chosen.reshape(-1, 3)),
             )
-            answers = victim.answers(moved.numpy(), np.tile(labels[active], len(chosen)))
+            answers = victim.answers(moved.numpy(), goal[active].repeated(len(chosen)))
             loss = answers.loss.reshape(len(chosen), -1)
-            wrong = answers.classes.reshape(len(chosen), -1) != labels[active]
+            wrong = goal[active].reached(answers.classes.reshape(len(chosen), -1))
             # Those that fool come before those that don't, then the highest loss.
             best = np.lexsort((loss, wrong), axis=0)[-1]
             column = np.arange(len(active))

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from keras_srt.lazy import tf
 
 # Images [batch, height, width, channels] -> loss of each image [batch].
@@ -71,6 +73,19 @@ class Neighborhood(ABC):
         """Whether dist(T(x;θ), x) ≤ scale·ε, to float32 rounding: bool [batch]."""
 
     @abstractmethod
+    def extent(self, parameters: Any) -> np.ndarray:
+        """The share of its bound that θ uses: dist(T(x;θ), x) / ε.
+
+        It is computed in NumPy's float64, for checks from outside of a search.
+
+        Args:
+            parameters: θ of each image, as arrays, in the form that `maximize` returns.
+
+        Returns:
+            float64 [batch]: 1 is on the bound, above 1 is outside; NaN becomes infinite.
+        """
+
+    @abstractmethod
     def maximize(
         self,
         images: tf.Tensor,
@@ -130,6 +145,13 @@ class Neighborhood(ABC):
             "order": " -> ".join(kinds),
             "range": self.range,
         }
+
+
+def share_of(value: np.ndarray, bound: np.ndarray | float) -> np.ndarray:
+    """value / bound in float64; 0/0 is 0, and NaN or what leaves a bound of 0 is infinite."""
+    value, bound = np.broadcast_arrays(np.asarray(value, np.float64), np.asarray(bound, np.float64))
+    share = np.divide(value, bound, out=np.where(value == 0, 0.0, np.inf), where=bound > 0)
+    return np.where(np.isnan(share), np.inf, share)
 
 
 def fold(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:

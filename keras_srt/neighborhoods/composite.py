@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
@@ -85,6 +86,11 @@ class Composite(Neighborhood):
             for stage, its_own in zip(self.stages, parameters, strict=True)
         ]
         return tf.reduce_all(tf.stack(inside), axis=0)
+
+    def extent(self, parameters: tuple[Any, ...]) -> np.ndarray:
+        """The largest of the stages' own: float64 [batch]."""
+        each = [stage.extent(own) for stage, own in zip(self.stages, parameters, strict=True)]
+        return np.max(each, axis=0)
 
     @property
     def passes(self) -> Passes:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, ClassVar
 
+import numpy as np
 import pydantic
 
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
+from keras_srt.neighborhoods.base import (
+    Neighborhood,
+    Passes,
+    PerExampleLoss,
+    Perturbed,
+    repeat,
+    share_of,
+)
+
+# x + r is rounded to float32, so that (x + r) - x may be longer than r by this much.
+_ROUNDING = 1e-6
 
 
 @component
@@ -51,6 +62,11 @@ class LpBall(Neighborhood):
     @abstractmethod
     def norm(self, perturbation: tf.Tensor) -> tf.Tensor:
         """‖r‖ of each image [batch, height, width, channels] -> [batch]."""
+
+    @staticmethod
+    @abstractmethod
+    def distance(perturbation: np.ndarray) -> np.ndarray:
+        """‖r‖ in NumPy's float64: [batch, height, width, channels] -> [batch]."""
 
     @property
     def step_length(self) -> float:
@@ -101,6 +117,10 @@ class LpBall(Neighborhood):
         """Whether ‖r‖ ≤ scale·ε: bool [batch]."""
         return self.norm(parameters) <= self.epsilon * scale + 1e-6 * (1.0 + self.epsilon)
 
+    def extent(self, parameters: np.ndarray) -> np.ndarray:
+        """‖r‖ / ε, up to the rounding of float32 pixel values: float64 [batch]."""
+        return share_of(np.maximum(self.distance(parameters) - _ROUNDING, 0.0), self.epsilon)
+
     @property
     def passes(self) -> Passes:
         """k forward + input-gradient passes."""
@@ -145,6 +165,11 @@ class LInf(LpBall):
         """The largest absolute value of each image."""
         return tf.reduce_max(tf.abs(perturbation), axis=[1, 2, 3])
 
+    @staticmethod
+    def distance(perturbation: np.ndarray) -> np.ndarray:
+        """The largest absolute value of each image, in float64."""
+        return np.abs(np.float64(perturbation)).max(axis=(1, 2, 3))
+
 
 @component
 class L2(LpBall):
@@ -188,3 +213,8 @@ class L2(LpBall):
         unit = tf.math.divide_no_nan(perturbation, largest)
         length = tf.sqrt(tf.reduce_sum(tf.square(unit), axis=[1, 2, 3], keepdims=True))
         return tf.squeeze(largest * length, axis=[1, 2, 3])
+
+    @staticmethod
+    def distance(perturbation: np.ndarray) -> np.ndarray:
+        """The Euclidean length of each image, in float64."""
+        return np.sqrt(np.square(np.float64(perturbation)).sum(axis=(1, 2, 3)))

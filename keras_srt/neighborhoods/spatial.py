@@ -17,6 +17,7 @@ from keras_srt.neighborhoods.base import (
     Perturbed,
     fold,
     repeat,
+    share_of,
 )
 from keras_srt.neighborhoods.geometry import rotate_and_translate
 
@@ -124,6 +125,10 @@ class Spatial(Neighborhood):
     def contains(self, parameters: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """Whether rotation and translation keep to their limits: bool [batch]."""
         return tf.reduce_all(tf.abs(parameters) <= self.limits * scale + 1e-4, axis=1)
+
+    def extent(self, parameters: np.ndarray) -> np.ndarray:
+        """The largest of |θ| and ‖B‖_∞, each by its limit: float64 [batch]."""
+        return share_of(np.abs(np.float64(parameters)), self.limits).max(axis=1)
 
     @property
     def passes(self) -> Passes:

@@ -1,0 +1,66 @@
+"""Attacks that look for the smallest perturbation, and the radius within which it counts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from keras_srt import checks
+from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.victim import Victim
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods.lp import LpBall
+
+
+@component
+class MinimalNormAttack(Attack):
+    """Looks for the nearest image that fools; it counts where it lies within ε.
+
+    A subclass gives `find_nearest` and the `ball` of its norm. What lies beyond ε is no
+    success: the image itself is returned for it, and the nearest one beside it, so that
+    distances and the success at other radii are known, too.
+
+    Args:
+        epsilon: ε, the radius within which a perturbation counts, in the norm of `ball`.
+        epsilons: further radii at which the evaluation reports the accuracy.
+    """
+
+    ball: ClassVar[type[LpBall]]
+
+    epsilon: Annotated[float, checks.real(0)]
+    epsilons: tuple[Annotated[float, checks.real(0)], ...] = ()
+
+    @abstractmethod
+    def find_nearest(
+        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+    ) -> np.ndarray:
+        """The nearest images on which the goal is reached.
+
+        Args:
+            victim: the model under attack.
+            images: float32 [n, height, width, channels] in [0, 1].
+            goal: the answers to leave and, if the attack is targeted, those to reach.
+            seed: int32 [2].
+
+        Returns:
+            float32, the shape of `images`, in [0, 1]; the image itself where the goal is
+            reached already, and where no image was found.
+        """
+
+    @property
+    def neighborhood(self) -> LpBall:
+        """The ball of radius ε."""
+        return self.ball(epsilon=self.epsilon)
+
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+        """See `Attack.run`."""
+        nearest = self.find_nearest(victim, images, goal, seed)
+        fooled = goal.reached(victim.answers(nearest, goal).classes)
+        within = self.neighborhood.extent(np.float64(nearest) - np.float64(images)) <= 1.0
+        counts = (fooled & within)[:, None, None, None]
+        found = np.where(counts, nearest, images)
+        return Found(found, found - images, fooled & within, nearest)
