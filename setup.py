@@ -32,7 +32,11 @@ setup(
     packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
     # The configs lie at the top of the checkout, and inside the package once installed.
     package_dir={"keras_srt.configs": "configs"},
-    package_data={"keras_srt.configs": ["*.json"], "keras_srt.serving": ["page/*"]},
+    package_data={
+        "keras_srt.configs": ["*.json"],
+        "keras_srt.reproduce": ["paper.json"],
+        "keras_srt.serving": ["page/*"],
+    },
     install_requires=[
         f"tensorflow=={_TENSORFLOW}",
         "tensorflow-addons==0.23.0",
@@ -73,6 +77,15 @@ setup(
         ],
         # The page in headless Chromium: pytest -m slow tests/test_page.py
         "browser": ["selenium>=4.20"],
+        # Attacks of other libraries: pytest -m slow tests/crosscheck. Exact, because its tests
+        # show faults of these versions. The CPU build of Torch is enough.
+        "crosscheck": [
+            "adversarial-robustness-toolbox==1.20.1",
+            "eagerpy==0.30.0",
+            "foolbox==3.3.4",
+            "pyautoattack==0.2.0",
+            "torch==2.13.0",
+        ],
     },
     entry_points={"console_scripts": ["keras-srt = keras_srt.cli:main"]},
 )

@@ -1,19 +1,23 @@
-"""The command line: `keras-srt train | evaluate | export | predict | serve | info`; `train.py`."""
+"""The command line: `keras-srt train | evaluate | export | predict | serve | reproduce | info`."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_srt.checks import InvalidSettings, UserError
+from keras_srt.reproduce import command as reproduce
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+_TARGETS = ("random", "next", "least_likely")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser(
         "evaluate",
-        help="Attack a finished run, a SavedModel or a .keras file.",
+        help="Attack a finished run, or a model from elsewhere.",
         parents=[_config_options(required=False)],
     )
     evaluate.set_defaults(command=_evaluate)
@@ -81,18 +85,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_export_options(add("export", _export, "Publish a finished run as SavedModel and TFLite."))
     _add_predict_options(add("predict", _predict, "Classify images, and file them by class."))
     _add_serve_options(add("serve", _serve, "Serve models by TF Serving's REST protocol."))
+    text = "The paper's tables and figures: ours, the paper's, the difference."
+    reproduce.add_options(add("reproduce", reproduce.run, text))
     return parser
 
 
 def _add_evaluate_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--run", type=Path, help="folder of a finished run")
     options.add_argument(
-        "--model", type=Path, help="SavedModel folder or .keras file (with --config for the data)"
+        "--model",
+        help="SavedModel folder, .keras file, .tflite file, or a server's "
+        "http://host:port/v1/models/NAME (with --config for the data)",
     )
     options.add_argument(
         "--attacks", help="names, separated by commas (pgd,gridadv or pgd@0.1); default: all"
     )
+    options.add_argument(
+        "--target", help="make the attacks targeted: random, next, least_likely or a class id"
+    )
     options.add_argument("--limit", type=int, help="test images, the first ones")
+    options.add_argument(
+        "--masking", type=int, metavar="N", help="look for gradient masking on N images; 0: don't"
+    )
     options.add_argument("--output", type=Path, help="also write the report as JSON to this file")
 
 
@@ -217,35 +231,37 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    _check_evaluate_options(options)
+    from keras_srt import experiment, report
+    from keras_srt.runs import RunFolder, write_json
+
+    run = None if options.run is None else RunFolder(options.run)
+    config = _load_config(options) if run is None else experiment.load_run_config(run)
+    changes = {key: getattr(options, key) for key in ("limit", "masking")}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    attacks = _choose_attacks(config, options.attacks, options.target)
+    evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
+    config = dataclasses.replace(config, evaluation=evaluation)
+    made = experiment.evaluate_again(config, run, options.model, options.data_dir)
+    print(report.terminal_table(made, shutil.get_terminal_size((100, 24)).columns))
+    if options.output is not None:
+        write_json(options.output, made)
+
+
+def _check_evaluate_options(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.model is None):
-        raise UserError("evaluate: give one of --run RUN and --model FILE (with --config)")
-    if options.limit is not None and options.limit < 1:
-        raise UserError(f"--limit: got {options.limit}; allowed: a whole number of at least 1")
+        raise UserError("evaluate: give one of --run RUN and --model MODEL (with --config)")
+    for name, value, least in (("limit", options.limit, 1), ("masking", options.masking, 0)):
+        if value is not None and value < least:
+            raise UserError(f"--{name}: got {value}; allowed: a whole number of at least {least}")
+    target = options.target
+    if target is not None and not target.isdecimal() and target not in _TARGETS:
+        allowed = f"{', '.join(_TARGETS)} or a class id"
+        raise UserError(f"--target: got {target!r}; allowed: {allowed}")
     if options.output is not None and not options.output.resolve().parent.is_dir():
         raise UserError(f"--output {options.output}: its folder doesn't exist; make it first")
     if options.run is None and options.config is None:
         raise UserError("evaluate --model: give --config NAME, for the dataset and the attacks")
-    from keras_srt import experiment, foreign, report
-    from keras_srt.runs import RunFolder, write_json
-
-    if options.run is not None:
-        run = RunFolder(options.run)
-        config = experiment.load_run_config(run)
-        info = config.data.dataset.info(options.data_dir)
-        classifier: Any = experiment.best_classifier(config, run, info)
-    else:
-        run, config = None, _load_config(options)
-        info = config.data.dataset.info(options.data_dir)
-        classifier = foreign.load_classifier(options.model, info)
-    attacks = _choose_attacks(config, options.attacks)
-    limit = options.limit if options.limit is not None else config.evaluation.limit
-    test = experiment.load_test(config, options.data_dir, limit)
-    robustness = experiment.evaluate(config, classifier, test, attacks)
-    name = config.name if run is not None else str(options.model)
-    made = experiment.make_report(config, info, robustness, run, name)
-    print(report.terminal_table(made))
-    if options.output is not None:
-        write_json(options.output, made)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -326,14 +342,19 @@ def _load_config(options: argparse.Namespace) -> Any:
     return experiment.load_config(options.config, options.variant, options.set)
 
 
-def _choose_attacks(config: Any, names: str | None) -> list[Any]:
+def _choose_attacks(config: Any, names: str | None, target: str | None) -> tuple[Any, ...]:
     """The config's attacks, or those named: as the config sets them, else by defaults."""
-    if names is None:
-        return list(config.evaluation.attacks)
     from keras_srt.attacks import ATTACKS
 
-    chosen = []
-    for name in names.split(","):
+    chosen = list(config.evaluation.attacks) if names is None else []
+    for name in names.split(",") if names is not None else ():
         same = [attack for attack in config.evaluation.attacks if attack.name == name]
-        chosen += same or [ATTACKS.build({"name": name})]
-    return chosen
+        try:
+            chosen += same or [ATTACKS.build({"name": name})]
+        except InvalidSettings as error:
+            hint = f"; give {name}@0.1, say" if "epsilon: missing" in str(error) else ""
+            raise UserError(f"--attacks {name}: {error}{hint}") from error
+    if target is None:
+        return tuple(chosen)
+    wanted = int(target) if target.isdecimal() else target
+    return tuple(dataclasses.replace(attack, target=wanted) for attack in chosen)

@@ -153,12 +153,14 @@ class EvaluationSettings:
         batch_size: images attacked at once.
         deployment: of the test images, how many are also put, attacked, through the exported
             files; 0 for none.
+        masking: of the test images, on how many gradient masking is looked for; 0 for none.
     """
 
     attacks: tuple[Any, ...]
     limit: Annotated[int, whole(1)] | None = None
     batch_size: Annotated[int, whole(1)] = 500
     deployment: Annotated[int, whole(0)] = 500
+    masking: Annotated[int, whole(0)] = 100
 
     def __post_init__(self) -> None:
         if not self.attacks:
@@ -402,7 +404,8 @@ def _check_pairs(config: Config) -> None:
     if config.objective.uses_unlabeled and config.data.unlabeled == 0:
         problems.append(
             f"data.unlabeled: got 0 with the objective {config.objective.name!r}; allowed: more "
-            "than 0, or the objective 'rt', which is the same without unlabeled images"
+            f"than 0, or the objective {config.objective.without_unlabeled!r}, which is the same "
+            "without unlabeled images"
         )
     if problems:
         raise InvalidSettings(problems)

@@ -183,7 +183,7 @@ def proportion(right: np.ndarray) -> dict[str, Any]:
 
 
 def evaluate_robustness(
-    classifier: Callable[[tf.Tensor], tf.Tensor],
+    classifier: Callable[[tf.Tensor], tf.Tensor] | Victim,
     images: np.ndarray,
     labels: np.ndarray,
     attacks: Sequence[Attack],
@@ -198,11 +198,12 @@ def evaluate_robustness(
     is the attack on the true label, and for one that is wrong it gives R_rob.
 
     Args:
-        classifier: a Keras model or a function, images in [0, 1] -> logits.
+        classifier: a Keras model or a function, images in [0, 1] -> logits; or a `Victim`, as
+            `QueryVictim(function)` for what is known by its answers alone.
         images: float32 in [0, 1], or uint8, [n, height, width, channels].
         labels: class ids [n].
         attacks: what to attack with.
-        batch_size: images attacked at once.
+        batch_size: images attacked at once; a `Victim` has its own.
         seed: of the attacks' random draws.
         progress: told after each batch, or None.
 
@@ -210,6 +211,7 @@ def evaluate_robustness(
         Answers before and after each attack, image by image.
 
     Raises:
+        UserError: an attack needs gradients, and the classifier has none.
         ValueError: the images are empty, out of range, or not as many as the labels.
         RuntimeError: an attack returned something outside its own threat model.
 
@@ -224,7 +226,7 @@ def evaluate_robustness(
         array([ True, False])
     """
     pixels, classes = _check_images(images, labels)
-    victim = Victim(classifier, batch_size)
+    victim = classifier if isinstance(classifier, Victim) else Victim(classifier, batch_size)
     return attack_victim(victim, pixels, classes, attacks, seed=seed, progress=progress)
 
 
@@ -297,7 +299,7 @@ def _distances(
     attack: MinimalNormAttack, victim: Victim, images: np.ndarray, goal: Goal, found: Found
 ) -> np.ndarray:
     """How far the nearest fooling images are, measured outside the attack: float64 [n]."""
-    length = attack.ball.distance(np.float64(found.nearest) - np.float64(images))
+    length = attack.ball.distance(np.subtract(found.nearest, images, dtype=np.float64))
     fools = goal.reached(victim.answers(found.nearest, goal).classes)
     return np.where(fools, length, np.inf)
 
@@ -316,10 +318,10 @@ def check_inside(attack: Attack, images: np.ndarray, found: Found) -> None:
     space, parameters = attack.neighborhood, found.parameters
     # Of a pixel perturbation the images tell r themselves.
     if space.kind == "pixel":
-        parameters = np.float64(found.images) - np.float64(images)
+        parameters = np.subtract(found.images, images, dtype=np.float64)
     outside = space.extent(parameters) > 1.0 + _ROUNDING
     again = space.apply(tf.constant(images), found.parameters).numpy()
-    off = np.abs(np.float64(found.images) - np.float64(again)).max(initial=0.0)
+    off = np.abs(np.subtract(found.images, again, dtype=np.float64)).max(initial=0.0)
     in_range = found.images.min(initial=0.0) >= 0 and found.images.max(initial=1.0) <= 1
     if not outside.any() and off <= 1e-5 and in_range:
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from keras_srt.checks import InvalidSettings
 from keras_srt.config import Config
 from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes, check_sizes
 from keras_srt.lazy import keras, tf
@@ -33,6 +34,8 @@ class Plan(NamedTuple):
         interval: steps between validations and checkpoints.
         strength_steps: steps over which the neighborhood grows to its full size.
         passes: image passes of a step.
+        teacher_steps: steps of the teacher that is trained before, 0 for none; each is a
+            training pass over a whole batch of labeled images.
     """
 
     num_labeled: int
@@ -42,6 +45,7 @@ class Plan(NamedTuple):
     interval: int
     strength_steps: int
     passes: StepPasses
+    teacher_steps: int = 0
 
     @property
     def labeled_passes(self) -> float:
@@ -74,16 +78,19 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         The plan.
 
     Raises:
-        InvalidSettings: a batch can't hold a labeled image, or the split can't be drawn.
+        InvalidSettings: a batch can't hold a labeled image, the split can't be drawn, or the
+            objective can't use the neighborhood or lacks unlabeled images.
     """
     data, training, objective = config.data, config.training, config.objective
+    objective.check(config.neighborhood)
     check_sizes(
         info.num_train, len(info.class_names), data.labeled, data.validation, data.unlabeled
     )
-    rest = info.num_train - data.labeled - data.validation
-    available = rest if data.unlabeled is None else data.unlabeled
-    unlabeled = max(0, available) if objective.uses_unlabeled else 0
-    sizes = batch_sizes(training.batch_size, data.labeled, unlabeled, training.labeled_per_batch)
+    unlabeled = _num_unlabeled(config, info)
+    labeled_per_batch = training.labeled_per_batch
+    if labeled_per_batch is None and objective.labeled_share is not None:
+        labeled_per_batch = round(training.batch_size * objective.labeled_share)
+    sizes = batch_sizes(training.batch_size, data.labeled, unlabeled, labeled_per_batch)
     epoch = math.ceil(data.labeled / sizes.labeled)
     steps = training.steps if training.steps is not None else training.epochs * epoch
     by_default = epoch if epoch >= 100 else math.ceil(steps / 20)
@@ -95,7 +102,27 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         interval=min(steps, training.interval or by_default),
         strength_steps=round(training.strength_warmup * steps),
         passes=objective.passes(config.neighborhood, sizes.labeled, sizes.unlabeled),
+        teacher_steps=(objective.teacher_steps or steps) if objective.uses_teacher else 0,
     )
+
+
+def _num_unlabeled(config: Config, info: DatasetInfo) -> int:
+    """|U|, 0 for objectives that use none."""
+    data, objective = config.data, config.objective
+    if not objective.uses_unlabeled:
+        return 0
+    rest = info.num_train - data.labeled - data.validation
+    unlabeled = rest if data.unlabeled is None else data.unlabeled
+    if unlabeled == 0:
+        raise InvalidSettings(
+            [
+                f"data: got no unlabeled images, all {info.num_train} are labeled or for "
+                f"validation, with the objective {objective.name!r}; allowed: fewer of these, or "
+                f"the objective {objective.without_unlabeled!r}, which is the same without "
+                "unlabeled images"
+            ]
+        )
+    return unlabeled
 
 
 def segments(plan: Plan, first_step: int) -> list[Segment]:
@@ -171,7 +198,8 @@ def time_step(model: RobustModel, plan: Plan, info: DatasetInfo) -> StepTime:
     """
     share = _timed_share(model, plan, info)
     sizes = BatchSizes(*(math.ceil(size * share) for size in plan.sizes))
-    batches = iter(tf.data.Dataset.from_tensors(_random_batch(sizes, info)).repeat())
+    batch = _random_batch(sizes, info, model.objective.uses_teacher)
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     model.make_train_function()
     before = model.classifier.get_weights()
     model.optimizer.build(model.classifier.trainable_variables)
@@ -194,23 +222,28 @@ def _timed_share(model: RobustModel, plan: Plan, info: DatasetInfo) -> float:
     began = time.perf_counter()
     model.classifier(images, training=False)
     forward = (time.perf_counter() - began) / len(images)
-    passes = plan.passes
-    step = forward * (
-        passes.forward + _GRADIENT_COST * passes.gradient + _TRAINING_COST * passes.training
-    )
-    return min(1.0, _TIMED_SECONDS / step)
+    return min(1.0, _TIMED_SECONDS / (forward * _cost(plan.passes)))
 
 
-def _random_batch(sizes: BatchSizes, info: DatasetInfo) -> dict[str, Any]:
+def _cost(passes: StepPasses) -> float:
+    """About how many forward passes of an image cost as much."""
+    return passes.forward + _GRADIENT_COST * passes.gradient + _TRAINING_COST * passes.training
+
+
+def _random_batch(sizes: BatchSizes, info: DatasetInfo, pseudo_labels: bool) -> dict[str, Any]:
     generator = np.random.default_rng(0)
 
     def images(count: int) -> tf.Tensor:
         return tf.constant(generator.random((count, *info.input_shape), dtype=np.float32))
 
-    labels = generator.integers(len(info.class_names), size=sizes.labeled, dtype=np.int32)
-    batch: dict[str, Any] = {"labeled": (images(sizes.labeled), tf.constant(labels))}
+    def labels(count: int) -> tf.Tensor:
+        return tf.constant(generator.integers(len(info.class_names), size=count, dtype=np.int32))
+
+    batch: dict[str, Any] = {"labeled": (images(sizes.labeled), labels(sizes.labeled))}
     if sizes.unlabeled:
         batch["unlabeled"] = images(sizes.unlabeled)
+    if pseudo_labels:
+        batch["pseudo_labels"] = labels(sizes.unlabeled)
     return batch
 
 
@@ -219,6 +252,7 @@ def estimate(plan: Plan, step: StepTime) -> str:
     sizes, passes = plan.sizes, plan.passes
     timed = f", timed on {step.timed_on} images" if step.timed_on < sum(sizes) else ""
     return (
+        f"{_teacher_estimate(plan, step)}"
         f"batch     {sizes.labeled} labeled + {sizes.unlabeled} unlabeled images "
         f"(of {plan.num_labeled:,} and {plan.num_unlabeled:,})\n"
         f"step      {passes.forward:,} forward, {passes.gradient:,} forward + input-gradient, "
@@ -227,6 +261,19 @@ def estimate(plan: Plan, step: StepTime) -> str:
         f"the labeled images, validation every {plan.interval:,} steps\n"
         f"time      about {duration(plan.steps * step.seconds)} of training on this machine "
         f"({step.seconds:.2f} s a step{timed}), plus validation and evaluation"
+    )
+
+
+def _teacher_estimate(plan: Plan, step: StepTime) -> str:
+    """The line on the teacher, if there is one."""
+    if not plan.teacher_steps:
+        return ""
+    images = sum(plan.sizes)
+    share = _cost(StepPasses(0, 0, images)) / _cost(plan.passes)
+    return (
+        f"teacher   {plan.teacher_steps:,} steps before it, each {images:,} training image passes "
+        f"over labeled images: about {duration(plan.teacher_steps * share * step.seconds)}; then "
+        f"it labels {plan.num_unlabeled:,} images\n"
     )
 
 

@@ -61,6 +61,21 @@ class RunFolder:
         return self.checkpoints / "best.weights.h5"
 
     @property
+    def teacher(self) -> RunFolder:
+        """History and checkpoints of the classifier that labels the unlabeled images."""
+        return RunFolder(self.path / "teacher")
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """Its answers, one for each unlabeled image of the split."""
+        return self.teacher.path / "pseudo_labels.npy"
+
+    @property
+    def teacher_summary(self) -> Path:
+        """What it was, for the reports."""
+        return self.teacher.path / "teacher.json"
+
+    @property
     def tensorboard(self) -> Path:
         """TensorBoard log."""
         return self.path / "tensorboard"

@@ -38,7 +38,8 @@ def linear_strength(warmup_steps: int) -> Strength:
 class RobustModel(keras.Model):
     """Trains any Keras classifier to resist the tampering of a neighborhood.
 
-    `fit` takes batches `{"labeled": (images, labels), "unlabeled": images}`, or plain
+    `fit` takes batches `{"labeled": (images, labels), "unlabeled": images}`, with
+    `"pseudo_labels"` of the unlabeled images for objectives that have a teacher, or plain
     `(images, labels)` for objectives that use labeled images alone. `evaluate` reports
     clean accuracy and the accuracy that is left in the neighborhood (true labels).
 
@@ -74,13 +75,7 @@ class RobustModel(keras.Model):
         self.classifier = classifier
         self.neighborhood = neighborhood
         self.objective = objective if objective is not None else SRT()
-        if neighborhood is None and self.objective.uses_neighborhood:
-            raise InvalidSettings(
-                [
-                    f"neighborhood: got None; allowed: a neighborhood, because the objective "
-                    f"{self.objective.name!r} searches one"
-                ]
-            )
+        self.objective.check(neighborhood)
         self.seed = seed
         self.strength = strength if strength is not None else linear_strength(0)
         self.weight_decay = weight_decay
@@ -157,28 +152,38 @@ class RobustModel(keras.Model):
         }
 
     def _as_batch(self, data: Any) -> Batch:
-        if isinstance(data, Mapping):
-            unknown = [key for key in data if key not in ("labeled", "unlabeled")]
-            if unknown or "labeled" not in data:
-                raise InvalidSettings(
-                    [
-                        f"batch: got the keys {sorted(data)}; allowed: labeled and, for objectives "
-                        "that use them, unlabeled"
-                    ]
-                )
-            (images, labels), unlabeled = data["labeled"], data.get("unlabeled")
-        else:
-            (images, labels), unlabeled = data, None
-        if self.objective.uses_unlabeled and unlabeled is None:
+        given = dict(data) if isinstance(data, Mapping) else {"labeled": data}
+        if "labeled" not in given or not given.keys() <= {"labeled", "unlabeled", "pseudo_labels"}:
             raise InvalidSettings(
                 [
-                    f"batch: got no unlabeled images; allowed: {{'labeled': (images, labels), "
-                    f"'unlabeled': images}}, because the objective is {self.objective.name!r} "
-                    "('rt' is the same without unlabeled images)"
+                    f"batch: got the keys {sorted(given)}; allowed: labeled and, for objectives "
+                    "that use them, unlabeled and pseudo_labels"
                 ]
             )
-        return Batch(images, tf.cast(tf.reshape(labels, [-1]), tf.int32), unlabeled)
+        (images, labels), objective = given["labeled"], self.objective
+        unlabeled, answers = given.get("unlabeled"), given.get("pseudo_labels")
+        if objective.uses_unlabeled and unlabeled is None:
+            raise InvalidSettings(
+                [
+                    "batch: got no unlabeled images; allowed: {'labeled': (images, labels), "
+                    f"'unlabeled': images}}, because the objective is {objective.name!r} "
+                    f"({objective.without_unlabeled!r} is the same without unlabeled images)"
+                ]
+            )
+        if objective.uses_teacher and answers is None:
+            raise InvalidSettings(
+                [
+                    "batch: got no pseudo_labels; allowed: class ids of the unlabeled images, "
+                    f"because the objective {objective.name!r} takes a teacher's answers for labels"
+                ]
+            )
+        answers = None if answers is None else _as_class_ids(answers)
+        return Batch(images, _as_class_ids(labels), unlabeled, answers)
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), replica)
+
+
+def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reshape(labels, [-1]), tf.int32)

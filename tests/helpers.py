@@ -31,6 +31,7 @@ TINY = {
         ],
         "limit": 20,
         "deployment": 0,
+        "masking": 0,
     },
 }
 

@@ -39,9 +39,12 @@ ALLOWED = {
     "deployment": LEAVES | {"evaluation", "device", "export"},
     "runs": LEAVES,
     "report": LEAVES | {"runs", "plan"},
-    "foreign": LEAVES | {"data"},
+    "masking": NEIGHBORHOODS | {"attacks", "evaluation"},
+    "foreign": NEIGHBORHOODS | {"attacks", "data", "device", "serving"},
     "plan": STEP | {"config", "data", "training"},
     "callbacks": STEP | {"plan", "runs", "training"},
+    "reproduce": STEP
+    | {"attacks", "config", "data", "evaluation", "experiment", "plan", "report", "runs"},
 }
 FREE = {"__init__", "__main__", "cli", "experiment"}
 

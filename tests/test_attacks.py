@@ -28,6 +28,17 @@ SMALL_GRID = {"grid": (3, 3, 5), "max_rotation": 20.0, "max_translation": 2.0}
 COMMON = {
     "fgsm": ({"epsilon": EPSILON}, {"epsilon": 0}),
     "pgd": ({"epsilon": EPSILON, "num_steps": 5, "restarts": 2}, {"epsilon": 0, "num_steps": 2}),
+    "mi_fgsm": ({"epsilon": EPSILON, "num_steps": 5}, {"epsilon": 0, "num_steps": 2}),
+    "cw": (
+        {"epsilon": 1.0, "iterations": 30, "searches": 3, "learning_rate": 0.05},
+        {"epsilon": 0, "iterations": 3, "searches": 1},
+    ),
+    "ddn": ({"epsilon": 1.0, "num_steps": 15}, {"epsilon": 0, "num_steps": 3}),
+    "jsma": ({"epsilon": 8}, {"epsilon": 0, "gamma": 0.1}),
+    "pointwise": (
+        {"epsilon": 6, "restarts": 1, "noise_draws": 9, "bisections": 2},
+        {"epsilon": 0, "restarts": 1, "noise_draws": 1, "bisections": 0},
+    ),
     "randadv": ({}, {"max_rotation": 0, "max_translation": 0}),
     "randadv_r": ({}, {"max_rotation": 0}),
     "randadv_t": ({}, {"max_translation": 0}),
@@ -42,6 +53,38 @@ COMMON = {
         {"epsilon": EPSILON, "num_steps": 3, **SMALL_GRID},
         {"epsilon": 0, "num_steps": 2, **SMALL_GRID, "max_rotation": 0, "max_translation": 0},
     ),
+    "color": (
+        {"max_contrast": 0.2, "max_brightness": 0.07, "num_samples": 3, "num_steps": 3},
+        {"max_contrast": 0, "max_brightness": 0, "num_samples": 2, "num_steps": 2},
+    ),
+    "apgd_ce": ({"epsilon": EPSILON, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
+    "apgd_dlr": ({"epsilon": EPSILON, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
+    "apgd_t": ({"epsilon": EPSILON, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
+    "fab_t": ({"epsilon": EPSILON, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
+    "square": ({"epsilon": EPSILON, "queries": 60}, {"epsilon": 0, "queries": 3}),
+    "autoattack": (
+        {"epsilon": EPSILON, "num_steps": 5, "queries": 20},
+        {"epsilon": 0, "num_steps": 2, "queries": 3},
+    ),
+}
+
+# What each attack's threat model is called; the radius is the `epsilon` of its settings.
+THREAT_MODELS = {
+    "pgd_plus": "linf+spatial",
+    "gridadv_plus": "spatial+linf",
+    "color": "color",
+    **dict.fromkeys(["cw", "ddn"], "l2"),
+    **dict.fromkeys(["jsma", "pointwise"], "l0"),
+    **dict.fromkeys(["randadv", "randadv_r", "randadv_t"], "spatial"),
+    **dict.fromkeys(["gridadv", "gridadv_r", "gridadv_t"], "spatial"),
+    **dict.fromkeys(["fgsm", "pgd", "mi_fgsm"], "linf"),
+    **dict.fromkeys(["apgd_ce", "apgd_dlr", "apgd_t"], "linf"),
+    **dict.fromkeys(["fab_t", "square", "autoattack"], "linf"),
+}
+NORMS = {
+    "linf": lambda r: np.abs(r).max(axis=(1, 2, 3)),
+    "l2": lambda r: np.sqrt((r**2).sum(axis=(1, 2, 3))),
+    "l0": lambda r: (r != 0).sum(axis=(1, 2, 3)),
 }
 
 
@@ -84,10 +127,10 @@ def name(request):
     return request.param
 
 
-def run(attack, classifier, images, labels, seed=SEED, batch_size=500):
+def run(attack, classifier, images, labels, seed=SEED, batch_size=500, targets=None):
     """Runs an attack and returns what it found and the victim, which counts queries."""
     victim = Victim(classifier, batch_size)
-    return attack.run(victim, images, Goal(labels), tf.constant(seed)), victim
+    return attack.run(victim, images, Goal(labels, targets), tf.constant(seed)), victim
 
 
 def flatten(parameters):
@@ -97,29 +140,61 @@ def flatten(parameters):
 # The common suite: every attack passes it.
 
 
-def test_result_is_in_the_threat_model(name, classifier, pictures, answered):
-    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
-    found, _ = run(attack, classifier, pictures, answered)
+def assert_in_threat_model(attack, pictures, found):
+    """In float64, by the neighborhood's own measure and by norms written out here."""
     assert found.images.shape == pictures.shape
     assert found.images.dtype == np.float32
     assert found.images.min() >= 0
     assert found.images.max() <= 1
     check_inside(attack, pictures, found)
-    pixels, turns = None, None
-    for stage, its_own in zip(
-        attack.neighborhood.stages_in_order,
-        found.parameters if isinstance(found.parameters, tuple) else [found.parameters],
-        strict=True,
-    ):
+    stages = attack.neighborhood.stages_in_order
+    if len(stages) == 1 and stages[0].kind == "pixel":
+        each = [np.float64(found.images) - np.float64(pictures)]
+    else:
+        each = found.parameters if len(stages) > 1 else [found.parameters]
+    for stage, its_own in zip(stages, map(np.float64, each), strict=True):
+        assert stage.extent(its_own).max() <= 1 + 1e-6
         if stage.kind == "pixel":
-            pixels = np.float64(its_own)
-            assert np.abs(pixels).max() <= EPSILON + 1e-6
+            assert NORMS[stage.name](its_own).max() <= stage.epsilon + 2e-6
         else:
-            turns = np.float64(its_own)
-            assert np.all(np.abs(turns) <= np.float64(stage.limits) + 1e-6)
-    if turns is None:
-        moved = np.float64(found.images) - np.float64(pictures)
-        assert np.abs(moved).max() <= EPSILON + 1e-6
+            assert np.all(np.abs(its_own) <= np.float64(stage.limits) + 1e-6)
+
+
+def test_result_is_in_the_threat_model(name, classifier, pictures, answered):
+    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
+    found, _ = run(attack, classifier, pictures, answered)
+    assert_in_threat_model(attack, pictures, found)
+
+
+def another_class(answered):
+    """A target for each picture, which is not its own class."""
+    return np.int32((answered + 1 + np.arange(len(answered)) % 2) % 3)
+
+
+def test_a_targeted_attack_reaches_its_target_or_says_that_it_did_not(
+    name, classifier, pictures, answered
+):
+    attack, targets = ATTACKS.build({"name": name, **COMMON[name][0]}), another_class(answered)
+    found, _ = run(attack, classifier, pictures, answered, targets=targets)
+    now = np.argmax(classifier(found.images), axis=1)
+    np.testing.assert_array_equal(found.fooled, now == targets)
+    assert 0 < found.fooled.sum() < len(pictures)  # else this shows nothing
+
+
+def test_a_targeted_result_is_in_the_threat_model(name, classifier, pictures, answered):
+    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
+    found, _ = run(attack, classifier, pictures, answered, targets=another_class(answered))
+    assert_in_threat_model(attack, pictures, found)
+
+
+def test_a_target_that_is_the_answer_already_is_left_almost_untouched(
+    name, classifier, pictures, answered
+):
+    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
+    labels = np.int32((answered + 1) % 3)
+    found, _ = run(attack, classifier, pictures, labels, targets=answered)
+    assert found.fooled.all()
+    np.testing.assert_array_equal(np.argmax(classifier(found.images), axis=1), answered)
 
 
 def test_parameters_make_the_images(name, classifier, pictures, answered):
@@ -198,14 +273,9 @@ def test_each_image_has_its_own_verdict(name, classifier, pictures, answered):
 
 
 def test_a_description_names_norm_and_radius(name):
-    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
-    norm, radius = {
-        "fgsm": ("linf", EPSILON),
-        "pgd": ("linf", EPSILON),
-        "pgd_plus": ("linf+spatial", EPSILON),
-        "gridadv_plus": ("spatial+linf", EPSILON),
-    }.get(name, ("spatial", None))
-    assert (attack.norm, attack.radius) == (norm, radius)
+    settings, _ = COMMON[name]
+    attack = ATTACKS.build({"name": name, **settings})
+    assert (attack.norm, attack.radius) == (THREAT_MODELS[name], settings.get("epsilon"))
 
 
 # A linear model: everything is known in closed form.

@@ -85,6 +85,7 @@ def test_the_first_command_works_and_is_quiet(typed):
         "report.json",
         "report.html",
         "checkpoints/best.weights.h5",
+        "masking.png",
     ):
         assert (folder / "run" / file).stat().st_size > 0
     assert any((folder / "run" / "tensorboard").rglob("events.out.*"))
@@ -207,6 +208,92 @@ def test_evaluate_takes_the_exported_model_and_agrees_with_its_run(finished, tmp
     report, again = (json.loads(path.read_text()) for path in (run / "report.json", output))
     assert again["clean"] == report["clean"]
     assert again["worst_case"]["accuracy"] == report["worst_case"]["accuracy"]
+
+
+def test_a_run_looks_for_gradient_masking(typed):
+    process, folder = typed
+    masking = json.loads((folder / "run" / "report.json").read_text())["masking"]
+    assert (masking["n"], masking["chance"]) == (10, 0.1)
+    (threat,) = masking["threats"]
+    assert (threat["norm"], threat["epsilon"], len(threat["checks"])) == ("linf", 0.1, 6)
+    assert "Gradient masking, linf eps 0.1: " in process.stdout
+    page = (folder / "run" / "report.html").read_text("utf-8")
+    assert "<h2>Gradient masking</h2>" in page
+
+
+def test_evaluate_looks_for_gradient_masking_where_it_is_asked_to(finished, tmp_path, capsys):
+    _, run = finished
+    output = tmp_path / "again.json"
+    arguments = ["--run", str(run), "--limit", "12", "--attacks", "fgsm", "--output", str(output)]
+    # The tiny config wants none.
+    assert cli.main(["evaluate", *arguments]) == 0
+    assert "masking" not in capsys.readouterr().out
+    assert "masking" not in json.loads(output.read_text())
+    assert cli.main(["evaluate", *arguments, "--masking", "50"]) == 0
+    assert "Gradient masking, linf eps 0.1: " in capsys.readouterr().out
+    assert json.loads(output.read_text())["masking"]["n"] == 12
+
+
+def test_evaluate_asks_a_tflite_file_and_refuses_what_it_cannot_do(
+    finished, tmp_path, capsys, rejected
+):
+    config, run = finished
+    exported = Path(json.loads(config.read_text())["export"]) / "tiny" / "tflite" / "1"
+    output = tmp_path / "file.json"
+    given = ["--model", str(exported / "model_float32.tflite"), "--config", str(config)]
+    line = rejected("evaluate", *given)
+    assert "fgsm, pgd need gradients, and a TFLite file shows none" in line
+    # What the line says to give, works.
+    suggested = line.rpartition("give --attacks ")[2].split(",")
+    assert "square@0.1" in suggested
+    attacks = suggested[:2]
+    settings = ["--attacks", ",".join(attacks), "--limit", "4", "--output", str(output)]
+    assert cli.main(["evaluate", *given, *settings]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "A TFLite file from elsewhere that answers with probabilities" in printed
+    report, of_run = (json.loads(path.read_text()) for path in (output, run / "report.json"))
+    assert report["victim"]["kind"] == "TFLite file"
+    assert not report["victim"]["gradients"]
+    assert "square" in report["victim"]["attacks"]
+    assert "victim" not in of_run
+    assert report["worst_case"]["attacks"] == attacks
+
+
+def test_evaluate_aims_at_a_class(finished, tmp_path, capsys):
+    _, run = finished
+    output = tmp_path / "targeted.json"
+    arguments = ["--run", str(run), "--attacks", "pgd@0.5,ddn@1", "--output", str(output)]
+    assert cli.main(["evaluate", *arguments, "--target", "3"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    made = json.loads(output.read_text())
+    for attack in made["attacks"]:
+        assert attack["settings"]["target"] == 3
+        assert 0 <= attack["target_reached"] <= 1
+    assert printed.count("target 3") == 2
+    assert "median distance" in printed
+    assert ["distance" in attack for attack in made["attacks"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--masking", "-1"], "--masking: got -1; allowed: a whole number of at least 0"),
+        (["--target", "nearest"], "--target: got 'nearest'; allowed: random, next, least_likely"),
+        (["--target", "10"], "target: got 10; allowed: one of 10 classes"),
+        (["--attacks", "square"], "--attacks square: epsilon: missing"),
+        (["--attacks", "square"], "give square@0.1, say"),
+    ],
+)
+def test_evaluate_says_which_options_are_wrong(finished, rejected, options, words):
+    assert words in rejected("evaluate", "--run", finished[1], "--limit", 2, *options)
+
+
+def test_a_server_that_is_not_there_is_named(finished, rejected):
+    config, _ = finished
+    address = "http://127.0.0.1:9/v1/models/tiny"
+    line = rejected("evaluate", "--model", address, "--config", config)
+    assert "can't be reached" in line
+    assert address in line
 
 
 def test_info_prints_a_config_and_its_cost_and_writes_nothing(tmp_path, capsys, monkeypatch):

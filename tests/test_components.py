@@ -25,6 +25,8 @@ REGISTRIES = {
 REQUIRED = {
     "linf": {"epsilon": "8/255"},
     "l2": {"epsilon": 0.5},
+    "l0": {"epsilon": 10},
+    "noise": {"sigma": 0.1},
     "composite": {"stages": [{"name": "spatial"}, {"name": "linf", "epsilon": 0.1}]},
     "tfds": {"dataset": "fashion_mnist"},
 }
@@ -91,6 +93,7 @@ def test_settings_of_parts_within_parts():
                 "grid": [5, 5, 31],
             },
         ],
+        "mode": "sequential",
     }
 
 

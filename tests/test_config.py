@@ -75,6 +75,8 @@ def problems(load, *arguments, **keywords):
         ("training__step", 3, ["training.step", "did you mean 'steps'"]),
         ("training__labeled_per_batch", 16, ["labeled_per_batch: got 16", "below batch_size"]),
         ("training__learning_rate", "fast", ["training.learning_rate: got 'fast'", "a number"]),
+        ("evaluation__masking", -1, ["evaluation.masking: got -1", "at least 0"]),
+        ("evaluation__masking", "all", ["evaluation.masking: got 'all'", "whole number"]),
         ("training__precision", "float16", ["training.precision: got 'float16'", "float32"]),
         ("training__strength_warmup", 1.01, ["training.strength_warmup: got 1.01", "0 to 1"]),
         ("training__schedule", {"name": "step"}, ["milestones", "got []"]),

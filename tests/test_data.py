@@ -239,6 +239,19 @@ def test_batches_have_the_form_that_training_takes(numbered):
     assert spec["unlabeled"].dtype == tf.float32
 
 
+def test_pseudo_labels_come_with_their_own_images(numbered):
+    answers = np.arange(10, 30, dtype=np.int32) % 7
+    settings = {**numbered, "pseudo_labels": answers, "augmentation": Augmentation(flip=True)}
+    dataset = training_batches(**settings)
+    assert dataset.element_spec["pseudo_labels"] == tf.TensorSpec((3,), tf.int32)
+    batches = take(dataset, 8)
+    for batch in batches:
+        np.testing.assert_array_equal(batch["pseudo_labels"], ids_of(batch["unlabeled"]) % 7)
+    assert_equal_batches(take(training_batches(**settings, first_step=5), 3), batches[5:])
+    for batch, without in zip(batches, take(training_batches(**numbered), 8), strict=True):
+        np.testing.assert_array_equal(ids_of(batch["unlabeled"]), ids_of(without["unlabeled"]))
+
+
 def test_images_come_with_their_own_labels_and_in_units_of_0_to_1(numbered):
     for batch in take(training_batches(**numbered), 8):
         images, labels = batch["labeled"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_srt.attacks import FGSM, PGD, GridAdv, RandAdv
+from keras_srt.attacks import ATTACKS, FGSM, PGD, GridAdv, RandAdv
 from keras_srt.checks import UserError
 from keras_srt.evaluation import Robustness, Verdict, evaluate_robustness, proportion
 
@@ -229,3 +229,19 @@ def test_repeated_evaluations_are_not_taken_for_retracing(some_right, pictures, 
     for _ in range(7):
         evaluate_robustness(classifier, pictures, labels, [FGSM(epsilon=0.1)])
     assert "retracing" not in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"name": "pgd"}, {"name": "ddn", "num_steps": 60}])
+def test_a_single_image_of_a_single_pixel_is_attacked(settings):
+    """NumPy makes a scalar of `np.float64(one element)`."""
+
+    def brighter_than_half(images):
+        mean = tf.reduce_mean(images, axis=[1, 2, 3])
+        return tf.stack([0.5 + 0 * mean, mean], axis=1)
+
+    attack = ATTACKS.build({"epsilon": 0.2, **settings})
+    image, label = np.full((1, 1, 1, 1), 0.6, np.float32), [1]
+    outcome = evaluate_robustness(brighter_than_half, image, label, [attack])
+    assert not outcome.still_right(attack.name).any()
+    moved = float(outcome.verdicts[attack.name].images[0, 0, 0, 0] - image[0, 0, 0, 0])
+    assert -0.2 - 1e-6 <= moved <= -0.1

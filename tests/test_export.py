@@ -1,4 +1,4 @@
-"""SavedModels answer as the model does, versions are never touched, and foreign models load."""
+"""SavedModels answer as the model does, and versions are never touched."""
 
 import errno
 import json
@@ -20,21 +20,16 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_srt.export
-from keras_srt.attacks import FGSM
 from keras_srt.checks import UserError
-from keras_srt.data import DatasetInfo
-from keras_srt.evaluation import evaluate_robustness
 from keras_srt.export import export_classifier, export_savedmodel, next_version, savedmodel
 from keras_srt.export.decoding import MAX_BATCH
 from keras_srt.export.model_config import model_config, write_model_config
 from keras_srt.export.publish import check_agreement, prune, published
 from keras_srt.export.warmup import WARMUP_FILE, read_warmup
-from keras_srt.foreign import load_classifier
 from keras_srt.images import decode_image
 
 NAMES = ("cat", "Wörter mit Ü", "two\nlines")
 OUTPUTS = {"probabilities", "class_id", "class_name", "score", "valid", "classes"}
-INFO = DatasetInfo("made up", (8, 8, 1), NAMES, 100, 100)
 
 
 def make_small_classifier():
@@ -573,91 +568,3 @@ def test_agreement():
         check_agreement("x", expected, off, 0.1)
     with pytest.raises(RuntimeError, match="nan"):
         check_agreement("x", expected, expected * np.nan, 0.1)
-
-
-# Models that come from elsewhere.
-
-
-def test_our_savedmodel_comes_back_as_logits(exported, classifier, samples):
-    loaded = load_classifier(exported[0] / "1", INFO)
-    np.testing.assert_allclose(
-        loaded(tf.constant(samples)), classifier(samples, training=False), atol=1e-5
-    )
-    labels = np.argmax(classifier(samples, training=False), axis=1)
-    one, other = (
-        evaluate_robustness(model, samples, labels, [FGSM(epsilon=0.1)]).verdicts["fgsm"].images
-        for model in (loaded, classifier)
-    )
-    # Its gradient is the model's.
-    np.testing.assert_allclose(one, other, atol=1e-6)
-
-
-def test_a_softmax_in_a_keras_file_is_taken_back(classifier, samples, tmp_path, capsys):
-    path = tmp_path / "softmax.keras"
-    outputs = tf.keras.layers.Softmax()(classifier.output)
-    tf.keras.Model(classifier.input, outputs).save(path)
-    loaded = load_classifier(path, INFO)
-    assert "probabilities" in capsys.readouterr().out
-    expected = tf.nn.log_softmax(classifier(samples, training=False))
-    np.testing.assert_allclose(loaded(tf.constant(samples)), expected, atol=1e-5)
-    classifier.save(tmp_path / "logits.keras")
-    same = load_classifier(tmp_path / "logits.keras", INFO)(tf.constant(samples))
-    np.testing.assert_allclose(same, classifier(samples, training=False), atol=1e-6)
-    assert capsys.readouterr().out == ""
-
-
-def test_what_cannot_be_loaded_is_named(classifier, tmp_path):
-    (tmp_path / "broken.keras").write_bytes(b"PK no archive")
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no protobuf")
-    (tmp_path / "weights.h5").write_bytes(b"")
-    for name in ("nothing", "nothing.keras", "broken.keras", "broken", "weights.h5", "."):
-        with pytest.raises(UserError, match="--model"):
-            load_classifier(tmp_path / name, INFO)
-
-
-def test_a_model_that_runs_code_is_refused(tmp_path):
-    inputs = tf.keras.Input((8, 8, 1))
-    outputs = tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(inputs))
-    outputs = tf.keras.layers.Lambda(lambda x: x * 2)(outputs)
-    tf.keras.Model(inputs, outputs).save(tmp_path / "lambda.keras")
-    with pytest.raises(UserError, match=r"lambda\.keras"):
-        load_classifier(tmp_path / "lambda.keras", INFO)
-
-
-def test_a_model_that_does_not_fit_the_dataset_is_refused(classifier, exported, tmp_path):
-    classifier.save(tmp_path / "model.keras")
-    for path in (tmp_path / "model.keras", exported[0] / "1"):
-        with pytest.raises(UserError, match="2 classes"):
-            load_classifier(path, INFO._replace(class_names=("a", "b")))
-        with pytest.raises(UserError, match=r"\(9, 9, 2\)"):
-            load_classifier(path, INFO._replace(input_shape=(9, 9, 2)))
-
-
-def test_a_savedmodel_with_a_signature_of_its_own(samples, tmp_path):
-    module = tf.Module()
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="picture")])
-    def answer(picture):
-        return {"scores": tf.reshape(picture, [-1, 64])[:, :3] - 5.0}
-
-    tf.saved_model.save(module, str(tmp_path / "own"), signatures={"serving_default": answer})
-    got = load_classifier(tmp_path / "own", INFO)(tf.constant(samples))
-    np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)
-    tf.saved_model.save(module, str(tmp_path / "none"))
-    with pytest.raises(UserError, match="none of the signatures logits, image, serving_default"):
-        load_classifier(tmp_path / "none", INFO)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def of_bytes(image_bytes):
-        return {"probabilities": tf.zeros([tf.size(image_bytes), 3])}
-
-    for name in ("serving_default", "image"):
-        folder = str(tmp_path / f"bytes {name}")
-        tf.saved_model.save(module, folder, signatures={name: of_bytes})
-        with pytest.raises(UserError, match=f"'{name}' takes encoded images.* no gradient"):
-            load_classifier(Path(folder), INFO)
-    signatures = {"serving_default": of_bytes, "image": answer}
-    tf.saved_model.save(module, str(tmp_path / "both"), signatures=signatures)
-    got = load_classifier(tmp_path / "both", INFO)(tf.constant(samples))
-    np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)

@@ -4,26 +4,64 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_srt.neighborhoods import L2, NEIGHBORHOODS, Composite, LInf, Passes, Spatial
+from keras_srt.checks import InvalidSettings
+from keras_srt.neighborhoods import (
+    L0,
+    L2,
+    NEIGHBORHOODS,
+    Color,
+    Composite,
+    LInf,
+    Noise,
+    Passes,
+    Spatial,
+    base,
+)
 
 PIXEL = LInf(epsilon=0.1, num_steps=4)
 TURN = Spatial(max_rotation=20, max_translation=1.5, num_samples=4)
 GRID = Spatial(max_rotation=20, max_translation=1.5, search="grid", grid=(3, 1, 3))
+COLOR = Color(num_steps=3)
+NOISE = Noise(sigma=0.1, num_samples=6)
+QUICK = LInf(epsilon=0.1, num_steps=2)
+PAIR = Spatial(max_rotation=20, max_translation=1.5, num_samples=2)
 
 # One row for each neighborhood, and several where the search or the order differs.
 CASES = {
     "linf": PIXEL,
     "linf_from_centre": LInf(epsilon=0.1, num_steps=4, random_start=False),
-    "linf_many_steps": LInf(epsilon=0.1, num_steps=66, step_size=0.0005),
+    "linf_from_noise": LInf(epsilon=0.1, num_steps=4, step_size=0.02, random_start=0.001),
     "l2": L2(epsilon=0.7, num_steps=4),
     "l2_from_centre": L2(epsilon=0.7, num_steps=4, random_start=False),
+    "l0": L0(epsilon=12, num_steps=4),
+    "l0_from_centre": L0(epsilon=12, num_steps=4, random_start=False),
+    "color": COLOR,
+    "color_from_centre": Color(num_steps=3, random_start=False),
+    "color_random": Color(search="random", num_samples=6),
+    "noise": Noise(epsilon=0.1),
+    "noise_worst": NOISE,
     "spatial": TURN,
     "spatial_grid": GRID,
-    "spatial_big_grid": Spatial(max_rotation=20, search="grid", grid=(3, 2, 11)),
     "composite": Composite(stages=(PIXEL, TURN)),
     "composite_spatial_pixel": Composite(stages=(TURN, PIXEL)),
     "composite_of_three": Composite(stages=(PIXEL, GRID, L2(epsilon=0.3, num_steps=2))),
+    "composite_color_noise_spatial": Composite(
+        stages=(Color(num_steps=1), Noise(epsilon=0.05), PAIR)
+    ),
+    "joint": Composite(stages=(QUICK, PAIR), mode="joint"),
+    "joint_spatial_pixel": Composite(stages=(PAIR, QUICK), mode="joint"),
+    "joint_of_three": Composite(
+        stages=(
+            LInf(epsilon=0.1, num_steps=1, random_start=False),
+            Spatial(max_rotation=20, max_translation=1.5, search="grid", grid=(1, 1, 2)),
+            Color(num_steps=1),
+        ),
+        mode="joint",
+    ),
 }
+NO_COLOR = dict.fromkeys(
+    ["max_hue", "max_saturation", "max_gray", "max_contrast", "max_brightness"], 0
+)
 # The same with every range zero.
 NOTHING = {
     "linf": LInf(epsilon=0, num_steps=2),
@@ -32,15 +70,38 @@ NOTHING = {
     "l2_long_steps": L2(epsilon=0, num_steps=2, step_size=0.5),
     "spatial": Spatial(max_rotation=0, max_translation=0, num_samples=3),
     "spatial_grid": Spatial(max_rotation=0, max_translation=0, search="grid", grid=(2, 2, 2)),
+    "l0": L0(epsilon=0, num_steps=2),
+    "color": Color(**NO_COLOR, num_steps=2),
+    "color_long_steps": Color(**NO_COLOR, num_steps=2, step_size=5),
+    "color_random": Color(**NO_COLOR, search="random", num_samples=2),
+    "noise": Noise(epsilon=0),
+    "noise_normal": Noise(sigma=0, num_samples=2),
+    "noise_cut_off_at_0": Noise(sigma=0.1, epsilon=0),
+    "noise_of_no_width": Noise(sigma=0, epsilon=0.1),
 }
 NOTHING["composite"] = Composite(stages=(NOTHING["linf"], NOTHING["spatial"], NOTHING["l2"]))
+NOTHING["joint"] = Composite(
+    stages=(NOTHING["color"], NOTHING["spatial"], NOTHING["noise"]), mode="joint"
+)
 
-IS_RANDOM = {"linf", "linf_many_steps", "l2", "spatial", "composite", "composite_spatial_pixel"}
-IS_RANDOM.add("composite_of_three")
-ENDS_WITH_SEARCH = {"spatial", "spatial_grid", "spatial_big_grid", "composite"}
+NOT_RANDOM = {"linf_from_centre", "l2_from_centre", "l0_from_centre", "color_from_centre"}
+NOT_RANDOM |= {"spatial_grid"}
+# Those whose search compares losses, beginning with that of the image itself.
+NEVER_BELOW_START = {"color", "color_from_centre", "color_random", "noise_worst", "spatial"}
+NEVER_BELOW_START |= {"spatial_grid", "joint", "joint_spatial_pixel", "joint_of_three"}
+ENDS_WITH_SEARCH = NEVER_BELOW_START | {"composite", "composite_color_noise_spatial"}
+BEGINS_WITH_SEARCH = NEVER_BELOW_START | {"composite_spatial_pixel"}
+BEGINS_WITH_SEARCH |= {"composite_color_noise_spatial"}
 SEED = (3, 4)
 
 each_case = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.fixture
+def images():
+    """Four 8×8 images with three colors; some values are exactly 0 and exactly 1."""
+    values = np.random.default_rng(1).uniform(-0.2, 1.2, (4, 8, 8, 3))
+    return np.clip(values, 0, 1).astype(np.float32)
 
 
 @pytest.fixture
@@ -89,7 +150,13 @@ def test_parameters_are_inside_and_give_the_images(name, scale, images, loss_fn)
     inside = case.contains(found.parameters, scale)
     assert inside.shape == (len(images),)
     assert np.all(inside)
+    extent = case.extent(tf.nest.map_structure(np.float64, found.parameters))
+    assert (extent.dtype, extent.shape) == (np.float64, (len(images),))
+    assert np.all(extent <= scale + 1e-5)
+    assert np.any(extent > 0.3 * scale)
+    before = images.copy()
     np.testing.assert_allclose(case.apply(images, found.parameters), found.images, atol=1e-6)
+    np.testing.assert_array_equal(images, before)
 
 
 @each_case
@@ -114,6 +181,36 @@ def test_what_is_too_large_is_not_contained(name, images, loss_fn):
 
 
 @each_case
+def test_the_extent_of_what_is_nowhere_is_infinite(name, images):
+    case = CASES[name]
+    parameters = case.unchanged(tf.constant(images))
+    parts = [np.array(part) for part in tf.nest.flatten(parameters)]
+    for part in parts:
+        part[1] = np.nan
+    if not any(stage.name == "l0" for stage in case.stages_in_order):  # counts values
+        extent = case.extent(tf.nest.pack_sequence_as(parameters, parts))
+        np.testing.assert_array_equal(np.isinf(extent), [False, True, False, False])
+
+
+@each_case
+def test_unchanged_leaves_every_bit(name, images):
+    parameters = CASES[name].unchanged(tf.constant(images))
+    np.testing.assert_array_equal(flat(parameters), 0)
+    np.testing.assert_array_equal(CASES[name].apply(images, parameters), images)
+    assert np.all(CASES[name].contains(parameters))
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_BELOW_START))
+def test_an_image_that_nothing_makes_worse_is_left_alone(name, images):
+    def closeness(moved):
+        return -tf.reduce_sum(tf.square(moved - images), axis=[1, 2, 3])
+
+    found = CASES[name].maximize(images, closeness, SEED)
+    np.testing.assert_array_equal(found.images, images)
+    np.testing.assert_array_equal(flat(found.parameters), 0)
+
+
+@each_case
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_scale_zero_leaves_every_bit(name, as_tensor, images, loss_fn):
     scale = tf.constant(0.0) if as_tensor else 0.0
@@ -130,7 +227,7 @@ def test_zero_ranges_leave_every_bit(name, images, loss_fn):
     assert np.all(NOTHING[name].contains(found.parameters))
 
 
-@each_case
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"noise"}))
 def test_the_loss_rises(name, images, loss_fn):
     found = CASES[name].maximize(images, loss_fn, SEED)
     assert np.all(loss_fn(found.images) > loss_fn(images))
@@ -139,7 +236,7 @@ def test_the_loss_rises(name, images, loss_fn):
 @each_case
 def test_the_loss_that_is_returned_is_the_loss_at_the_images(name, images, loss_fn):
     found = CASES[name].maximize(images, loss_fn, SEED)
-    assert (found.loss is not None) == (name in ENDS_WITH_SEARCH)
+    assert (found.loss is not None) == (name in ENDS_WITH_SEARCH) == CASES[name].knows_loss
     if found.loss is not None:
         np.testing.assert_allclose(found.loss, loss_fn(found.images), rtol=1e-6)
 
@@ -159,8 +256,8 @@ def test_a_start_loss_changes_nothing_but_the_cost(name, images, loss_fn):
     given = case.maximize(images, counted, SEED, start_loss=loss_fn(images))
     np.testing.assert_array_equal(given.images, without.images)
     assert len(forward) == sum(case.passes)
-    first = case.stages_in_order[0]
-    assert calls_without - len(forward) == (1 if first.kind == "spatial" else 0)
+    assert case.wants_start == (name in BEGINS_WITH_SEARCH)
+    assert calls_without - len(forward) == (1 if case.wants_start else 0)
 
 
 @each_case
@@ -170,12 +267,16 @@ def test_draws_are_a_function_of_the_seed(name, images, loss_fn):
     np.testing.assert_array_equal(flat(case.maximize(images, loss_fn, (1, 2)).parameters), first)
     for other in ((1, 3), (2, 2)):
         differs = np.any(flat(case.maximize(images, loss_fn, other).parameters) != first)
-        assert differs == (name in IS_RANDOM)
+        assert differs == (name not in NOT_RANDOM)
 
 
 @each_case
-@pytest.mark.parametrize("batch", [4, None])
-def test_one_trace_serves_all_scales_and_equals_eager(name, batch, images, loss_fn):
+@pytest.mark.parametrize(("batch", "most_unrolled"), [(4, 1), (None, 64)])
+def test_one_trace_serves_all_scales_and_equals_eager(
+    name, batch, most_unrolled, images, loss_fn, monkeypatch
+):
+    """Whether searches are unrolled or become loops, as long ones do."""
+    monkeypatch.setattr(base, "_MOST_UNROLLED", most_unrolled)
     case = CASES[name]
     traces = []
 
@@ -191,11 +292,35 @@ def test_one_trace_serves_all_scales_and_equals_eager(name, batch, images, loss_
         traces.append(1)
         return case.maximize(x, loss_fn, seed, scale)
 
-    for scale in (0.0, 0.3, 1.0):
-        found = search(images, SEED, scale)
-        eager = case.maximize(images, loss_fn, SEED, scale)
-        np.testing.assert_allclose(found.images, eager.images, atol=1e-5)
+    found = {scale: search(images, SEED, scale).images.numpy() for scale in (0.0, 0.3, 1.0)}
     assert len(traces) == 1
+    np.testing.assert_array_equal(found[0.0], images)
+    for scale in (0.3, 1.0):
+        eager = case.maximize(images, loss_fn, SEED, scale)
+        np.testing.assert_allclose(found[scale], eager.images, atol=1e-5)
+
+
+def test_long_searches_become_loops(images, loss_fn):
+    """Else a graph of thousands of passes takes minutes to trace."""
+
+    def nodes(case):
+        traced = tf.function(lambda x: case.maximize(x, loss_fn, SEED).images, autograph=False)
+        return len(traced.get_concrete_function(images).graph.as_graph_def().node)
+
+    pairs = [
+        (LInf(epsilon=0.1, num_steps=65), LInf(epsilon=0.1, num_steps=500)),
+        (Spatial(num_samples=65), Spatial(num_samples=775)),
+        (
+            Composite(
+                stages=(LInf(epsilon=0.1, num_steps=2), Spatial(num_samples=30)), mode="joint"
+            ),
+            Composite(
+                stages=(LInf(epsilon=0.1, num_steps=2), Spatial(num_samples=90)), mode="joint"
+            ),
+        ),
+    ]
+    for short, long in pairs:
+        assert nodes(short) == nodes(long)
 
 
 @each_case
@@ -208,7 +333,7 @@ def test_it_works_in_a_data_pipeline(name, images, loss_fn):
     np.testing.assert_allclose(moved, case.maximize(images, loss_fn, SEED).images, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - IS_RANDOM))
+@pytest.mark.parametrize("name", sorted(NOT_RANDOM))
 def test_each_image_has_its_own_worst_case(name, images, loss_fn):
     case = CASES[name]
     together = case.maximize(images, loss_fn, SEED)
@@ -220,7 +345,7 @@ def test_each_image_has_its_own_worst_case(name, images, loss_fn):
         )
 
 
-@pytest.mark.parametrize("name", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["linf", "l2", "l0", "linf_from_noise"])
 def test_each_image_starts_at_its_own_random_point(name, images):
     same = np.repeat(images[:1], 4, axis=0)
     drawn = (CASES[name].start(same, SEED, 1.0) - same).numpy().reshape(4, -1)
@@ -359,6 +484,22 @@ def test_steps_have_the_length_that_is_set(ball, images, linear_loss):
     np.testing.assert_allclose(case.norm(half.parameters), 0.015, rtol=1e-4)
 
 
+def test_trades_start_is_normal_noise_of_the_width_that_is_set():
+    centre = tf.fill([40, 8, 8, 2], 0.5)
+    drawn = LInf(epsilon=0.3, random_start=0.01).start(centre, SEED, 1.0).numpy() - 0.5
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 0.01], atol=3e-4)
+    assert abs(np.mean(np.abs(drawn) < 0.01) - 0.683) < 0.01
+    # It is projected, like every start.
+    near = LInf(epsilon=0.005, random_start=0.01).start(centre, SEED, 1.0).numpy() - 0.5
+    np.testing.assert_allclose(np.abs(near).max(), 0.005, rtol=1e-4)
+
+
+@pytest.mark.parametrize("start", [0, 1, 1.5, -0.001, "yes", None, float("nan")])
+def test_a_start_is_true_false_or_a_width(start):
+    with pytest.raises(InvalidSettings, match=r"random_start: got .*true or false, or a number"):
+        LInf(epsilon=0.1, random_start=start)
+
+
 def test_the_default_step_crosses_the_ball():
     assert LInf(epsilon=0.4, num_steps=10).step_length == pytest.approx(0.1)
     assert LInf(epsilon=0.4, num_steps=10, step_size=0.02).step_length == 0.02
@@ -389,39 +530,6 @@ def test_grid_search_finds_the_highest_loss_of_all_candidates(images, loss_fn):
     for point in GRID.grid_points():
         losses.append(loss_fn(GRID.apply(images, np.tile(point, (4, 1)))).numpy())
     np.testing.assert_allclose(found.loss, np.max(losses, axis=0), rtol=1e-6)
-
-
-def test_an_image_that_no_candidate_makes_worse_is_left_alone(images):
-    def closeness(moved):
-        return -tf.reduce_sum(tf.square(moved - images), axis=[1, 2, 3])
-
-    found = TURN.maximize(images, closeness, SEED)
-    np.testing.assert_array_equal(found.images, images)
-    np.testing.assert_array_equal(found.parameters, 0)
-
-
-# --- composites ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_a_composite_searches_each_stage_from_where_the_last_one_ended(order, images, loss_fn):
-    # Searches without draws, so that they can be done by hand.
-    stages = [(LInf(epsilon=0.1, num_steps=4, random_start=False), GRID)[i] for i in order]
-    found = Composite(stages=stages).maximize(images, loss_fn, SEED)
-    middle = stages[0].maximize(images, loss_fn, SEED)
-    last = stages[1].maximize(middle.images, loss_fn, SEED)
-    np.testing.assert_array_equal(found.images, last.images)
-    np.testing.assert_array_equal(found.parameters[0], middle.parameters)
-    np.testing.assert_array_equal(found.parameters[1], last.parameters)
-
-
-def test_the_stages_of_a_composite_draw_differently(images):
-    twice = Composite(stages=(TURN, TURN))
-    found = twice.maximize(images, lambda x: tf.reduce_sum(x * 0 - 1.0, [1, 2, 3]) * 0, SEED)
-    np.testing.assert_array_equal(flat(found.parameters), 0)
-    found = twice.maximize(images, lambda x: tf.reduce_sum(tf.abs(x - images), [1, 2, 3]), SEED)
-    first, second = found.parameters
-    assert np.all(np.any(first.numpy() != second.numpy(), axis=1))
 
 
 # --- what is said of them ------------------------------------------------------------
@@ -475,6 +583,11 @@ def test_a_composite_within_a_composite_is_described_as_its_stages_in_order():
         (Composite(stages=(TURN, PIXEL)), Passes(4, 4)),
         (Composite(stages=(TURN, TURN)), Passes(8, 0)),
         (Composite(stages=(PIXEL, TURN, PIXEL, GRID)), Passes(15, 8)),
+        (L0(epsilon=1, num_steps=7), Passes(0, 7)),
+        (Color(num_steps=7), Passes(1, 7)),
+        (Color(search="random", num_samples=7), Passes(7, 0)),
+        (Noise(epsilon=0.1), Passes(0, 0)),
+        (Noise(epsilon=0.1, num_samples=7), Passes(7, 0)),
     ],
 )
 def test_passes(case, passes):

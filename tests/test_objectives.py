@@ -4,18 +4,34 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from objective_helpers import (
+    assert_gradient_is_the_slope,
+    cross_entropy,
+    in_single,
+    kl,
+    make_mlp,
+    mlp_weights,
+    numpy_mlp,
+    softmax,
+    total,
+)
 
 from keras_srt import checks
-from keras_srt.neighborhoods import L2, Composite, LInf, Spatial
+from keras_srt.neighborhoods import L2, Color, Composite, LInf, Noise, Spatial
 from keras_srt.objectives import (
+    KLR,
     OBJECTIVES,
+    RST,
     RT,
     SRT,
+    UAT,
     Adversarial,
     Batch,
     Standard,
     StepPasses,
     Target,
+    Trades,
+    WorstOfK,
     losses,
 )
 from keras_srt.objectives.srt import Prepared
@@ -25,6 +41,13 @@ from keras_srt.training import RobustModel
 CASES = {
     "standard": Standard(),
     "adversarial": Adversarial(),
+    "trades": Trades(robust_weight=6),
+    "uat": UAT(fixed_weight=0.5, online_weight=2),
+    "uat_ot": UAT(fixed_weight=0),
+    "uat_ft": UAT(online_weight=0),
+    "rst": RST(),
+    "worst_of_k": WorstOfK(num_samples=4),
+    "klr": KLR(num_samples=4),
     "rt": RT(robust_weight=0.5),
     "srt": SRT(robust_weight=0.5),
 }
@@ -35,32 +58,26 @@ SEED = (1, 2)
 each_case = pytest.mark.parametrize("name", CASES)
 
 
+def neighborhood_of(name):
+    """Where an objective of the suite searches: in a ball, or where it needs draws."""
+    return TURN if name in ("worst_of_k", "klr") else PIXEL
+
+
+def prepare(name, classifier, batch, scale=1.0):
+    """What a case of the suite prepares."""
+    return CASES[name].prepare(classifier, batch, neighborhood_of(name), SEED, scale)
+
+
 @pytest.fixture
 def batch(images, labels, unlabeled):
-    """Four labeled images and six without labels."""
-    return Batch(tf.constant(images), tf.constant(labels), tf.constant(unlabeled))
-
-
-def softmax(logits):
-    """The same as TensorFlow's, in float64."""
-    powers = np.exp(np.float64(logits) - np.max(logits, axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def cross_entropy(logits, labels):
-    """-log softmax(logits)_label of each row."""
-    return -np.log(softmax(logits)[np.arange(len(labels)), labels])
+    """Four labeled images and six without labels, but with a teacher's answers."""
+    answers = tf.constant([2, 0, 1, 1, 0, 2])
+    return Batch(tf.constant(images), tf.constant(labels), tf.constant(unlabeled), answers)
 
 
 def state_of(classifier):
     """Every number that a classifier holds, BatchNorm statistics included."""
     return [value.numpy() for value in classifier.variables]
-
-
-def total(objective, classifier, prepared):
-    """Σ weight · mean(values)."""
-    terms = objective.terms(classifier, prepared).values()
-    return tf.add_n([tf.cast(t.weight, t.values.dtype) * tf.reduce_mean(t.values) for t in terms])
 
 
 # --- every objective -----------------------------------------------------------------
@@ -73,7 +90,7 @@ def test_every_objective_is_in_this_suite():
 @each_case
 def test_terms_have_the_names_that_are_announced(name, batch, make_classifier):
     case, classifier = CASES[name], make_classifier()
-    terms = case.terms(classifier, case.prepare(classifier, batch, PIXEL, SEED))
+    terms = case.terms(classifier, prepare(name, classifier, batch))
     assert tuple(terms) == case.term_names
     for term in terms.values():
         assert term.values.dtype == tf.float32
@@ -87,7 +104,7 @@ def test_preparation_leaves_the_classifier_as_it_was(name, batch, make_classifie
     classifier = make_classifier()
     classifier(batch.images, training=True)  # statistics that are not the initial ones
     before = state_of(classifier)
-    CASES[name].prepare(classifier, batch, PIXEL, SEED)
+    prepare(name, classifier, batch)
     for old, new in zip(before, state_of(classifier), strict=True):
         np.testing.assert_array_equal(new, old)
 
@@ -95,7 +112,7 @@ def test_preparation_leaves_the_classifier_as_it_was(name, batch, make_classifie
 @each_case
 def test_the_loss_terms_move_the_statistics_of_batch_norm(name, batch, make_classifier):
     case, classifier = CASES[name], make_classifier()
-    prepared = case.prepare(classifier, batch, PIXEL, SEED)
+    prepared = prepare(name, classifier, batch)
     before = state_of(classifier)
     case.terms(classifier, prepared)
     changed = [np.any(a != b) for a, b in zip(before, state_of(classifier), strict=True)]
@@ -109,7 +126,7 @@ def test_what_is_prepared_carries_no_gradient(name, batch, make_classifier):
     case, classifier = CASES[name], make_classifier()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(batch.images)
-        prepared = case.prepare(classifier, batch, PIXEL, SEED)
+        prepared = prepare(name, classifier, batch)
         made = [part for part in tf.nest.flatten(prepared) if part is not None]
         made = [part for part in made if part.dtype.is_floating and part is not batch.images]
         sums = [tf.reduce_sum(part) for part in made]
@@ -124,11 +141,11 @@ def test_the_gradient_takes_what_is_prepared_for_constant(name, batch, make_clas
     case, classifier = CASES[name], make_classifier()
     weights, start = classifier.trainable_variables, classifier.get_weights()
     with tf.GradientTape() as outer:
-        inside = total(case, classifier, case.prepare(classifier, batch, PIXEL, SEED))
+        inside = total(case, classifier, prepare(name, classifier, batch))
     classifier.set_weights(start)  # the statistics of BatchNorm have moved
     prepared = tf.nest.map_structure(
         lambda part: None if part is None else tf.constant(part.numpy()),
-        case.prepare(classifier, batch, PIXEL, SEED),
+        prepare(name, classifier, batch),
     )
     with tf.GradientTape() as tape:
         value = total(case, classifier, prepared)
@@ -143,8 +160,8 @@ def test_the_gradient_takes_what_is_prepared_for_constant(name, batch, make_clas
 @each_case
 def test_the_neighborhood_is_searched_for_a_worse_loss(name, batch, make_classifier):
     case, classifier = CASES[name], make_classifier(batch_norm=False)
-    full = total(case, classifier, case.prepare(classifier, batch, PIXEL, SEED, 1.0))
-    none = total(case, classifier, case.prepare(classifier, batch, PIXEL, SEED, 0.0))
+    full = total(case, classifier, prepare(name, classifier, batch, 1.0))
+    none = total(case, classifier, prepare(name, classifier, batch, 0.0))
     assert (full > none) == case.uses_neighborhood
     if not case.uses_neighborhood:
         assert full == none
@@ -155,7 +172,7 @@ def test_unlabeled_images_matter_just_where_they_are_used(name, batch, make_clas
     case, classifier = CASES[name], make_classifier(batch_norm=False)
 
     def value(its_batch):
-        return total(case, classifier, case.prepare(classifier, its_batch, PIXEL, SEED, 0.0))
+        return total(case, classifier, prepare(name, classifier, its_batch))
 
     other = batch._replace(unlabeled=1.0 - batch.unlabeled)
     assert (value(batch) != value(other)) == case.uses_unlabeled
@@ -166,7 +183,7 @@ def test_labels_matter(name, batch, make_classifier):
     case, classifier = CASES[name], make_classifier(batch_norm=False)
 
     def value(its_batch):
-        return total(case, classifier, case.prepare(classifier, its_batch, PIXEL, SEED, 0.0))
+        return total(case, classifier, prepare(name, classifier, its_batch, 0.0))
 
     assert value(batch) != value(batch._replace(labels=(batch.labels + 1) % 3))
 
@@ -185,10 +202,8 @@ def test_cross_entropy():
 
 
 def test_kl():
-    p, q = softmax(OWN), softmax(LOGITS)
-    expected = np.sum(p * np.log(p / q), axis=1)
     found = losses.kl(Target(ANSWERS, tf.constant(OWN)), tf.constant(LOGITS))
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found, kl(OWN, LOGITS), rtol=1e-6, atol=1e-6)
     same = losses.kl(Target(ANSWERS, tf.constant(OWN)), tf.constant(OWN))
     np.testing.assert_allclose(same, 0, atol=1e-7)
 
@@ -257,6 +272,10 @@ def test_a_loss_that_does_not_exist_is_refused_with_the_nearest_one():
         (RT, "clean_loss"),
         (Standard, "clean_loss"),
         (Adversarial, "robust_loss"),
+        (Trades, "clean_loss"),
+        (RST, "clean_loss"),
+        (WorstOfK, "robust_loss"),
+        (KLR, "clean_loss"),
     ],
 )
 def test_kl_to_true_labels_is_refused(objective, field):
@@ -278,50 +297,22 @@ def test_srt_takes_any_robust_loss(loss, batch, make_classifier):
 # --- SRT and RT ----------------------------------------------------------------------
 
 
-def numpy_mlp(images, kernel, middle, last):
-    """tanh(x·kernel + middle)·last."""
-    flat = np.float64(images).reshape(len(images), -1)
-    return np.tanh(flat @ kernel + middle) @ last
-
-
-@pytest.fixture
-def mlp_weights():
-    """Weights of a small smooth network, float64."""
-    generator = np.random.default_rng(7)
-    sizes = ((128, 5), (5,), (5, 3))
-    return [generator.normal(size=size) * (0.2 if size[0] == 128 else 1) for size in sizes]
-
-
-@pytest.fixture
-def mlp(mlp_weights):
-    """The network as TensorFlow sees it, in float64, and its variables."""
-    variables = [tf.Variable(weight) for weight in mlp_weights]
-
-    def classifier(images, training=None):
-        flat = tf.reshape(tf.cast(images, tf.float64), [-1, 128])
-        hidden = tf.tanh(tf.matmul(flat, variables[0]) + variables[1])
-        return tf.matmul(hidden, variables[2])
-
-    return classifier, variables
-
-
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize(("objective", "count"), [(SRT, 10), (RT, 4)])
-def test_the_loss_is_equation_15_with_separate_means(
-    objective, count, epsilon, batch, mlp, mlp_weights
-):
-    classifier, _ = mlp
+def test_the_loss_is_equation_15_with_separate_means(objective, count, epsilon, batch):
+    weights = mlp_weights()
+    classifier, _ = make_mlp(weights)
     case = objective(robust_weight=0.7)
-    single = lambda x, training=None: tf.cast(classifier(x), tf.float32)  # noqa: E731
-    prepared = case.prepare(single, batch, LInf(epsilon=epsilon, num_steps=3), SEED)
+    ball = LInf(epsilon=epsilon, num_steps=3)
+    prepared = case.prepare(in_single(classifier), batch, ball, SEED)
     images = np.concatenate([batch.images, batch.unlabeled])[:count]
     perturbed = prepared.perturbed.numpy()
     assert perturbed.shape == images.shape
     assert np.max(abs(perturbed - images)) == pytest.approx(epsilon, abs=1e-6)
 
-    answers = np.argmax(numpy_mlp(images, *mlp_weights), axis=1)
-    clean = cross_entropy(numpy_mlp(batch.images, *mlp_weights), batch.labels.numpy())
-    robust = cross_entropy(numpy_mlp(perturbed, *mlp_weights), answers)
+    answers = np.argmax(numpy_mlp(images, *weights), axis=1)
+    clean = cross_entropy(numpy_mlp(batch.images, *weights), batch.labels.numpy())
+    robust = cross_entropy(numpy_mlp(perturbed, *weights), answers)
     expected = np.sum(clean) / 4 + 0.7 / count * np.sum(robust)
     np.testing.assert_allclose(total(case, classifier, prepared), expected, atol=1e-6)
     np.testing.assert_array_equal(prepared.target.labels, answers)
@@ -379,8 +370,8 @@ def test_lambda_zero_leaves_the_standard_gradient(batch, make_classifier):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_the_gradient_of_srt_agrees_with_finite_differences(batch, mlp):
-    classifier, variables = mlp
+def test_the_gradient_of_srt_agrees_with_finite_differences(batch):
+    classifier, variables = make_mlp(mlp_weights())
     generator = np.random.default_rng(0)
     prepared = Prepared(
         tf.cast(batch.images, tf.float64),
@@ -388,19 +379,7 @@ def test_the_gradient_of_srt_agrees_with_finite_differences(batch, mlp):
         tf.constant(generator.random((10, 8, 8, 2))),
         Target(tf.constant(generator.integers(0, 3, 10), tf.int32)),
     )
-    case = SRT(robust_weight=0.7)
-    with tf.GradientTape() as tape:
-        value = total(case, classifier, prepared)
-    for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
-        start, size = variable.numpy(), 1e-5
-        direction = generator.normal(size=start.shape)
-        ends = []
-        for sign in (1, -1):
-            variable.assign(start + sign * size * direction)
-            ends.append(total(case, classifier, prepared))
-        variable.assign(start)
-        slope = (ends[0] - ends[1]) / (2 * size)
-        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-7)
+    assert_gradient_is_the_slope(SRT(robust_weight=0.7), classifier, variables, prepared)
 
 
 # --- what a step costs ---------------------------------------------------------------
@@ -419,28 +398,41 @@ def test_the_gradient_of_srt_agrees_with_finite_differences(batch, mlp):
         (SRT(), Composite(stages=(TURN, PIXEL)), StepPasses(50, 30, 14)),
         (Adversarial(), Composite(stages=(PIXEL, TURN)), StepPasses(20, 12, 4)),
         (Adversarial(), Composite(stages=(TURN, L2(epsilon=1))), StepPasses(20, 40, 4)),
+        (Adversarial(), Composite(stages=(PIXEL, TURN), mode="joint"), StepPasses(24, 60, 4)),
+        (Trades(), PIXEL, StepPasses(4, 12, 8)),
+        (Trades(), Color(num_steps=3), StepPasses(8, 12, 8)),
+        (Trades(), Composite(stages=(PIXEL, TURN)), StepPasses(24, 12, 8)),
+        (RST(), PIXEL, StepPasses(10, 30, 20)),
+        (UAT(), PIXEL, StepPasses(6, 48, 16)),
+        (UAT(), TURN, StepPasses(86, 0, 16)),
+        (UAT(fixed_weight=0), PIXEL, StepPasses(6, 30, 10)),
+        (UAT(online_weight=0), PIXEL, StepPasses(0, 30, 10)),
+        (WorstOfK(num_samples=3), Spatial(search="grid"), StepPasses(16, 0, 4)),
+        (WorstOfK(num_samples=3), Composite(stages=(TURN, TURN)), StepPasses(28, 0, 4)),
+        (WorstOfK(num_samples=1), Noise(epsilon=0.1), StepPasses(0, 0, 4)),
+        (KLR(num_samples=3), Color(), StepPasses(16, 0, 8)),
     ],
 )
 def test_a_step_costs_what_is_announced(objective, neighborhood, passes, batch, make_classifier):
-    """Counts the convolutions in the graph of a step: one convolution is one pass."""
+    """Counts the images of the convolutions in the graph of a step: one convolution is one pass."""
     assert objective.passes(neighborhood, labeled=4, unlabeled=6) == passes
 
     model = RobustModel(make_classifier(), neighborhood, objective)
     model.compile("sgd")
     model.optimizer.build(model.classifier.trainable_variables)
     data = {"labeled": (batch.images, batch.labels), "unlabeled": batch.unlabeled}
+    data["pseudo_labels"] = batch.pseudo_labels
     graph = tf.function(model.train_step, autograph=False).get_concrete_function(data).graph
     live, found = {*graph.control_outputs, *(tensor.op for tensor in graph.outputs)}, []
     while live:  # what neither a result nor a weight depends on, TensorFlow never runs
         found.append(live.pop())
         before = {tensor.op for tensor in found[-1].inputs} | set(found[-1].control_inputs)
         live |= before.difference(found)
-    kinds = [op.type for op in found]
-    searched = 10 if objective.uses_unlabeled else 4
-    forward = passes.forward // searched
-    gradient = passes.gradient // searched
-    assert kinds.count("Conv2D") == forward + gradient + 1
-    assert kinds.count("Conv2DBackpropInput") == gradient
-    assert kinds.count("Conv2DBackpropFilter") == 1
-    sizes = [op.inputs[0].shape[0] for op in found if op.type == "Conv2D"]
-    assert sorted(sizes) == sorted([searched] * (forward + gradient) + [passes.training])
+
+    def images_of(kind, tensor):
+        return [op.inputs[tensor].shape[0] for op in found if op.type == kind]
+
+    assert sum(images_of("Conv2D", 0)) == sum(passes)
+    assert sum(images_of("Conv2DBackpropInput", 2)) == passes.gradient
+    assert images_of("Conv2DBackpropFilter", 0) == [passes.training]
+    assert max(images_of("Conv2D", 0)) <= max(passes.training, 10)

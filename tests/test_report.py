@@ -62,6 +62,46 @@ REPORT = {
     "train_seconds": 5423.1,
 }
 NOTE = "variant quick: 200 steps"
+CHECKS = [
+    {"name": "large_epsilon", "passed": True, "text": "accuracy 0.0% at eps 1"},
+    {"name": "square", "passed": False, "text": "Square of 100 queries takes it <to> 3%"},
+]
+MASKING = {
+    "n": 100,
+    "chance": 0.1,
+    "seconds": 3.6,
+    "threats": [
+        {
+            "norm": "linf",
+            "epsilon": 0.3,
+            "curve": [
+                {"epsilon": epsilon, "accuracy": share, "ci95": [share, share + 0.04], "n": 100}
+                for epsilon, share in ((0.0, 0.9), (0.3, 0.6), (8 / 255, 0.3), (1.0, 0.0))
+            ],
+            "checks": CHECKS,
+        },
+        {"norm": "l2", "epsilon": 2.0, "curve": [], "checks": CHECKS[:1]},
+    ],
+}
+MASKING["threats"][1]["curve"] = MASKING["threats"][0]["curve"][:2]
+VICTIM = {
+    "kind": "TFLite file",
+    "source": "m.tflite",
+    "answers": "probabilities",
+    "gradients": False,
+    "attacks": ["gridadv", "square"],
+    "warnings": ["it is slow"],
+}
+DISTANCE = {
+    "norm": "l2",
+    "mean": 1.5,
+    "median": 1.23456,
+    "found": 90,
+    "accuracy_at": [
+        {"epsilon": 0.3, "accuracy": 0.9, "ci95": [0.8, 0.95], "n": 100},
+        {"epsilon": 1.5, "accuracy": 0.25, "ci95": [0.2, 0.3], "n": 100},
+    ],
+}
 TRAINING = ("objective", "neighborhood", "model", "steps", "train_seconds")
 
 
@@ -219,6 +259,50 @@ class TestTable:
         row = content.rows_of(attack(**values))[1]
         assert row.settings == expected
 
+    def test_what_targeted_and_minimal_norm_attacks_found(self):
+        settings = {"num_steps": 40, "target": "next"}
+        row = content.rows_of(attack(settings=settings, target_reached=0.125))[1]
+        assert row.settings == "linf eps 0.3, 40 steps; target next reached by 12.50%"
+        row = content.rows_of(attack(settings={}, distance=DISTANCE))[1]
+        assert row.settings == "linf eps 0.3; median distance 1.235; 25.00% at eps 1.5"
+        unbounded = {**DISTANCE, "median": None, "accuracy_at": DISTANCE["accuracy_at"][:1]}
+        row = content.rows_of(attack(settings={}, distance=unbounded))[1]
+        assert row.settings == "linf eps 0.3; median distance infinite"
+
+    @pytest.mark.parametrize(
+        ("count", "expected"), [(5, "a0, a1, a2, a3, a4"), (6, "all 6 attacks")]
+    )
+    def test_many_attacks_are_counted_in_the_last_row(self, count, expected):
+        worst = {**REPORT["worst_case"], "attacks": [f"a{i}" for i in range(count)]}
+        assert content.rows_of(changed(worst_case=worst))[-1].settings.endswith(f"of {expected}")
+
+    @pytest.mark.parametrize(("width", "widest"), [(40, 80), (80, 80), (90, 90), (300, 100)])
+    def test_fits_the_terminal(self, width, widest):
+        report = attack(settings={"num_steps": 40, "target": "next"}, distance=DISTANCE)
+        report |= {"masking": MASKING, "victim": VICTIM, "worst_case": REPORT["worst_case"]}
+        table = reports.terminal_table(report, width)
+        assert widest - 3 <= max(map(len, table.splitlines())) <= widest
+        ends = {line.index("]") for line in table.splitlines() if re.search(r"\[\d", line)}
+        assert len(ends) == 1
+
+    def test_a_model_from_elsewhere(self):
+        table = " ".join(reports.terminal_table(changed(victim=VICTIM)).split())
+        assert (
+            "A TFLite file from elsewhere that answers with probabilities, whose logarithms are "
+            "attacked; without gradients: possible attacks are gridadv, square it is slow"
+        ) in table
+        own = {**VICTIM, "answers": "logits", "gradients": True, "attacks": "all", "warnings": []}
+        table = " ".join(reports.terminal_table(changed(victim=own)).split())
+        assert "answers with logits; with gradients: all attacks are possible" in table
+
+    def test_gradient_masking(self):
+        lines = reports.terminal_table(changed(masking=MASKING)).splitlines()
+        assert lines[-3:] == [
+            "WARNING: gradient masking, linf eps 0.3: Square of 100 queries takes it <to> 3%",
+            "Gradient masking, linf eps 0.3: 1 of 2 checks passed (100 images, 4 s)",
+            "Gradient masking, l2 eps 2: 1 of 1 checks passed (100 images, 4 s)",
+        ]
+
 
 class TestFigures:
     HISTORY = (
@@ -286,6 +370,21 @@ class TestFigures:
         texts = [text.get_text() for text in axes.texts]
         assert {"97.12", "[96.77, 97.43]", "80.11", "worst case"} <= set(texts)
 
+    def test_accuracy_against_epsilon(self, tmp_path):
+        figure = figures._masking_figure(changed(masking=MASKING))
+        assert len(figure.axes) == 2
+        axes = figure.axes[0]
+        curve, guess = axes.lines[0], axes.lines[-1]
+        np.testing.assert_allclose(curve.get_ydata(orig=False), [90, 60, 30, 0])
+        np.testing.assert_allclose(guess.get_ydata(), [10, 10])
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["0", "0.3", "8/255", "1"]
+        report, none = changed(masking=MASKING), tmp_path / "none.csv"
+        written = draw(report, none, make_examples(1, 1), tmp_path)
+        names = [path.name for path in written]
+        assert names == ["accuracy.png", "masking.png", "examples.png"]
+        assert reports.written_figures(tmp_path) == written
+
     def test_reduced_run_says_so(self, history):
         report = changed(reduced=NOTE)
         read = content.read_history(history(self.HISTORY))
@@ -323,6 +422,17 @@ class TestPage:
         assert "eq. 6" in text
         assert "Reduced" not in text
 
+    def test_gradient_masking_and_what_was_attacked(self, tmp_path):
+        page, _ = page_of(changed(masking=MASKING, victim=VICTIM), [], tmp_path)
+        headings = ["What it was trained on", "Results", "Risks", "Gradient masking", "Figures"]
+        assert page.text("h2")[:5] == headings
+        assert page.text("dt")[-3:] == [
+            "Falls to 0 at large eps", "Square is weaker than APGD", "Falls to 0 at large eps",
+        ]  # fmt: skip
+        assert page.text("strong")[-1] == "\N{BALLOT X} failed"
+        assert "Square of 100 queries takes it <to> 3%" in page.text("dd")
+        assert {"it is slow", "linf eps 0.3, 100 images"} <= set(page.text("p"))
+
     def test_figures_are_inside_with_alt_texts(self, tmp_path):
         written = draw(REPORT, tmp_path / "none.csv", make_examples(1, 3), tmp_path)
         page, _ = page_of(REPORT, written, tmp_path)
@@ -352,10 +462,12 @@ class TestPage:
             return evil if isinstance(value, str) else value
 
         poisoned = {**poison(REPORT), "reduced": evil}
+        poisoned |= {"masking": poison(MASKING), "victim": poison(VICTIM)}
         page, text = page_of(poisoned, [], tmp_path)
         assert "<script" not in text.lower()
         assert page.text("h1") == [evil]
-        clean_page, _ = page_of(changed(reduced=NOTE), [], tmp_path)
+        more = {"masking": MASKING, "victim": VICTIM}
+        clean_page, _ = page_of(changed(reduced=NOTE, **more), [], tmp_path)
         assert {tag for tag, _ in page.tags} == {tag for tag, _ in clean_page.tags}
         assert {key for _, attrs in page.tags for key in attrs} == {
             key for _, attrs in clean_page.tags for key in attrs

@@ -364,7 +364,12 @@ def test_settings_follow_the_training(tmp_path):
     ("changes", "reason"),
     [
         ({"neighborhood": {"name": "l2", "epsilon": 1.0}}, "'l2'; allowed: linf"),
+        (
+            {"neighborhood": {"name": "linf", "epsilon": 0.1, "random_start": 0.001}},
+            "random_start 0.001; allowed: true or false",
+        ),
         ({"objective": {"name": "srt", "robust_loss": "kl"}}, "'kl'; allowed: cross_entropy"),
+        ({"objective": {"name": "uat"}}, "'uat'; allowed: srt, rt"),
     ],
 )
 def test_settings_that_have_no_step_are_refused(tmp_path, changes, reason):

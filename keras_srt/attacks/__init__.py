@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT
+from keras_srt.attacks.autoattack import AutoAttack
 from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.carlini_wagner import CarliniWagner
+from keras_srt.attacks.color import ColorAttack
 from keras_srt.attacks.composite import GridAdvPlus, PGDPlus
+from keras_srt.attacks.ddn import DDN
+from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.goal import Goal, make_goal
-from keras_srt.attacks.gradient import FGSM, PGD
+from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
+from keras_srt.attacks.jsma import JSMA
 from keras_srt.attacks.nearest import MinimalNormAttack
+from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
+from keras_srt.attacks.square import Square
 from keras_srt.attacks.victim import Answers, QueryVictim, Victim
 from keras_srt.components import Registry
 
@@ -32,6 +41,11 @@ ATTACKS: Registry[Attack] = _AttackRegistry(
     "attack",
     FGSM,
     PGD,
+    MIFGSM,
+    CarliniWagner,
+    DDN,
+    JSMA,
+    Pointwise,
     RandAdv,
     RandAdvR,
     RandAdvT,
@@ -40,14 +54,31 @@ ATTACKS: Registry[Attack] = _AttackRegistry(
     GridAdvT,
     PGDPlus,
     GridAdvPlus,
+    ColorAttack,
+    APGDCE,
+    APGDDLR,
+    APGDT,
+    FABT,
+    Square,
+    AutoAttack,
 )
 
 __all__ = [
+    "APGDCE",
+    "APGDDLR",
+    "APGDT",
     "ATTACKS",
+    "DDN",
+    "FABT",
     "FGSM",
+    "JSMA",
+    "MIFGSM",
     "PGD",
     "Answers",
     "Attack",
+    "AutoAttack",
+    "CarliniWagner",
+    "ColorAttack",
     "Found",
     "Goal",
     "GridAdv",
@@ -56,10 +87,12 @@ __all__ = [
     "GridAdvT",
     "MinimalNormAttack",
     "PGDPlus",
+    "Pointwise",
     "QueryVictim",
     "RandAdv",
     "RandAdvR",
     "RandAdvT",
+    "Square",
     "Victim",
     "make_goal",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from keras_srt.attacks.base import Attack, Found, composite_of, run_in_sequence
 from keras_srt.attacks.goal import Goal
 from keras_srt.attacks.gradient import PGD
 from keras_srt.attacks.spatial import GridAdv, GridShape
+from keras_srt.attacks.through import Through
 from keras_srt.attacks.victim import Victim
+from keras_srt.attacks.worst import Worst
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Composite
+from keras_srt.neighborhoods.base import fold
 
 
 @component
@@ -25,6 +28,10 @@ class _PixelAndSpatial(Attack):
     Args:
         epsilon, num_steps, step_size, restarts: see `PGD`, L∞.
         max_rotation, max_translation, grid: see `GridAdv`.
+        mode: "sequential", the second attack from where the first one ended; or "joint", for
+            what that leaves: PGD for each transform of the grid, through it where the pixels
+            come first, around the transformed image where they come second. A picture that
+            stays right costs PGD once more for each transform.
     """
 
     epsilon: Annotated[float, checks.real(0, 1)]
@@ -34,6 +41,7 @@ class _PixelAndSpatial(Attack):
     max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
     max_translation: Annotated[float, checks.real(0)] = 3.0
     grid: GridShape = (5, 5, 31)
+    mode: Literal["sequential", "joint"] = "sequential"
 
     @property
     @abstractmethod
@@ -64,7 +72,34 @@ class _PixelAndSpatial(Attack):
 
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
-        return run_in_sequence(self.stages, victim, images, goal, seed)
+        found = run_in_sequence(self.stages, victim, images, goal, seed)
+        if self.mode == "sequential":
+            return found
+        return self._jointly(victim, images, goal, found, seed)
+
+    def _jointly(
+        self, victim: Victim, images: np.ndarray, goal: Goal, found: Found, seed: tf.Tensor
+    ) -> Found:
+        """PGD for each transform of the grid, the largest first, on whom nothing fooled yet."""
+        both, space = self.neighborhood, self._spatial.neighborhood
+        worst = Worst(victim.answers(found.images, goal), goal, *found.parameters)
+        points = space.grid_points()
+        for number, point in enumerate(points[np.argsort(-space.extent(points), kind="stable")]):
+            active = worst.active
+            if not len(active):
+                break
+            pictures, aim = images[active], goal[active]
+            tried = self._pair(victim, pictures, aim, point, fold(seed, len(self.stages) + number))
+            moved = both.apply(tf.constant(pictures), tried).numpy()
+            worst.add(active, tried, victim.answers(moved, aim))
+        moved = both.apply(tf.constant(images), worst.parameters).numpy()
+        return Found(moved, worst.parameters, worst.fooled)
+
+    @abstractmethod
+    def _pair(
+        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The worst r for one transform [3], with the transform, in the order of the stages."""
 
 
 @component
@@ -87,6 +122,13 @@ class PGDPlus(_PixelAndSpatial):
         """Pixel, then spatial."""
         return self._pixel, self._spatial
 
+    def _pair(
+        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        through = Through(victim, self._spatial.neighborhood, point)
+        found = self._pixel.run(through, images, goal, seed)
+        return found.parameters, through.repeated(len(images))
+
 
 @component
 class GridAdvPlus(_PixelAndSpatial):
@@ -107,3 +149,10 @@ class GridAdvPlus(_PixelAndSpatial):
     def stages(self) -> tuple[Attack, Attack]:
         """Spatial, then pixel."""
         return self._spatial, self._pixel
+
+    def _pair(
+        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        through = Through(victim, self._spatial.neighborhood, point)
+        found = self._pixel.run(victim, through.seen(images), goal, seed)
+        return through.repeated(len(images)), found.parameters

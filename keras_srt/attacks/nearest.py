@@ -42,13 +42,13 @@ class MinimalNormAttack(Attack):
 
         Args:
             victim: the model under attack.
-            images: float32 [n, height, width, channels] in [0, 1].
+            images: float32 [n, height, width, channels] in [0, 1], one or more, none of
+                which reaches its goal yet.
             goal: the answers to leave and, if the attack is targeted, those to reach.
             seed: int32 [2].
 
         Returns:
-            float32, the shape of `images`, in [0, 1]; the image itself where the goal is
-            reached already, and where no image was found.
+            float32, the shape of `images`, in [0, 1]; the image itself where none was found.
         """
 
     @property
@@ -57,10 +57,15 @@ class MinimalNormAttack(Attack):
         return self.ball(epsilon=self.epsilon)
 
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
-        """See `Attack.run`."""
-        nearest = self.find_nearest(victim, images, goal, seed)
-        fooled = goal.reached(victim.answers(nearest, goal).classes)
-        within = self.neighborhood.extent(np.float64(nearest) - np.float64(images)) <= 1.0
+        """See `Attack.run`; an image that fools already is its own nearest."""
+        nearest = np.array(images)
+        fooled = goal.reached(victim.answers(images, goal).classes)
+        standing = np.flatnonzero(~fooled)
+        if len(standing):
+            found = self.find_nearest(victim, images[standing], goal[standing], seed)
+            nearest[standing] = found
+            fooled[standing] = goal[standing].reached(victim.answers(found, goal[standing]).classes)
+        within = self.neighborhood.extent(nearest.astype(np.float64) - images) <= 1.0
         counts = (fooled & within)[:, None, None, None]
         found = np.where(counts, nearest, images)
         return Found(found, found - images, fooled & within, nearest)

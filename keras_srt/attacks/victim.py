@@ -183,11 +183,10 @@ class QueryVictim(Victim):
     def answers(self, images: np.ndarray, goal: Goal) -> Answers:
         """The model's classes, and the cross-entropy that the goal raises."""
         logits = self.logits(images)
-        classes = np.where(np.isnan(logits).any(axis=1), -1, np.argmax(logits, axis=1))
         targets = None if goal.targets is None else tf.constant(goal.targets, tf.int32)
         labels = tf.constant(goal.labels, tf.int32)
         loss = cross_entropy(tf.constant(logits), labels, targets)
-        return Answers(np.int32(classes), loss.numpy())
+        return Answers(classes_of(logits), loss.numpy())
 
     def gradient(
         self, images: np.ndarray, goal: Goal, loss: AttackLoss = cross_entropy
@@ -213,7 +212,13 @@ def _no_tensors(images: tf.Tensor) -> tf.Tensor:
 def _checked(gradient: tf.Tensor | None) -> tf.Tensor:
     if gradient is None:
         raise UserError(_NO_GRADIENT)
-    return gradient
+    # Where it is infinite or NaN it shows no direction, and would make the image NaN, too.
+    return tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+
+
+def classes_of(logits: np.ndarray) -> np.ndarray:
+    """C(x) = argmax f(x), int32 [n]: a model that answers NaN is not right, and has class -1."""
+    return np.int32(np.where(np.isnan(logits).any(axis=1), -1, np.argmax(logits, axis=1)))
 
 
 def _columns(about: Goal | np.ndarray | None) -> list[np.ndarray]:

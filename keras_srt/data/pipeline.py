@@ -138,12 +138,13 @@ def training_batches(
     seed: int,
     first_step: int = 0,
     augmentation: Augmentation | None = None,
+    pseudo_labels: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Endless batches `{"labeled": (images, labels), "unlabeled": images}`.
 
     Batch number `step` depends on (seed, step) alone, so that training goes on after an
     interruption with the very images it would have seen. With no unlabeled images the
-    key `unlabeled` is absent.
+    key `unlabeled` is absent; with pseudo-labels there is a key `pseudo_labels`.
 
     Args:
         labeled_images: uint8 [|L|, height, width, channels].
@@ -153,6 +154,7 @@ def training_batches(
         seed: of order and augmentation.
         first_step: the number of the first batch.
         augmentation: random changes of the images, or None.
+        pseudo_labels: int32 [|U|], a teacher's answers to the unlabeled images, or None.
 
     Returns:
         A prefetching dataset; images are float32 in [0, 1], labels int32.
@@ -160,6 +162,7 @@ def training_batches(
     # Constants outside the function, so that they are captured and not copied into it.
     known = tf.constant(labeled_images), tf.constant(labels, tf.int32)
     unknown = tf.constant(unlabeled_images) if sizes.unlabeled else None
+    answers = tf.constant(pseudo_labels, tf.int32) if pseudo_labels is not None else None
 
     def batch(step: tf.Tensor) -> dict[str, object]:
         drawn = _draw(len(labeled_images), sizes.labeled, step, seed, stream=0)
@@ -174,6 +177,8 @@ def training_batches(
         made = {"labeled": (images[: sizes.labeled], tf.gather(known[1], drawn))}
         if unknown is not None:
             made["unlabeled"] = images[sizes.labeled :]
+            if answers is not None:
+                made["pseudo_labels"] = tf.gather(answers, others)
         return made
 
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LABELS = "labels.txt"
-_IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
+IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 
 
 class BadModel(ValueError):
@@ -57,7 +57,7 @@ def read_labels(path: str | Path) -> list[str]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise BadModel(f"{path}: can't be read ({error.strerror})") from error
-    if content[4:8] != _IDENTIFIER:
+    if content[4:8] != IDENTIFIER:
         raise BadModel(f"{path}: is no TFLite model (bytes 4 to 8 are {content[4:8]!r}, not TFL3)")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_srt import plan as plans
 from keras_srt import report as reports
+from keras_srt.attacks import Victim
 from keras_srt.config import Config
 from keras_srt.deployment import Attacked
 from keras_srt.experiment.classifiers import (
@@ -24,7 +25,14 @@ from keras_srt.experiment.publication import (
     device_training,
     export_run,
 )
-from keras_srt.experiment.results import evaluate, load_test, make_report, write_report
+from keras_srt.experiment.results import (
+    evaluate,
+    load_test,
+    look_for_masking,
+    make_report,
+    write_report,
+)
+from keras_srt.experiment.standalone import evaluate_again
 from keras_srt.experiment.training import Interrupted, draw_split, train
 from keras_srt.runs import RunFolder
 
@@ -49,12 +57,13 @@ def run_all(
         print(f"this run is finished; its results are in {run.report}")
         return json.loads(run.report.read_text())
     train(config, run, data_dir, resume, how_to_resume)
-    classifier = best_classifier(config, run, info)
+    victim = Victim(best_classifier(config, run, info), config.evaluation.batch_size)
     test = load_test(config, data_dir, config.evaluation.limit)
-    robustness = evaluate(config, classifier, test, config.evaluation.attacks)
+    robustness = evaluate(config, victim, test, config.evaluation.attacks)
     if config.evaluation.deployment:
         Attacked.of(test.images, robustness, config.evaluation.deployment).save(run.attacked)
-    report = write_report(config, info, robustness, run, test.images)
+    masking = look_for_masking(config, victim, test)
+    report = write_report(config, info, robustness, run, test.images, masking)
     print(reports.terminal_table(report), flush=True)
     exported = export_run(config, run, data_dir)
     print(describe_export(exported), flush=True)
@@ -73,10 +82,12 @@ __all__ = [
     "describe_export",
     "device_training",
     "evaluate",
+    "evaluate_again",
     "export_run",
     "load_config",
     "load_run_config",
     "load_test",
+    "look_for_masking",
     "make_report",
     "run_all",
     "train",

@@ -22,6 +22,8 @@ from keras_srt.runs import RunFolder, write_json
 
 _EXPORT_SAMPLES = 64
 _CALIBRATION_IMAGES = 300
+# Objectives that a device can go on with: their losses are the two of its step.
+_ON_DEVICES = ("srt", "rt")
 
 
 def export_run(
@@ -57,13 +59,22 @@ def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> Tr
     Raises:
         UserError: its neighborhood or its loss has no step for devices.
     """
-    ball, training = config.neighborhood, config.training
+    ball, objective, training = config.neighborhood, config.objective, config.training
+    if objective.name not in _ON_DEVICES:
+        raise UserError(
+            f"--trainable: got the objective {objective.name!r}; allowed: "
+            f"{', '.join(_ON_DEVICES)}, whose step is the one that devices have"
+        )
     if getattr(ball, "name", None) != "linf":
         raise UserError(
             f"--trainable: got the neighborhood {getattr(ball, 'name', None)!r}; allowed: linf"
         )
+    if not isinstance(ball.random_start, bool):
+        raise UserError(
+            f"--trainable: got the random_start {ball.random_start}; allowed: true or false"
+        )
     for key in ("clean_loss", "robust_loss"):
-        loss = getattr(config.objective, key, "cross_entropy")
+        loss = getattr(objective, key)
         if loss != "cross_entropy":
             raise UserError(f"--trainable: got the {key} {loss!r}; allowed: cross_entropy")
     return TrainingSettings(
@@ -73,7 +84,7 @@ def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> Tr
         labeled=labeled,
         unlabeled=unlabeled,
         random_start=ball.random_start,
-        robust_weight=getattr(config.objective, "robust_weight", 1.0),
+        robust_weight=objective.robust_weight,
         # In proportion to the batch, as in Goyal et al. 2017, section 2.1.
         learning_rate=training.learning_rate * (labeled + unlabeled) / training.batch_size,
         momentum=training.momentum,

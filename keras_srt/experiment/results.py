@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ import numpy as np
 
 from keras_srt import plan as plans
 from keras_srt import report as reports
-from keras_srt.attacks import Attack
+from keras_srt.attacks import Attack, Victim
 from keras_srt.components import settings_of
 from keras_srt.config import Config
 from keras_srt.data import DatasetInfo, Images
 from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
 from keras_srt.lazy import tf
+from keras_srt.masking import find_masking
 from keras_srt.runs import RunFolder, write_json
 
 _PICTURES = 8
@@ -25,7 +27,7 @@ _PICTURES = 8
 
 def evaluate(
     config: Config,
-    classifier: Callable[[tf.Tensor], tf.Tensor],
+    classifier: Callable[[tf.Tensor], tf.Tensor] | Victim,
     test: Images,
     attacks: Sequence[Attack],
 ) -> Robustness:
@@ -38,6 +40,20 @@ def evaluate(
             batch_size=config.evaluation.batch_size,
             seed=config.seed,
             progress=progress,
+        )
+
+
+def look_for_masking(config: Config, victim: Victim, test: Images) -> dict[str, Any] | None:
+    """Looks for gradient masking on the first test images, and shows progress.
+
+    Returns:
+        The part `masking` of report.json; None where the config or the attacks want none.
+    """
+    count = config.evaluation.masking
+    images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
+    with _progress_bars() as progress:
+        return find_masking(
+            victim, images, labels, config.evaluation.attacks, seed=config.seed, progress=progress
         )
 
 
@@ -71,7 +87,12 @@ def _progress_bars() -> Iterator[Progress]:
 
 
 def make_report(
-    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder | None, name: str
+    config: Config,
+    info: DatasetInfo,
+    robustness: Robustness,
+    run: RunFolder | None,
+    name: str,
+    masking: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of report.json; without a run it says nothing about the training."""
     report: dict[str, Any] = {
@@ -87,7 +108,7 @@ def make_report(
     }
     if run is not None:
         _add_training(report, config, info, run)
-    return report | robustness.report()
+    return report | robustness.report() | ({"masking": masking} if masking else {})
 
 
 def _add_training(
@@ -109,13 +130,20 @@ def _add_training(
         "steps": plan.steps,
         "train_seconds": round(sum(float(row["seconds"]) for row in run.read_history()), 1),
     }
+    if run.teacher_summary.is_file():
+        report["teacher"] = json.loads(run.teacher_summary.read_text())
 
 
 def write_report(
-    config: Config, info: DatasetInfo, robustness: Robustness, run: RunFolder, images: np.ndarray
+    config: Config,
+    info: DatasetInfo,
+    robustness: Robustness,
+    run: RunFolder,
+    images: np.ndarray,
+    masking: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes report.json, the figures and report.html into the run folder."""
-    report = make_report(config, info, robustness, run, config.name)
+    report = make_report(config, info, robustness, run, config.name, masking)
     name, verdict = list(robustness.verdicts.items())[-1]
     # Images that were right before, those that were fooled first.
     right = np.flatnonzero(robustness.right)

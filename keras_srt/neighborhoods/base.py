@@ -69,6 +69,10 @@ class Neighborhood(ABC):
         """
 
     @abstractmethod
+    def unchanged(self, images: tf.Tensor) -> Any:
+        """The θ of each image, all 0, for which T(x;θ) is x to the last bit."""
+
+    @abstractmethod
     def contains(self, parameters: Any, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """Whether dist(T(x;θ), x) ≤ scale·ε, to float32 rounding: bool [batch]."""
 
@@ -116,6 +120,16 @@ class Neighborhood(ABC):
         """What `maximize` costs when `start_loss` is given."""
 
     @property
+    def wants_start(self) -> bool:
+        """Whether `maximize` asks for the loss at the images if `start_loss` isn't given."""
+        return self.passes.forward > 0
+
+    @property
+    def knows_loss(self) -> bool:
+        """Whether `maximize` returns the loss at what it found."""
+        return self.passes.forward > 0
+
+    @property
     @abstractmethod
     def range(self) -> str:
         """The perturbation range dist(T(x;θ), x) ≤ ε, as a line of text."""
@@ -159,7 +173,7 @@ def fold(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
-def repeat(times: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
+def repeat(times: int, body: Callable[[Any, Any], Any], state: Any, size: int = 1) -> Any:
     """Runs `state = body(i, state)` for i in 0 … times-1, unrolled if that is short.
 
     Autograph is off inside `train_step`, so a Python loop over a tensor raises there;
@@ -169,11 +183,12 @@ def repeat(times: int, body: Callable[[Any, Any], Any], state: Any) -> Any:
         times: how often.
         body: (index, state) -> state of the same structure and shapes.
         state: a tensor or a structure of tensors.
+        size: passes through the model of one round.
 
     Returns:
         The last state.
     """
-    if times <= _MOST_UNROLLED or tf.executing_eagerly():
+    if times * size <= _MOST_UNROLLED or tf.executing_eagerly():
         for index in range(times):
             state = body(index, state)
         return state

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import pydantic
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from keras_srt import checks
 from keras_srt.components import component
@@ -24,6 +25,15 @@ from keras_srt.neighborhoods.base import (
 _ROUNDING = 1e-6
 
 
+def _validate_start(start: Any) -> bool | float:
+    number = checks.parse_number(start)
+    # 0 and 1 are left out: who writes them means false and true.
+    if isinstance(number, bool) or (isinstance(number, float) and 0 < number < 1):
+        return number
+    allowed = "true or false, or a number between 0 and 1: σ of normal noise"
+    raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
+
+
 @component
 class LpBall(Neighborhood):
     """T(x;r) = x + r with ‖r‖_p ≤ ε, inside [0, 1], searched by projected gradient ascent.
@@ -36,7 +46,8 @@ class LpBall(Neighborhood):
         num_steps: gradient steps k.
         step_size: length of a step; by default 2.5·ε/k, which reaches every point of
             the ball from every other.
-        random_start: whether to start at a random point of the ball, not at its centre.
+        random_start: true starts at a random point of the ball, false at its centre, a
+            number σ at x + σ·N(0, 1), which is TRADES' start with σ = 0.001.
     """
 
     kind: ClassVar[str] = "pixel"
@@ -45,7 +56,7 @@ class LpBall(Neighborhood):
     epsilon: Annotated[float, checks.real(0)]
     num_steps: Annotated[int, checks.whole(1)] = 10
     step_size: Annotated[float, checks.real(0)] | None = None
-    random_start: pydantic.StrictBool = True
+    random_start: Annotated[Any, BeforeValidator(_validate_start)] = True
 
     @abstractmethod
     def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
@@ -74,11 +85,16 @@ class LpBall(Neighborhood):
         return 2.5 * self.epsilon / self.num_steps if self.step_size is None else self.step_size
 
     def start(self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor) -> tf.Tensor:
-        """Where the ascent starts: a random point of the ball, or the images."""
-        if not self.random_start:
+        """Where the ascent starts: see `random_start`; always inside the ball."""
+        if self.random_start is False:
             return images
         epsilon = tf.cast(self.epsilon * scale, images.dtype)
-        return self.project(images, images + self.noise(images, seed, epsilon), epsilon)
+        if self.random_start is True:
+            noise = self.noise(images, seed, epsilon)
+        else:
+            drawn = tf.random.stateless_normal(tf.shape(images), seed, dtype=images.dtype)
+            noise = self.random_start * drawn
+        return self.project(images, images + noise, epsilon)
 
     def ascend(
         self, images: tf.Tensor, now: tf.Tensor, gradient: tf.Tensor, scale: float | tf.Tensor
@@ -112,6 +128,10 @@ class LpBall(Neighborhood):
     def apply(self, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         """x + r, clipped to [0, 1]; r has the shape of `images`."""
         return tf.clip_by_value(images + parameters, 0.0, 1.0)
+
+    def unchanged(self, images: tf.Tensor) -> tf.Tensor:
+        """r = 0: the shape of `images`."""
+        return tf.zeros_like(images)
 
     def contains(self, parameters: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """Whether ‖r‖ ≤ scale·ε: bool [batch]."""
@@ -168,7 +188,7 @@ class LInf(LpBall):
     @staticmethod
     def distance(perturbation: np.ndarray) -> np.ndarray:
         """The largest absolute value of each image, in float64."""
-        return np.abs(np.float64(perturbation)).max(axis=(1, 2, 3))
+        return np.abs(np.asarray(perturbation, np.float64)).max(axis=(1, 2, 3))
 
 
 @component
@@ -217,4 +237,4 @@ class L2(LpBall):
     @staticmethod
     def distance(perturbation: np.ndarray) -> np.ndarray:
         """The Euclidean length of each image, in float64."""
-        return np.sqrt(np.square(np.float64(perturbation)).sum(axis=(1, 2, 3)))
+        return np.sqrt(np.square(np.asarray(perturbation, np.float64)).sum(axis=(1, 2, 3)))

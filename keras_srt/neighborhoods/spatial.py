@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -10,22 +11,15 @@ import numpy as np
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import (
-    Neighborhood,
-    Passes,
-    PerExampleLoss,
-    Perturbed,
-    fold,
-    repeat,
-    share_of,
-)
+from keras_srt.neighborhoods.base import fold, share_of
 from keras_srt.neighborhoods.geometry import rotate_and_translate
+from keras_srt.neighborhoods.search import CandidateSearch
 
 GridSize = Annotated[int, checks.whole(1)]
 
 
 @component
-class Spatial(Neighborhood):
+class Spatial(CandidateSearch):
     """T(x;θ,B) = A(θ)x + B with |θ| ≤ max_rotation and ‖B‖_∞ ≤ max_translation.
 
     Zero fill, bilinear. The worst of the candidates, each image's own, is returned;
@@ -85,42 +79,23 @@ class Spatial(Neighborhood):
         unit = tf.random.stateless_uniform([num_images, 3], seed, -1.0, 1.0)
         return unit * self.limits * scale
 
-    def maximize(
-        self,
-        images: tf.Tensor,
-        loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
-        scale: float | tf.Tensor = 1.0,
-        start_loss: tf.Tensor | None = None,
-    ) -> Perturbed:
-        """The worst of the candidates; see `Neighborhood.maximize`."""
+    def candidates(
+        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor
+    ) -> Callable[[int | tf.Tensor], tf.Tensor]:
+        """Random draws, or the points of the grid; see `CandidateSearch.candidates`."""
         num_images = tf.shape(images)[0]
-        grid = tf.constant(self.grid_points()) if self.search == "grid" else None
-
-        def candidate(index: int | tf.Tensor) -> tf.Tensor:
-            if grid is None:
-                return self.random_points(num_images, fold(seed, index), scale)
-            return tf.repeat(grid[index][None] * scale, num_images, axis=0)
-
-        def try_one(
-            index: int | tf.Tensor, best: tuple[tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            parameters, highest = best
-            tried = candidate(index)
-            loss = loss_fn(self.apply(images, tried))
-            better = loss > highest
-            return tf.where(better[:, None], tried, parameters), tf.where(better, loss, highest)
-
-        if start_loss is None:
-            start_loss = loss_fn(images)
-        start = (tf.zeros([num_images, 3]), start_loss)
-        parameters, loss = repeat(self.num_candidates, try_one, start)
-        # Transforming once more is cheaper than carrying the images along.
-        return Perturbed(self.apply(images, parameters), parameters, loss)
+        if self.search == "random":
+            return lambda index: self.random_points(num_images, fold(seed, index), scale)
+        grid = tf.constant(self.grid_points())
+        return lambda index: tf.repeat(grid[index][None] * scale, num_images, axis=0)
 
     def apply(self, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
         """A(θ)x + B; parameters are float32 [batch, 3]: degrees, pixels right, pixels down."""
         return rotate_and_translate(images, parameters)
+
+    def unchanged(self, images: tf.Tensor) -> tf.Tensor:
+        """No rotation and no translation: float32 [batch, 3]."""
+        return tf.zeros([tf.shape(images)[0], 3])
 
     def contains(self, parameters: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """Whether rotation and translation keep to their limits: bool [batch]."""
@@ -128,12 +103,7 @@ class Spatial(Neighborhood):
 
     def extent(self, parameters: np.ndarray) -> np.ndarray:
         """The largest of |θ| and ‖B‖_∞, each by its limit: float64 [batch]."""
-        return share_of(np.abs(np.float64(parameters)), self.limits).max(axis=1)
-
-    @property
-    def passes(self) -> Passes:
-        """One forward pass a candidate."""
-        return Passes(forward=self.num_candidates, gradient=0)
+        return share_of(np.abs(np.asarray(parameters, np.float64)), self.limits).max(axis=1)
 
     @property
     def range(self) -> str:

@@ -3,21 +3,32 @@
 from keras_srt.components import Registry
 from keras_srt.objectives.base import Batch, LossTerm, Objective, StepPasses
 from keras_srt.objectives.losses import Target
+from keras_srt.objectives.self_training import RST, UAT
 from keras_srt.objectives.srt import RT, SRT
 from keras_srt.objectives.supervised import Adversarial, Standard
+from keras_srt.objectives.trades import Trades
+from keras_srt.objectives.worst_of_k import KLR, WorstOfK
 
 OBJECTIVES: Registry[Objective] = Registry(
     "objective",
     Standard,
     Adversarial,
+    Trades,
+    UAT,
+    RST,
+    WorstOfK,
+    KLR,
     RT,
     SRT,
 )
 
 __all__ = [
+    "KLR",
     "OBJECTIVES",
+    "RST",
     "RT",
     "SRT",
+    "UAT",
     "Adversarial",
     "Batch",
     "LossTerm",
@@ -25,4 +36,6 @@ __all__ = [
     "Standard",
     "StepPasses",
     "Target",
+    "Trades",
+    "WorstOfK",
 ]

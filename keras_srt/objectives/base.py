@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from keras_srt import checks
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods import Neighborhood
+from keras_srt.neighborhoods import Neighborhood, Passes
 
 # (images, training=…) -> logits [batch, classes]
 Classifier = Callable[..., "tf.Tensor"]
@@ -20,11 +21,13 @@ class Batch(NamedTuple):
         images: float32 [m_L, height, width, channels] in [0, 1], labeled.
         labels: int32 [m_L], their class ids.
         unlabeled: float32 [m_U, height, width, channels], or None.
+        pseudo_labels: int32 [m_U], a teacher's answers to the unlabeled images, or None.
     """
 
     images: tf.Tensor
     labels: tf.Tensor
     unlabeled: tf.Tensor | None = None
+    pseudo_labels: tf.Tensor | None = None
 
 
 class LossTerm(NamedTuple):
@@ -60,11 +63,43 @@ class Objective(ABC):
     `prepare` runs outside the gradient tape: all that it makes (pseudo-labels, perturbed
     images) carries no gradient and is computed in inference mode, so that BatchNorm
     statistics stay still. `terms` runs inside the tape, in training mode.
+
+    Attributes:
+        name: in configs.
+        uses_unlabeled: whether it sees unlabeled images.
+        uses_neighborhood: whether it searches a neighborhood.
+        uses_teacher: whether it wants pseudo-labels that another classifier gave.
+        labeled_share: of a batch; None for the proportional one.
+        without_unlabeled: the objective that is the same where there are none.
     """
 
     name: ClassVar[str]
     uses_unlabeled: ClassVar[bool] = False
     uses_neighborhood: ClassVar[bool] = True
+    uses_teacher: ClassVar[bool] = False
+    labeled_share: ClassVar[float | None] = None
+    without_unlabeled: ClassVar[str] = ""
+
+    def check(self, neighborhood: Neighborhood | None) -> None:
+        """Refuses a neighborhood that it can't use.
+
+        Args:
+            neighborhood: where it would search.
+
+        Raises:
+            InvalidSettings: it can't; says why and what to use.
+        """
+        if neighborhood is None and self.uses_neighborhood:
+            raise checks.InvalidSettings(
+                [
+                    f"neighborhood: got None; allowed: a neighborhood, because the objective "
+                    f"{self.name!r} searches one"
+                ]
+            )
+
+    def searched(self, neighborhood: Neighborhood) -> Neighborhood:
+        """The neighborhood with the search that this objective asks for."""
+        return neighborhood
 
     @abstractmethod
     def prepare(
@@ -109,3 +144,44 @@ class Objective(ABC):
     @abstractmethod
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """What a step on that many labeled and unlabeled images costs."""
+
+
+def passes_with_start(neighborhood: Neighborhood) -> Passes:
+    """What `maximize` costs when `start_loss` isn't given.
+
+    Args:
+        neighborhood: where it searches.
+
+    Returns:
+        The passes; one more where the search compares with its start.
+
+    Example:
+        >>> from keras_srt.neighborhoods import Spatial
+        >>> passes_with_start(Spatial(num_samples=10))
+        Passes(forward=11, gradient=0)
+    """
+    search = neighborhood.passes
+    return search._replace(forward=search.forward + (1 if neighborhood.wants_start else 0))
+
+
+def check_start(objective: Objective, neighborhood: Neighborhood) -> None:
+    """Refuses a gradient ascent on KL(f(x)‖f(x')) that starts at x itself.
+
+    KL and its gradient are 0 at x' = x, so that the search would stay where it is.
+
+    Args:
+        objective: that searches by KL.
+        neighborhood: where it searches.
+
+    Raises:
+        InvalidSettings: the first stage starts at the image.
+    """
+    first = neighborhood.stages_in_order[0]
+    by_ascent = getattr(first, "search", "gradient") == "gradient"
+    if by_ascent and not getattr(first, "random_start", True):
+        raise checks.InvalidSettings(
+            [
+                "neighborhood.random_start: got false; allowed: true, because the objective "
+                f"{objective.name!r} searches by KL(f(x)||f(x')), which has no slope at x' = x"
+            ]
+        )

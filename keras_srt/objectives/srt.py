@@ -9,7 +9,14 @@ from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
-from keras_srt.objectives.base import Batch, Classifier, LossTerm, Objective, StepPasses
+from keras_srt.objectives.base import (
+    Batch,
+    Classifier,
+    LossTerm,
+    Objective,
+    StepPasses,
+    check_start,
+)
 
 
 class Prepared(NamedTuple):
@@ -41,6 +48,12 @@ class _RobustTraining(Objective):
     robust_weight: Annotated[float, checks.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
+
+    def check(self, neighborhood: Neighborhood | None) -> None:
+        """Refuses no neighborhood, and with KL an ascent that starts where KL has no slope."""
+        super().check(neighborhood)
+        if self.robust_loss == "kl":
+            check_start(self, neighborhood)
 
     def prepare(
         self,
@@ -116,6 +129,7 @@ class SRT(_RobustTraining):
 
     name: ClassVar[str] = "srt"
     uses_unlabeled: ClassVar[bool] = True
+    without_unlabeled: ClassVar[str] = "rt"
 
     robust_weight: Annotated[float, checks.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"

@@ -8,7 +8,14 @@ from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
-from keras_srt.objectives.base import Batch, Classifier, LossTerm, Objective, StepPasses
+from keras_srt.objectives.base import (
+    Batch,
+    Classifier,
+    LossTerm,
+    Objective,
+    StepPasses,
+    passes_with_start,
+)
 
 
 @component
@@ -84,7 +91,7 @@ class Adversarial(Objective):
     ) -> Batch:
         """The batch with its images replaced by the worst of their neighborhoods."""
         loss, target = losses.get(self.robust_loss), losses.Target(batch.labels)
-        found = neighborhood.maximize(
+        found = self.searched(neighborhood).maximize(
             batch.images,
             lambda images: loss(target, classifier(images, training=False)),
             seed,
@@ -105,7 +112,5 @@ class Adversarial(Objective):
 
     def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
         """The search (with its start where it compares with it) and one training pass."""
-        search = neighborhood.passes
-        first = neighborhood.stages_in_order[0].passes
-        start = 1 if first.forward else 0
-        return StepPasses((search.forward + start) * labeled, search.gradient * labeled, labeled)
+        search = passes_with_start(self.searched(neighborhood))
+        return StepPasses(search.forward * labeled, search.gradient * labeled, labeled)

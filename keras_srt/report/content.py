@@ -18,6 +18,8 @@ RISKS = (
     ("adversarial", "R_adv", "wrong without tampering or under attack"),
 )
 TABLE_WIDTH = 100  # columns of the terminal
+# More attacks than these are counted in the last row, and not named.
+_NAMED = 5
 BOUND_NOTE = "For each image, R_adv = R_stand + (1 - R_stand) * R_rob (eq. 6 of the paper)."
 # Settings that a short description names.
 _SHORT = {
@@ -28,6 +30,7 @@ _SHORT = {
     "max_rotation": "{} deg",
     "num_steps": "{} steps",
     "restarts": "{} restarts",
+    "queries": "{} queries",
     "step_size": "step {}",
 }
 
@@ -63,10 +66,12 @@ class Row(NamedTuple):
 def rows_of(report: Report) -> list[Row]:
     """All results: clean, each attack, worst case."""
     worst = report["worst_case"]
-    of_what = f"image by image, of {', '.join(worst['attacks'])}"
+    names = worst["attacks"]
+    which = ", ".join(names) if len(names) <= _NAMED else f"all {len(names)} attacks"
+    of_what = f"image by image, of {which}"
     return [
         _row("clean", "clean", "untampered images", report["clean"]),
-        *(_row("attack", a["name"], short_settings(a), a) for a in report["attacks"]),
+        *(_row("attack", a["name"], _about(a), a) for a in report["attacks"]),
         _row("worst", "worst case", of_what, worst),
     ]
 
@@ -89,6 +94,27 @@ def short_settings(attack: Mapping[str, Any]) -> str:
             text = template.format(number(value))
             parts.append(text[:-1] if value == 1 and template.endswith("s") else text)
     return ", ".join(parts)
+
+
+def _about(attack: Mapping[str, Any]) -> str:
+    """Its settings in short and, of targeted and of minimal-norm attacks, what else it found."""
+    return "; ".join(part for part in (short_settings(attack), *_found(attack)) if part)
+
+
+def _found(attack: Mapping[str, Any]) -> list[str]:
+    """The share that reached the target; the median distance, and the accuracy at other radii."""
+    texts = []
+    if "target_reached" in attack:
+        target, share = attack["settings"]["target"], percent(attack["target_reached"])
+        texts.append(f"target {target} reached by {share}%")
+    if "distance" in attack:
+        distance = attack["distance"]
+        median = distance["median"]
+        shown = "infinite" if median is None else f"{median:.4g}"
+        texts.append(f"median distance {shown}")
+        others = [at for at in distance["accuracy_at"] if at["epsilon"] != attack["epsilon"]]
+        texts += [f"{percent(at['accuracy'])}% at eps {number(at['epsilon'])}" for at in others]
+    return texts
 
 
 def read_history(path: Path) -> dict[str, np.ndarray]:
@@ -115,6 +141,10 @@ def summary(report: Report) -> list[str]:
     topics = [_dataset_text(report["dataset"])]
     if "objective" in report:
         topics += [_training_text(report), _neighborhood_text(report["neighborhood"])]
+    if "teacher" in report:
+        topics.append(_teacher_text(report["teacher"]))
+    if "victim" in report:
+        topics += [_victim_text(report["victim"]), *report["victim"]["warnings"]]
     return topics
 
 
@@ -143,6 +173,26 @@ def _training_text(report: Report) -> str:
     if report.get("train_seconds") is not None:
         parts.append(f"trained for {_duration(report['train_seconds'])}")
     return ", ".join(parts)
+
+
+def _teacher_text(teacher: Mapping[str, Any]) -> str:
+    return (
+        f"Teacher: objective {teacher['objective']} on {teacher['labeled']:,} labeled images, "
+        f"{teacher['steps']:,} steps, trained for {_duration(teacher['train_seconds'])}, "
+        f"{percent(teacher['val_accuracy'])}% of the validation images right after step "
+        f"{teacher['best_step']:,}; it gave {teacher['pseudo_labeled']:,} unlabeled images their "
+        "pseudo-labels"
+    )
+
+
+def _victim_text(victim: Mapping[str, Any]) -> str:
+    answers = victim["answers"]
+    if answers == "probabilities":
+        answers += ", whose logarithms are attacked"
+    possible = "with gradients: all attacks are possible"
+    if not victim["gradients"]:
+        possible = f"without gradients: possible attacks are {', '.join(victim['attacks'])}"
+    return f"A {victim['kind']} from elsewhere that answers with {answers}; {possible}"
 
 
 def _neighborhood_text(neighborhood: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ _LINES = (
     *((_BLUE, "-"), (_VERMILION, "--"), (_GREEN, "-."), (_PURPLE, ":")),
     *((_ORANGE, (0, (5, 1, 1, 1, 1, 1))), (_INK, (0, (1, 1)))),
 )
-_FIGURES = ("accuracy.png", "training.png", "examples.png")
+_FIGURES = ("accuracy.png", "training.png", "masking.png", "examples.png")
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -69,10 +69,10 @@ class Examples(NamedTuple):
 def write_figures(
     report: Report, history_path: Path, examples: Examples, class_names: Sequence[str], folder: Path
 ) -> list[Path]:
-    """Writes `accuracy.png`, `training.png` and `examples.png`.
+    """Writes `accuracy.png`, `training.png`, `masking.png` and `examples.png`.
 
     Args:
-        report: what `report.json` holds.
+        report: what `report.json` holds; without its part `masking`, no `masking.png`.
         history_path: `history.csv` of the training; without this file, no `training.png`.
         examples: images before and after an attack; without any, no `examples.png`.
         class_names: for class ids 0, 1, …; an id without a name is shown as a number.
@@ -91,6 +91,7 @@ def write_figures(
         drawn = {
             "accuracy.png": _accuracy_figure(report),
             "training.png": _training_figure(report, content.read_history(history_path)),
+            "masking.png": _masking_figure(report),
             "examples.png": _examples_figure(report, examples, class_names),
         }
         for name, figure in drawn.items():
@@ -207,6 +208,40 @@ def _mark_learning_rates(axes: Axes, steps: np.ndarray, rates: np.ndarray) -> No
     for index in changes if len(changes) <= 4 else ():
         label = "learning rate\nchanges" if index == changes[0] else None
         axes.axvline(steps[index], color="#999999", ls=(0, (1, 2)), lw=1.2, zorder=0, label=label)
+
+
+def _masking_figure(report: Report) -> Figure | None:
+    """Accuracy under PGD against ε, and that of a guess; None where it wasn't looked for."""
+    if "masking" not in report:
+        return None
+    threats, chance = report["masking"]["threats"], 100 * report["masking"]["chance"]
+    figure = _new_figure(report, "accuracy as eps grows", 4.4 * len(threats) + 1.2, 2.8)
+    for axes, threat in zip(
+        figure.subplots(1, len(threats), squeeze=False)[0], threats, strict=True
+    ):
+        _draw_masking(axes, threat, chance)
+    return figure
+
+
+def _draw_masking(axes: Axes, threat: Mapping[str, Any], chance: float) -> None:
+    # Each ε at the same distance from the next: they grow from small to all there is.
+    places, points = range(len(threat["curve"])), threat["curve"]
+    values = [100 * point["accuracy"] for point in points]
+    reach = np.abs([[100 * b for b in point["ci95"]] for point in points] - np.c_[values]).T
+    axes.errorbar(places, values, yerr=reach, color=_BLUE, marker="o", ms=4, lw=1.7, capsize=3)
+    axes.axhline(chance, color=_VERMILION, ls="--", lw=1.2)
+    axes.annotate(
+        f"chance, {chance:.3g}%", (0, chance), (2, 3), textcoords="offset points",
+        fontsize=8, color=_VERMILION,
+    )  # fmt: skip
+    axes.set_xticks(places, [content.number(p["epsilon"]) for p in points])
+    axes.set_xlim(-0.3, len(points) - 0.7)
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel(f"accuracy in %, n = {points[0]['n']:,}")
+    axes.set_xlabel(
+        f"{threat['norm']} eps (the threat model's is {content.number(threat['epsilon'])})"
+    )
+    axes.grid(axis="y")
 
 
 def _examples_figure(

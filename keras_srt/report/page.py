@@ -19,6 +19,7 @@ from keras_srt.report.content import (
     summary,
 )
 from keras_srt.report.deployment import deployment_html
+from keras_srt.report.masking import masking_html
 
 _SEARCH_NOTE = (
     "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
@@ -27,6 +28,7 @@ _SEARCH_NOTE = (
 _CAPTIONS = {
     "accuracy": "Accuracy without tampering, under each attack and in the worst case.",
     "training": "Loss terms and validation accuracies by step.",
+    "masking": "Accuracy under PGD as eps grows: of an honest model it falls below chance.",
     "examples": "Images before and after an attack, and the difference.",
 }
 
@@ -116,6 +118,7 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         f"<section><h2>What it was trained on</h2>{summary_html}</section>",
         _results_html(report),
         _risks_html(report),
+        *([masking_html(report["masking"])] if "masking" in report else []),
         *([deployment_html(report["deployment"])] if "deployment" in report else []),
         _figures_html(report, figures),
         "<section><h2>Settings</h2><details><summary>Everything in report.json</summary>"

@@ -17,16 +17,20 @@ from keras_srt.report.content import (
     summary,
 )
 from keras_srt.report.deployment import deployment_table
+from keras_srt.report.masking import masking_lines
+
+_NARROWEST = 80  # columns
 
 
-def terminal_table(report: Report) -> str:
+def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
     """The results as text.
 
     Args:
         report: what `report.json` holds.
+        width: columns of the terminal; the table is 80 to 100 columns wide.
 
     Returns:
-        Lines of plain ASCII, at most 100 columns wide, without a final line break.
+        Lines of plain ASCII, without a final line break.
 
     Example:
         >>> result = {"accuracy": 0.982, "ci95": [0.97, 0.99], "n": 500}
@@ -37,20 +41,27 @@ def terminal_table(report: Report) -> str:
         >>> table.splitlines()[5]
         'clean       untampered images       98.20  [97.00, 99.00]  500        -'
     """
+    width = min(max(width, _NARROWEST), TABLE_WIDTH)
     heading = [report["name"], reduced_note(report), *summary(report)]
     risks = ", ".join(f"{symbol} {report['risks'][key]:.4f}" for key, symbol, _ in RISKS)
     lines = [
-        *(line for text in heading if text for line in textwrap.wrap(_ascii(text), TABLE_WIDTH)),
+        *_wrapped(heading, width),
         "",
-        *_table_lines(rows_of(report)),
+        *_table_lines(rows_of(report), width),
         "",
         f"Risks: {risks}",
         *(f"  {symbol}: {meaning}" for _, symbol, meaning in RISKS),
         f"  {BOUND_NOTE}",
     ]
+    if "masking" in report:
+        lines += ["", *_wrapped(masking_lines(report["masking"]), width)]
     if "deployment" in report:
         lines += ["", deployment_table(report["deployment"])]
     return "\n".join(lines)
+
+
+def _wrapped(texts: Sequence[str], width: int) -> list[str]:
+    return [line for text in texts if text for line in textwrap.wrap(_ascii(text), width)]
 
 
 def _ascii(text: str) -> str:
@@ -58,12 +69,12 @@ def _ascii(text: str) -> str:
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
-def _table_lines(rows: Sequence[Row]) -> list[str]:
+def _table_lines(rows: Sequence[Row], width: int) -> list[str]:
     header = ("attack", "settings", "accuracy %", "95% interval", "n", "seconds")
     cells = [(shorten(_ascii(row.name), 20), _ascii(row.settings), *row.values) for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     gaps = 2 * (len(widths) - 1)
-    widths[1] = min(widths[1], TABLE_WIDTH - gaps - (sum(widths) - widths[1]))
+    widths[1] = min(widths[1], width - gaps - (sum(widths) - widths[1]))
     rule = "-" * (sum(widths) + gaps)
     lines = [_cell_lines(line, widths) for line in (header, *cells)]
     # A rule below the header, and one before the worst case.

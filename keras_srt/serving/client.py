@@ -8,7 +8,7 @@ import json
 import os
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -87,10 +87,20 @@ class RestClient:
         try:
             self.version = str(metadata["model_spec"]["version"])
             signatures = metadata["metadata"]["signature_def"]["signature_def"]
-            inputs = list(signatures.get(_SIGNATURE, {}).get("inputs", {}))
+            self.choose_signature(signatures)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self._url}: doesn't answer as TF Serving does") from error
-        _check_inputs(self._url, inputs)
+
+    def choose_signature(self, signatures: Mapping[str, Any]) -> None:
+        """Checks that the model has the signature that is asked.
+
+        Args:
+            signatures: of the model, as its metadata has them, by name.
+
+        Raises:
+            UserError: it hasn't.
+        """
+        _check_inputs(self._url, list(signatures.get(_SIGNATURE, {}).get("inputs", {})))
 
     def predict(self, images: Sequence[bytes]) -> Predictions:
         """Asks for the classes of encoded images.

@@ -1,0 +1,112 @@
+"""AutoAttack: several attacks with fixed settings, one after the other, and the worst of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+
+from keras_srt import checks
+from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT, BALLS
+from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.fab import FABT
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.square import Square
+from keras_srt.attacks.victim import Victim
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.lp import LpBall
+
+# Passes of a gradient in the version for models that answer at random.
+_EOT_ITER = 20
+
+
+@component
+class AutoAttack(Attack):
+    """AutoAttack: an image stands only if it stands every member.
+
+    Version "standard" is apgd_ce, apgd_t, fab_t and square; "rand", for models that answer
+    at random, is apgd_ce and apgd_dlr with gradients that are means of 20 passes. Each member
+    attacks the images that still stand. The defaults are the reference settings; smaller
+    budgets are quicker and weaker.
+
+    Source: Croce & Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble
+    of diverse parameter-free attacks".
+
+    Args:
+        epsilon: ε, in units of pixel values in [0, 1].
+        norm_ball: "linf" or "l2".
+        version: "standard" or "rand".
+        num_steps: steps of a run of APGD and of FAB.
+        num_targets: classes that apgd_t and fab_t aim at.
+        queries: of square.
+        eot_iter: passes of a gradient of APGD; by default 20 for "rand", else 1.
+
+    Example:
+        >>> [member.name for member in AutoAttack(epsilon="8/255").members]
+        ['apgd_ce', 'apgd_t', 'fab_t', 'square']
+    """
+
+    name: ClassVar[str] = "autoattack"
+
+    epsilon: Annotated[float, checks.real(0)]
+    norm_ball: Literal["linf", "l2"] = "linf"
+    version: Literal["standard", "rand"] = "standard"
+    num_steps: Annotated[int, checks.whole(1)] = 100
+    num_targets: Annotated[int, checks.whole(1)] = 9
+    queries: Annotated[int, checks.whole(1)] = 5000
+    eot_iter: Annotated[int, checks.whole(1)] | None = None
+
+    @property
+    def neighborhood(self) -> LpBall:
+        """The ball of the norm."""
+        return BALLS[self.norm_ball](epsilon=self.epsilon)
+
+    @property
+    def members(self) -> tuple[Attack, ...]:
+        """The attacks, in their order."""
+        common = {"epsilon": self.epsilon, "norm_ball": self.norm_ball}
+        steps, targets = {"num_steps": self.num_steps}, {"num_targets": self.num_targets}
+        if self.version == "rand":
+            passes = {"eot_iter": self.eot_iter or _EOT_ITER}
+            return APGDCE(**common, **steps, **passes), APGDDLR(**common, **steps, **passes)
+        passes = {"eot_iter": self.eot_iter or 1}
+        return (
+            APGDCE(**common, **steps, **passes),
+            APGDT(**common, **steps, **targets, **passes),
+            FABT(**common, **steps, **targets, stop_early=True),
+            Square(**common, queries=self.queries),
+        )
+
+    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+        """See `Attack.run`."""
+        return self.run_members(victim, images, goal, seed)[0]
+
+    def run_members(
+        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+    ) -> tuple[Found, np.ndarray]:
+        """As `run`, and which member fooled the model.
+
+        Args:
+            victim: see `Attack.run`, like the rest.
+            images: float32 [n, height, width, channels] in [0, 1].
+            goal: of each member.
+            seed: int32 [2].
+
+        Returns:
+            What was found, and int [n]: the index in `members` of the first to fool the model on
+            an image, -1 where none did or none had to. An image that stands is the one of
+            apgd_ce's highest loss.
+        """
+        found, first = np.array(images), np.full(len(images), -1)
+        fooled = goal.reached(victim.answers(images, goal).classes)
+        for number, member in enumerate(self.members):
+            active = np.flatnonzero(~fooled)
+            if not len(active):
+                break
+            one = member.run(victim, images[active], goal[active], fold(seed, number))
+            taken = one.fooled | (number == 0)
+            found[active[taken]], first[active[one.fooled]] = one.images[taken], number
+            fooled[active] = one.fooled
+        return Found(found, found - images, fooled), first

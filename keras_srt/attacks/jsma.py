@@ -1,0 +1,170 @@
+"""JSMA: the Jacobian's saliency map, for few changed pixel values."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from keras_srt import checks
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.nearest import MinimalNormAttack
+from keras_srt.attacks.victim import Victim, classes_of
+from keras_srt.components import component
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods import L0
+
+
+@component
+class JSMA(MinimalNormAttack):
+    """Jacobian-based saliency map attack: moves pairs of pixel values by θ, up to a bound.
+
+    Of the values that can still move, the pair (p, q) with the largest -α·β is taken, where
+    α = ∂_p f_t + ∂_q f_t > 0 and β = Σ_{j≠t} (∂_p f_j + ∂_q f_j) < 0; for θ < 0 both signs
+    turn. Untargeted, every other class is the target t in turn, the likeliest first, and the
+    image with the fewest changed values counts; an image drops out of a turn that can't
+    better it. Two gradient passes for a pair of values, whatever the number of classes.
+
+    Source: Papernot et al. 2016, algorithm 3, with logits.
+
+    Args:
+        epsilon, epsilons: how many changed pixel values count; see `MinimalNormAttack`.
+        theta: θ, by how much a value moves, from -1 to 1 and not 0; it stays in [0, 1].
+        gamma: γ, the share of the pixel values that may be changed.
+
+    Example:
+        >>> JSMA(epsilon=12).norm
+        'l0'
+    """
+
+    name: ClassVar[str] = "jsma"
+    ball: ClassVar[type[L0]] = L0
+
+    theta: Annotated[float, checks.real(-1, 1)] = 1.0
+    gamma: Annotated[float, checks.real(0, 1)] = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.theta:
+            raise checks.InvalidSettings(["theta: got 0; allowed: a number from -1 to 1, not 0"])
+
+    def find_nearest(
+        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+    ) -> np.ndarray:
+        """See `MinimalNormAttack.find_nearest`; it draws nothing, so the seed has no effect."""
+        nearest, fewest = np.array(images), np.full(len(images), np.inf)
+        logits = victim.logits(images)
+        for targets in _targets_in_turn(goal, logits):
+            weights = np.eye(logits.shape[1], dtype=np.float32)[targets]
+            found, changed = self._aim(victim, images, goal, weights, fewest)
+            better = changed < fewest
+            nearest[better], fewest[better] = found[better], changed[better]
+        return nearest
+
+    def _aim(
+        self,
+        victim: Victim,
+        images: np.ndarray,
+        goal: Goal,
+        weights: np.ndarray,
+        fewest: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Moves pairs towards the targets, which `weights` picks out of the logits [n, classes].
+
+        Returns the images and how many values changed: infinite where the goal was not
+        reached with fewer than `fewest`.
+        """
+        now, changed = np.array(images), np.full(len(images), np.inf)
+        active, pairs = np.arange(len(images)), int(self.gamma * images[0].size / 2)
+        for pair in range(pairs + 1):
+            logits, gain = victim.pullback(now[active], weights[active])
+            reached = goal[active].reached(classes_of(logits))
+            changed[active[reached]] = _count(now, images, active[reached])
+            active, gain = active[~reached], gain[~reached]
+            if pair == pairs or not len(active):
+                break
+            _, others = victim.pullback(now[active], 1 - weights[active])
+            active = active[self._move_best_pairs(now, active, gain, others)]
+            active = active[_count(now, images, active) < fewest[active]]
+        return now, changed
+
+    def _move_best_pairs(
+        self, now: np.ndarray, active: np.ndarray, gain: np.ndarray, others: np.ndarray
+    ) -> np.ndarray:
+        """Moves the best pair of each active image, in place; bool, whether there was one."""
+        sign, flat = np.sign(self.theta), now.reshape(len(now), -1)
+        free = flat[active] < 1 if sign > 0 else flat[active] > 0
+        benefit = [(sign * part.reshape(free.shape)).astype(np.float64) for part in (gain, -others)]
+        pairs, exists = best_pairs(*benefit, free)
+        rows = active[exists, None]
+        flat[rows, pairs[exists]] = np.clip(flat[rows, pairs[exists]] + self.theta, 0, 1)
+        return exists
+
+
+def best_pairs(
+    gain: np.ndarray, drop: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pair (p, q) with the largest (u_p + u_q)·(v_p + v_q), both sums above 0, of each row.
+
+    It is exact and needs memory for rows·d values, not for d² pairs: a value that two others
+    match or better in both u and v can be swapped for one of them, so that the best pair is
+    among the values with at most one such other; they are few unless u and v oppose.
+
+    Args:
+        gain: u, float64 [rows, d].
+        drop: v, float64 [rows, d].
+        free: bool [rows, d], which values may be in a pair.
+
+    Returns:
+        Columns int [rows, 2], and bool [rows], whether there is such a pair.
+
+    Example:
+        >>> u, v = np.array([[3.0, 1, -1, 2]]), np.array([[-2.0, 1, 5, 0]])
+        >>> best_pairs(u, v, np.ones((1, 4), bool))  # (3 - 1)·(-2 + 5) = 6
+        (array([[0, 2]]), array([ True]))
+    """
+    # By falling u: what matches or betters a value in both is before it.
+    order = np.argsort(np.where(free, -gain, np.inf), axis=1, kind="stable")
+    gain, drop, free = (np.take_along_axis(part, order, axis=1) for part in (gain, drop, free))
+    drop = np.where(free, drop, -np.inf)
+    largest = np.maximum.accumulate(drop, axis=1)
+    runner_up = np.minimum(drop[:, 1:], largest[:, :-1])
+    second = np.maximum.accumulate(np.pad(runner_up, ((0, 0), (1, 0)), constant_values=-np.inf), 1)
+    kept = free.copy()
+    kept[:, 1:] &= drop[:, 1:] > second[:, :-1]
+    first = np.argsort(~kept, axis=1, kind="stable")[:, : max(2, kept.sum(axis=1).max(initial=0))]
+    gain, drop, order = (
+        np.take_along_axis(part, first, axis=1)
+        for part in (np.where(kept, gain, -np.inf), drop, order)
+    )
+    return _best_of_all_pairs(gain, drop, order)
+
+
+def _best_of_all_pairs(
+    gain: np.ndarray, drop: np.ndarray, names: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tries all pairs of columns, one column with all later ones at a time; -inf is no value."""
+    best, rows = np.zeros(len(gain)), np.arange(len(gain))
+    pairs = np.zeros((len(gain), 2), int)
+    for column in range(gain.shape[1] - 1):
+        u = gain[:, column, None] + gain[:, column + 1 :]
+        v = drop[:, column, None] + drop[:, column + 1 :]
+        score = np.maximum(u, 0) * np.maximum(v, 0)
+        other = np.argmax(score, axis=1)
+        better = score[rows, other] > best
+        best[better] = score[rows, other][better]
+        pairs[better] = np.stack([names[:, column], names[rows, column + 1 + other]], 1)[better]
+    return pairs, best > 0
+
+
+def _targets_in_turn(goal: Goal, logits: np.ndarray) -> np.ndarray:
+    """The classes to aim at, int [turns, n]: the target, or all but the label, likeliest first."""
+    if goal.targets is not None:
+        return goal.targets[None]
+    logits = np.array(logits)
+    logits[np.arange(len(logits)), goal.labels] = -np.inf
+    return np.argsort(-logits, axis=1, kind="stable").T[:-1]
+
+
+def _count(now: np.ndarray, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How many pixel values of these rows have changed."""
+    return (now[rows] != images[rows]).sum(axis=(1, 2, 3))

@@ -1,0 +1,67 @@
+"""A model that sees every image through one transform, so that attacks go through it, too."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.losses import AttackLoss, cross_entropy
+from keras_srt.attacks.victim import Answers, Victim
+from keras_srt.lazy import tf
+from keras_srt.neighborhoods import Spatial
+
+
+class Through(Victim):
+    """x ↦ f(A(θ)x + B) for one θ and B, with its gradients; the model inside counts queries.
+
+    Args:
+        victim: f.
+        space: the transforms.
+        point: float32 [3]: degrees, pixels right, pixels down.
+
+    Example:
+        >>> one_row = Victim(lambda x: tf.reshape(x, [-1, 3]))
+        >>> right = Through(one_row, Spatial(), np.float32([0, 1, 0]))
+        >>> right.logits(np.float32([[[[1], [2], [3]]]]))
+        array([[0., 1., 2.]], dtype=float32)
+    """
+
+    def __init__(self, victim: Victim, space: Spatial, point: np.ndarray) -> None:
+        super().__init__(victim.logits, victim.batch_size)
+        self._victim, self._space, self._point = victim, space, point
+
+    def repeated(self, times: int) -> np.ndarray:
+        """The transform for that many images: float32 [times, 3]."""
+        return np.tile(self._point, (times, 1))
+
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """The images as the model sees them."""
+        return self._space.apply(tf.constant(images), self.repeated(len(images))).numpy()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """See `Victim.logits`."""
+        return self._victim.logits(self.seen(images))
+
+    def answers(self, images: np.ndarray, goal: Goal) -> Answers:
+        """See `Victim.answers`."""
+        return self._victim.answers(self.seen(images), goal)
+
+    def gradient(
+        self, images: np.ndarray, goal: Goal, loss: AttackLoss = cross_entropy
+    ) -> tuple[Answers, np.ndarray]:
+        """See `Victim.gradient`."""
+        answers, gradient = self._victim.gradient(self.seen(images), goal, loss)
+        return answers, self._back(images, gradient)
+
+    def pullback(self, images: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Victim.pullback`."""
+        logits, gradient = self._victim.pullback(self.seen(images), weights)
+        return logits, self._back(images, gradient)
+
+    def _back(self, images: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """The gradient at the transformed images, brought back to the images."""
+        pictures = tf.constant(images)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(pictures)
+            moved = self._space.apply(pictures, self.repeated(len(images)))
+        return tape.gradient(moved, pictures, output_gradients=tf.constant(gradient)).numpy()

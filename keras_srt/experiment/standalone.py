@@ -1,0 +1,53 @@
+"""`keras-srt evaluate`: the evaluation of a finished run, or of a model from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.attacks import Victim
+from keras_srt.config import Config
+from keras_srt.experiment.classifiers import best_classifier
+from keras_srt.experiment.results import evaluate, load_test, look_for_masking, make_report
+from keras_srt.foreign import open_model
+from keras_srt.runs import RunFolder
+
+# On so many test images a model from elsewhere is tried first.
+_SAMPLES = 16
+
+
+def evaluate_again(
+    config: Config, run: RunFolder | None, model: str | None, data_dir: Path | None
+) -> dict[str, Any]:
+    """Evaluates one of the two, as the config says.
+
+    Args:
+        config: the dataset and the settings of the evaluation.
+        run: a finished run, or None.
+        model: a model from elsewhere, see `keras_srt.foreign.open_model`.
+        data_dir: where prepared datasets lie, or None.
+
+    Returns:
+        The report.
+
+    Raises:
+        UserError: the run or the model can't be used, or not with these attacks.
+    """
+    info, evaluation = config.data.dataset.info(data_dir), config.evaluation
+    name, about = config.name, {}
+    if run is not None:
+        victim = Victim(best_classifier(config, run, info), evaluation.batch_size)
+        test = load_test(config, data_dir, evaluation.limit)
+    else:
+        test = load_test(config, data_dir, evaluation.limit)
+        samples = np.float32(test.images[:_SAMPLES] / 255.0)
+        name, foreign = str(model), open_model(str(model), info, samples, evaluation.batch_size)
+        foreign.check_attacks(evaluation.attacks)
+        for warning in foreign.warnings:
+            print(f"warning: {warning}", flush=True)
+        victim, about = foreign.victim, {"victim": foreign.describe()}
+    robustness = evaluate(config, victim, test, evaluation.attacks)
+    masking = look_for_masking(config, victim, test)
+    return make_report(config, info, robustness, run, name, masking) | about

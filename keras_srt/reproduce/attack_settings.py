@@ -1,0 +1,143 @@
+"""The attacks of the tables with their settings, by dataset and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras_srt.reproduce.specs import AttackSpec
+
+# Test images at each scale, and those of the attacks that take minutes for a hundred.
+IMAGES: Mapping[str, int | None] = {"smoke": 20, "quick": 1000, "full": None}
+_FEW_IMAGES: Mapping[str, int | None] = {"smoke": 10, "quick": 200, "full": 1000}
+
+# The sizes of a perturbation; a share of the full one scales them all.
+_SIZES = ("epsilon", "step_size", "max_rotation", "max_translation")
+_DEGREES, _PIXELS = 30, 3
+
+
+class _Budgets(NamedTuple):
+    """How long the attacks search at a scale.
+
+    Attributes:
+        grid: GridAdv's translations right and down, and rotations.
+        iterations, searches, learning_rate: of C&W. In few iterations black pixels hardly
+            move at the reference rate of 0.01.
+        num_steps: of DDN and of AutoAttack's APGD and FAB.
+        num_targets, queries: of AutoAttack's APGD-T and FAB-T, and of its Square.
+    """
+
+    grid: tuple[int, int, int]
+    iterations: int
+    searches: int
+    learning_rate: float
+    num_steps: int
+    num_targets: int
+    queries: int
+
+
+_BUDGETS = {
+    "smoke": _Budgets((3, 3, 5), 5, 2, 0.1, 5, 2, 20),
+    "quick": _Budgets((5, 5, 31), 200, 5, 0.1, 100, 9, 1000),
+    "full": _Budgets((5, 5, 31), 10_000, 9, 0.01, 100, 9, 5000),
+}
+
+
+class _Radii(NamedTuple):
+    """The sizes that count on a dataset, in units of pixel values in [0, 1].
+
+    Attributes:
+        linf: the paper's ε.
+        num_steps, step_size: of the paper's PGD.
+        l2, l0: the radius within which a smallest perturbation counts.
+        l2_report, l0_report: radii at which the accuracy is reported, too.
+    """
+
+    linf: float
+    num_steps: int
+    step_size: float
+    l2: float
+    l0: float
+    l2_report: tuple[float, ...]
+    l0_report: tuple[float, ...]
+
+
+# L2 and L0: MNIST 2.0 and 12 pixels (Schott et al. 2019 have 1.5 and 12), CIFAR-10 0.5
+# (as RobustBench) and 12.
+_RADII = {
+    "mnist": _Radii(0.3, 40, 0.01, 2.0, 12, (0.5, 1.0, 1.5, 3.0), (4, 8, 25, 50)),
+    "cifar10": _Radii(8 / 255, 10, 0.007, 0.5, 12, (0.1, 0.25, 1.0), (1, 4, 25, 50)),
+}
+_RADII["digits"] = _RADII["mnist"]._replace(linf=0.1)
+
+
+def attack(
+    name: str, dataset: str, scale: str, share: float = 1.0, epsilon: float | None = None
+) -> AttackSpec:
+    """An attack as the tables use it.
+
+    Args:
+        name: in the registry of attacks.
+        dataset: "mnist", "cifar10" or "digits".
+        scale: "smoke", "quick" or "full".
+        share: of the full perturbation, above 0, at most 1.
+        epsilon: instead of the dataset's radius, with the same steps.
+
+    Returns:
+        The settings, the number of images and the most passes of an image.
+
+    Example:
+        >>> attack("fgsm", "mnist", "full", share=0.2).settings
+        {'name': 'fgsm', 'epsilon': 0.06}
+    """
+    settings, passes = _settings(name, _RADII[dataset], scale)
+    if epsilon is not None:
+        settings["epsilon"] = epsilon
+    # Rounded, so that a share of 1 leaves the very number and 0.2·0.3 gives 0.06.
+    scaled = {key: round(settings[key] * share, 12) for key in _SIZES if key in settings}
+    few = name in ("cw", "jsma", "pointwise", "square", "autoattack")
+    return AttackSpec(
+        {"name": name, **settings, **(scaled if share != 1.0 else {})},
+        _FEW_IMAGES[scale] if few else None,
+        passes,
+    )
+
+
+def _settings(name: str, radii: _Radii, scale: str) -> tuple[dict[str, Any], int]:
+    """Settings at full strength, and the most passes of an image."""
+    budgets = _BUDGETS[scale]
+    pixel = {"epsilon": radii.linf, "num_steps": radii.num_steps, "step_size": radii.step_size}
+    spatial = {"max_rotation": _DEGREES, "max_translation": _PIXELS}
+    shifts, _, turns = budgets.grid
+    searched, ascent = shifts * shifts * turns, 2 * radii.num_steps
+    both = {**pixel, **spatial, "grid": list(budgets.grid)}
+    small = {"epsilon": radii.l2, "epsilons": list(radii.l2_report)}
+    sparse = {"epsilon": radii.l0, "epsilons": list(radii.l0_report)}
+    cw = {
+        "iterations": budgets.iterations,
+        "searches": budgets.searches,
+        "learning_rate": budgets.learning_rate,
+    }
+    steps = {"num_steps": budgets.num_steps}
+    auto = {"num_targets": budgets.num_targets, "queries": budgets.queries}
+    auto_passes = 2 * budgets.num_steps * (1 + 2 * budgets.num_targets) + budgets.queries
+    table: dict[str, tuple[dict[str, Any], int]] = {
+        "fgsm": ({"epsilon": radii.linf}, 3),
+        "pgd": (pixel, ascent),
+        "mi_fgsm": ({"epsilon": radii.linf, "num_steps": 10}, 20),
+        "cw": ({**small, **cw}, 2 * budgets.iterations * budgets.searches),
+        "ddn": ({**small, **steps}, 2 * budgets.num_steps),
+        "jsma": (sparse, 1000),
+        "pointwise": (sparse, 5000),
+        "randadv": ({**spatial, "num_samples": 10}, 11),
+        "gridadv": ({**spatial, "grid": list(budgets.grid)}, searched),
+        "randadv_r": ({"max_rotation": _DEGREES, "num_samples": 10}, 11),
+        "gridadv_r": ({"max_rotation": _DEGREES, "points": turns}, turns),
+        "randadv_t": ({"max_translation": _PIXELS, "num_samples": 10}, 11),
+        "gridadv_t": ({"max_translation": _PIXELS, "points": shifts}, shifts * shifts),
+        "pgd_plus": (both, ascent + searched),
+        "gridadv_plus": (both, ascent + searched),
+        "autoattack": ({"epsilon": radii.linf, **steps, **auto}, auto_passes),
+    }
+    settings, passes = table[name]
+    return dict(settings), passes

@@ -1,0 +1,147 @@
+"""Results as a figure: bars for tables, lines for sweeps, the paper's numbers as diamonds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_srt.reproduce.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colors, told apart with the common kinds of color blindness; the markers
+# and dashes say the same without colors.
+_COLORS = ("#666666", "#0072B2", "#D18A00", "#A6518A", "#00795A", "#7FB2D6", "#C04A00")
+# The same in every figure, whatever stands beside them.
+_COLOR_OF = {"rt": 5, "srt": 6}
+_MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
+_INK = "#222222"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": _INK,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#999999",
+    "grid.color": "#E4E4E4",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+}
+_GROUP = 0.84  # of the distance between two groups of bars
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draws all panels of a target, one below the other.
+
+    Args:
+        results: of `make_results`.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        figure = make_figure(results)
+        figure.savefig(path, metadata={"Software": None})
+
+
+def make_figure(results: Results) -> Figure:
+    """The figure of a target, with an axes for each panel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = results["panels"]
+    bars = max(len(panel["columns"]) * len(panel["rows"]) for panel in panels)
+    width = 8.0 if panels[0]["axis"] else min(14.0, max(8.0, 2.5 + 0.17 * bars))
+    figure = Figure(figsize=(width, 0.7 + 3.4 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(_title(results, int(11 * width)), x=0.01, ha="left", fontsize=11)
+    for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        _draw_panel(axes, panel)
+    return figure
+
+
+def _title(results: Results, width: int) -> str:
+    lines = [f"{results['title']}: {results['dataset']}"]
+    if results["reduced"]:
+        lines.append(f"Reduced run: scale {results['scale']}")
+    return "\n".join(line for text in lines for line in textwrap.wrap(text, width))
+
+
+def _draw_panel(axes: Axes, panel: Results) -> None:
+    draw_row = _draw_line if panel["axis"] else _draw_bars
+    rows = panel["rows"]
+    for index, row in enumerate(rows):
+        draw_row(axes, index, len(rows), row)
+    axes.set_title(panel["title"], loc="left", fontsize=10)
+    axes.set_xticks(range(len(panel["columns"])), [column["title"] for column in panel["columns"]])
+    axes.set_xlim(-0.6, len(panel["columns"]) - 0.4)
+    axes.set_xlabel(panel["axis"] or "")
+    axes.set_ylabel("accuracy in %")
+    axes.set_ylim(0, 102)
+    axes.grid(axis="y")
+    # Without a handle, Matplotlib would warn of an empty legend.
+    handles, labels = _once(axes)
+    if handles:
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": 9}
+        axes.legend(handles, labels, **place)
+
+
+def _once(axes: Axes) -> tuple[list[Any], list[str]]:
+    """The entries of the legend, that of the paper's numbers last and once."""
+    entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = sorted(entries, key=lambda label: label == "paper")
+    return [entries[label] for label in labels], labels
+
+
+def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
+    """A bar in each group."""
+    width = _GROUP / count
+    shift = (index - (count - 1) / 2) * width
+    places, values, reach = _values(row["cells"])
+    color = _COLORS[_COLOR_OF.get(row["key"], index) % len(_COLORS)]
+    places = [place + shift for place in places]
+    if places:
+        axes.bar(places, values, 0.9 * width, color=color, label=row["title"])
+        axes.errorbar(places, values, reach, fmt="none", ecolor=_INK, elinewidth=0.8, capsize=1.5)
+    _mark_paper(axes, row["cells"], shift)
+
+
+def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
+    """A line with its intervals."""
+    del count
+    places, values, reach = _values(row["cells"])
+    # A sweep has several lines of a defense: srt_clean, srt_pgd.
+    color = _COLOR_OF.get(row["key"].partition("_")[0], index)
+    look = {"color": _COLORS[color % len(_COLORS)], "ls": _DASHES[index % len(_DASHES)]}
+    look |= {"marker": _MARKERS[index % len(_MARKERS)], "ms": 4, "lw": 1.5}
+    if places:
+        axes.errorbar(places, values, reach, capsize=2, elinewidth=0.8, label=row["title"], **look)
+    _mark_paper(axes, row["cells"], 0.0)
+
+
+def _values(cells: Sequence[Results]) -> tuple[list[float], list[float], list[list[float]]]:
+    """Places, accuracies in % and the reach of their intervals, of what was run."""
+    places, values, below, above = [], [], [], []
+    for place, cell in enumerate(cells):
+        if cell["accuracy"] is not None:
+            low, high = cell["ci95"]
+            places.append(float(place))
+            values.append(100 * cell["accuracy"])
+            # Rounding may put an end on the wrong side of the value.
+            below.append(max(0.0, 100 * (cell["accuracy"] - low)))
+            above.append(max(0.0, 100 * (high - cell["accuracy"])))
+    return places, values, [below, above]
+
+
+def _mark_paper(axes: Axes, cells: Sequence[Results], shift: float) -> None:
+    known = [(place + shift, 100 * c["paper"]) for place, c in enumerate(cells) if c["paper"]]
+    if known:
+        look = {"marker": "D", "s": 22, "color": "white", "edgecolors": _INK, "zorder": 3}
+        axes.scatter(*zip(*known, strict=True), label="paper", **look)

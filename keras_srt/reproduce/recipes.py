@@ -1,0 +1,145 @@
+"""How each model is trained at each scale: a base config and what is changed in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from keras_srt.config import Config
+from keras_srt.data import batch_sizes
+from keras_srt.experiment import load_config
+from keras_srt.objectives import OBJECTIVES
+from keras_srt.reproduce.specs import ModelSpec
+
+CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}
+# With fewer labels than this, a proportional batch holds hardly a labeled image.
+_FEW_LABELS = 1_000
+_LABELED_PER_BATCH = 32
+
+# λ of srt and rt where the base configs have another than 1: with 1, short trainings on
+# CIFAR-10 collapse to one class.
+_ROBUST_WEIGHT = {("cifar10", "quick"): 0.2}
+# k of worst_of_k and klr, where the base config draws fewer than 10.
+_DRAWS = {("cifar10", "quick"): 5}
+# TRADES, and RST with its loss, start the search at x + σ·N(0, 1).
+_START_NOISE = 0.001
+# β of TRADES (Zhang et al. 2019), and of RST's, which has the same loss.
+_BETA = {("mnist", "trades"): 1.0, ("cifar10", "trades"): 6.0, ("cifar10", "rst"): 6.0}
+
+_QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
+_QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
+
+# Of the reference settings that count epochs: images to train on, labels and epochs.
+_REFERENCE_IMAGES = {"mnist": 59_000, "cifar10": 49_000}
+_REFERENCE_LABELS, _REFERENCE_BATCH = 10_000, 128
+_REFERENCE_EPOCHS = {"mnist": (100, (55, 75, 90)), "cifar10": (120, (75, 90, 100))}
+
+
+def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Config:
+    """The config of a model.
+
+    Args:
+        spec: which model.
+        dataset: a key of `CONFIGS`.
+        scale: "smoke", "quick" or "full".
+        seed: of the split, the weights and all draws.
+
+    Returns:
+        A config with a readable name.
+
+    Raises:
+        InvalidSettings: the objective or a setting is unknown.
+
+    Example:
+        >>> make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "quick").name
+        'mnist-pixel-300-srt-quick'
+    """
+    changes: dict[str, Any] = {
+        "name": f"{dataset}-{spec.name}-{scale}" + (f"-seed{seed}" if seed else ""),
+        "seed": seed,
+        "data": {"labeled": spec.labeled, "unlabeled": spec.unlabeled},
+        "objective": _objective(spec, dataset, scale),
+        "training": _training(spec, dataset, scale),
+        # These models are not exported.
+        "evaluation": {"deployment": 0},
+    }
+    neighborhood = _neighborhood(spec, scale)
+    if neighborhood:
+        changes["neighborhood"] = neighborhood
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    variant = None if scale == "full" else scale
+    return load_config(f"{CONFIGS[dataset]}_{_base_family(spec)}", variant, overrides)
+
+
+def _base_family(spec: ModelSpec) -> str:
+    return spec.family.partition("-")[0]
+
+
+def _neighborhood(spec: ModelSpec, scale: str) -> dict[str, Any]:
+    """What the recipe changes in the neighborhood of the base config."""
+    changes: dict[str, Any] = {}
+    if spec.family == "pixel-0.1":
+        changes = {"epsilon": 0.1}
+        if scale != "full":
+            changes |= {"num_steps": 5, "step_size": 0.04}
+    if spec.objective in ("trades", "rst"):
+        changes["random_start"] = _START_NOISE
+    return changes
+
+
+def _objective(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
+    """The objective with its settings, where they are not its defaults."""
+    weight = spec.robust_weight
+    if weight is None and spec.objective in ("srt", "rt"):
+        weight = _ROBUST_WEIGHT.get((dataset, scale), 1.0)
+    elif weight is None:
+        weight = _BETA.get((dataset, spec.objective))
+    settings: dict[str, Any] = {"name": spec.objective}
+    if weight is not None:
+        settings["robust_weight"] = weight
+    if spec.objective in ("worst_of_k", "klr") and (dataset, scale) in _DRAWS:
+        settings["num_samples"] = _DRAWS[dataset, scale]
+    return settings
+
+
+def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
+    """What the recipe changes in the training of the base config and its variant."""
+    changes: dict[str, Any] = {}
+    unlabeled = OBJECTIVES[spec.objective].uses_unlabeled
+    if not unlabeled:
+        changes["labeled_per_batch"] = None
+    elif scale == "quick" and dataset == "mnist":
+        changes["labeled_per_batch"] = _quick_labeled(spec)
+    elif spec.labeled <= _FEW_LABELS:
+        # Half of a smaller batch at most.
+        changes["labeled_per_batch"] = 8 if scale == "smoke" else _LABELED_PER_BATCH
+    if scale == "quick" and dataset == "mnist":
+        family = _base_family(spec)
+        changes |= {"steps": _QUICK_STEPS[family], "interval": _QUICK_INTERVAL[family]}
+    if scale == "full" and _base_family(spec) != "spatial":
+        changes |= _reference_length(spec, dataset, unlabeled)
+    return changes
+
+
+def _quick_labeled(spec: ModelSpec) -> int:
+    """Labeled images of a batch of 128."""
+    if spec.objective == "rst":
+        return 64  # half of each batch, as in Carmon et al. 2019
+    few = spec.labeled <= _FEW_LABELS
+    return 32 if few or _base_family(spec) != "pixel" else 64
+
+
+def _reference_length(spec: ModelSpec, dataset: str, unlabeled: bool) -> dict[str, Any]:
+    """With fewer labels, as many steps as with 10,000: an epoch of 100 labels is one step."""
+    if spec.labeled == _REFERENCE_LABELS or dataset not in _REFERENCE_EPOCHS:
+        return {}
+    others = _REFERENCE_IMAGES[dataset] - _REFERENCE_LABELS if unlabeled else 0
+    labeled = batch_sizes(_REFERENCE_BATCH, _REFERENCE_LABELS, others, None).labeled
+    epoch = math.ceil(_REFERENCE_LABELS / labeled)
+    epochs, milestones = _REFERENCE_EPOCHS[dataset]
+    return {
+        "steps": epoch * epochs,
+        "schedule": {"milestones": [epoch * milestone for milestone in milestones]},
+        "interval": epoch,
+    }

@@ -1,0 +1,75 @@
+"""What the tests of objectives share: losses and a small network in NumPy, sums of loss terms."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def softmax(logits):
+    """The same as TensorFlow's, in float64."""
+    powers = np.exp(np.float64(logits) - np.max(logits, axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def cross_entropy(logits, labels):
+    """-log softmax(logits)_label of each row."""
+    return -np.log(softmax(logits)[np.arange(len(labels)), labels])
+
+
+def kl(logits, others):
+    """Σ p·log(p/q) of each row."""
+    p, q = softmax(logits), softmax(others)
+    return np.sum(p * np.log(p / q), axis=-1)
+
+
+def numpy_mlp(images, kernel, middle, last):
+    """tanh(x·kernel + middle)·last."""
+    flat = np.float64(images).reshape(len(images), -1)
+    return np.tanh(flat @ kernel + middle) @ last
+
+
+def make_mlp(weights):
+    """The network of `numpy_mlp` as TensorFlow sees it, in float64, and its variables."""
+    variables = [tf.Variable(weight) for weight in weights]
+
+    def classifier(images, training=None):
+        flat = tf.reshape(tf.cast(images, tf.float64), [-1, len(weights[0])])
+        hidden = tf.tanh(tf.matmul(flat, variables[0]) + variables[1])
+        return tf.matmul(hidden, variables[2])
+
+    return classifier, variables
+
+
+def mlp_weights(inputs=128):
+    """Weights of a small smooth network, float64."""
+    generator = np.random.default_rng(7)
+    sizes = ((inputs, 5), (5,), (5, 3))
+    return [generator.normal(size=size) * (0.2 if size[0] == inputs else 1) for size in sizes]
+
+
+def in_single(classifier):
+    """The classifier with its logits in float32, as searches take them."""
+    return lambda images, training=None: tf.cast(classifier(images), tf.float32)
+
+
+def total(objective, classifier, prepared):
+    """Σ weight · mean(values)."""
+    terms = objective.terms(classifier, prepared).values()
+    return tf.add_n([tf.cast(t.weight, t.values.dtype) * tf.reduce_mean(t.values) for t in terms])
+
+
+def assert_gradient_is_the_slope(objective, classifier, variables, prepared):
+    """The gradient of the loss agrees with its finite differences, in float64."""
+    generator = np.random.default_rng(0)
+    with tf.GradientTape() as tape:
+        value = total(objective, classifier, prepared)
+    for variable, gradient in zip(variables, tape.gradient(value, variables), strict=True):
+        start, size = variable.numpy(), 1e-5
+        direction = generator.normal(size=start.shape)
+        ends = []
+        for sign in (1, -1):
+            variable.assign(start + sign * size * direction)
+            ends.append(total(objective, classifier, prepared))
+        variable.assign(start)
+        slope = (ends[0] - ends[1]) / (2 * size)
+        assert abs(slope) > 1e-4
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-6)
