@@ -143,9 +143,11 @@ def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch
 
 
 def test_a_finished_run_asks_nobody(finished, monkeypatch):
+    before = finished.best_weights.read_bytes()
     monkeypatch.setattr(experiment.training, "ask_teacher", None)
     monkeypatch.setattr(type(configured().data.dataset), "load_train", None)
     experiment.train(configured(), finished, None, resume=True)
+    assert finished.best_weights.read_bytes() == before
 
 
 def test_true_labels_of_unlabeled_images_are_never_used(finished, tmp_path, monkeypatch):

@@ -13,37 +13,18 @@ import numpy as np
 
 from keras_srt.report import content
 from keras_srt.report.content import Report, Row, shorten
+from keras_srt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart with the common kinds of color blindness.
-_BLUE, _SKY, _VERMILION, _GREEN = "#0072B2", "#7FB2D6", "#C04A00", "#00795A"
-_PURPLE, _ORANGE = "#A6518A", "#D18A00"
-_INK, _GREY = "#222222", "#666666"
-_BAR_COLORS = {"clean": _BLUE, "attack": _SKY, "worst": _VERMILION}
+_BAR_COLORS = {"clean": BLUE, "attack": SKY, "worst": VERMILION}
 _LINES = (
-    *((_BLUE, "-"), (_VERMILION, "--"), (_GREEN, "-."), (_PURPLE, ":")),
-    *((_ORANGE, (0, (5, 1, 1, 1, 1, 1))), (_INK, (0, (1, 1)))),
+    *((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":")),
+    *((ORANGE, (0, (5, 1, 1, 1, 1, 1))), (INK, (0, (1, 1)))),
 )
 _FIGURES = ("accuracy.png", "training.png", "masking.png", "examples.png")
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": "#999999",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-}
 
 
 class Examples(NamedTuple):
@@ -87,7 +68,7 @@ def write_figures(
     import matplotlib
 
     written = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         drawn = {
             "accuracy.png": _accuracy_figure(report),
             "training.png": _training_figure(report, content.read_history(history_path)),
@@ -147,8 +128,8 @@ def _draw_bar(axes: Axes, height: int, row: Row) -> None:
     axes.barh(height, value, height=0.5, color=_BAR_COLORS[row.kind])
     # Rounding may put an end on the wrong side of the value.
     reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
-    axes.errorbar(value, height, xerr=reach, color=_INK, capsize=3.5, lw=1.3, clip_on=False)
-    small = {"fontsize": 8, "color": _GREY, "va": "top", "linespacing": 1.1}
+    axes.errorbar(value, height, xerr=reach, color=INK, capsize=3.5, lw=1.3, clip_on=False)
+    small = {"fontsize": 8, "color": GREY, "va": "top", "linespacing": 1.1}
     settings = _few_lines(row.settings, 42)
     # The name makes room for a second line below it.
     middle = height - (0.15 if len(settings) > 1 else 0.0)
@@ -228,11 +209,11 @@ def _draw_masking(axes: Axes, threat: Mapping[str, Any], chance: float) -> None:
     places, points = range(len(threat["curve"])), threat["curve"]
     values = [100 * point["accuracy"] for point in points]
     reach = np.abs([[100 * b for b in point["ci95"]] for point in points] - np.c_[values]).T
-    axes.errorbar(places, values, yerr=reach, color=_BLUE, marker="o", ms=4, lw=1.7, capsize=3)
-    axes.axhline(chance, color=_VERMILION, ls="--", lw=1.2)
+    axes.errorbar(places, values, yerr=reach, color=BLUE, marker="o", ms=4, lw=1.7, capsize=3)
+    axes.axhline(chance, color=VERMILION, ls="--", lw=1.2)
     axes.annotate(
         f"chance, {chance:.3g}%", (0, chance), (2, 3), textcoords="offset points",
-        fontsize=8, color=_VERMILION,
+        fontsize=8, color=VERMILION,
     )  # fmt: skip
     axes.set_xticks(places, [content.number(p["epsilon"]) for p in points])
     axes.set_xlim(-0.3, len(points) - 0.7)
@@ -271,7 +252,7 @@ def _examples_figure(
         "left: image, middle: after the attack, each with the model's answer; right: difference,\n"
         f"grey = none, black and white = \N{PLUS-MINUS SIGN}{content.number(largest)}",
         fontsize=9,
-        color=_GREY,
+        color=GREY,
     )
     return figure
 
@@ -293,9 +274,9 @@ def _draw_example(
         # Signs besides colors: not everyone sees green and red.
         sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
         text = f"{arrow}{_class_name(answer, names)} {sign}"
-        axes.set_title(text, fontsize=9, color=_GREEN if right else _VERMILION)
+        axes.set_title(text, fontsize=9, color=GREEN if right else VERMILION)
     if answers[0] != label:
-        cells[2].set_title(f"is {_class_name(label, names)}", fontsize=9, color=_GREY)
+        cells[2].set_title(f"is {_class_name(label, names)}", fontsize=9, color=GREY)
 
 
 def _class_name(number: int, names: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ class _Budgets(NamedTuple):
         grid: GridAdv's translations right and down, and rotations.
         iterations, searches, learning_rate: of C&W. In few iterations black pixels hardly
             move at the reference rate of 0.01.
+        gamma: share of the pixel values that JSMA may change.
         num_steps: of DDN and of AutoAttack's APGD and FAB.
         num_targets, queries: of AutoAttack's APGD-T and FAB-T, and of its Square.
     """
@@ -31,15 +32,16 @@ class _Budgets(NamedTuple):
     iterations: int
     searches: int
     learning_rate: float
+    gamma: float
     num_steps: int
     num_targets: int
     queries: int
 
 
 _BUDGETS = {
-    "smoke": _Budgets((3, 3, 5), 5, 2, 0.1, 5, 2, 20),
-    "quick": _Budgets((5, 5, 31), 200, 5, 0.1, 100, 9, 1000),
-    "full": _Budgets((5, 5, 31), 10_000, 9, 0.01, 100, 9, 5000),
+    "smoke": _Budgets((3, 3, 5), 5, 2, 0.1, 0.1, 5, 2, 20),
+    "quick": _Budgets((5, 5, 31), 200, 5, 0.1, 0.1, 100, 9, 1000),
+    "full": _Budgets((5, 5, 31), 10_000, 9, 0.01, 1.0, 100, 9, 5000),
 }
 
 
@@ -127,7 +129,7 @@ def _settings(name: str, radii: _Radii, scale: str) -> tuple[dict[str, Any], int
         "mi_fgsm": ({"epsilon": radii.linf, "num_steps": 10}, 20),
         "cw": ({**small, **cw}, 2 * budgets.iterations * budgets.searches),
         "ddn": ({**small, **steps}, 2 * budgets.num_steps),
-        "jsma": (sparse, 1000),
+        "jsma": ({**sparse, "gamma": budgets.gamma}, 1000),
         "pointwise": (sparse, 5000),
         "randadv": ({**spatial, "num_samples": 10}, 11),
         "gridadv": ({**spatial, "grid": list(budgets.grid)}, searched),

@@ -7,33 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_srt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, VERMILION
 from keras_srt.reproduce.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart with the common kinds of color blindness; the markers
-# and dashes say the same without colors.
-_COLORS = ("#666666", "#0072B2", "#D18A00", "#A6518A", "#00795A", "#7FB2D6", "#C04A00")
+# The markers and dashes say the same as the colors.
+_COLORS = (GREY, BLUE, ORANGE, PURPLE, GREEN, SKY, VERMILION)
 # The same in every figure, whatever stands beside them.
 _COLOR_OF = {"rt": 5, "srt": 6}
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
-_INK = "#222222"
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#999999",
-    "grid.color": "#E4E4E4",
-    "legend.frameon": False,
-    "savefig.dpi": 150,
-}
 _GROUP = 0.84  # of the distance between two groups of bars
 
 
@@ -46,7 +32,7 @@ def draw(results: Results, path: Path) -> None:
     """
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = make_figure(results)
         figure.savefig(path, metadata={"Software": None})
 
@@ -109,7 +95,7 @@ def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
     places = [place + shift for place in places]
     if places:
         axes.bar(places, values, 0.9 * width, color=color, label=row["title"])
-        axes.errorbar(places, values, reach, fmt="none", ecolor=_INK, elinewidth=0.8, capsize=1.5)
+        axes.errorbar(places, values, reach, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
     _mark_paper(axes, row["cells"], shift)
 
 
@@ -143,5 +129,5 @@ def _values(cells: Sequence[Results]) -> tuple[list[float], list[float], list[li
 def _mark_paper(axes: Axes, cells: Sequence[Results], shift: float) -> None:
     known = [(place + shift, 100 * c["paper"]) for place, c in enumerate(cells) if c["paper"]]
     if known:
-        look = {"marker": "D", "s": 22, "color": "white", "edgecolors": _INK, "zorder": 3}
+        look = {"marker": "D", "s": 22, "color": "white", "edgecolors": INK, "zorder": 3}
         axes.scatter(*zip(*known, strict=True), label="paper", **look)
