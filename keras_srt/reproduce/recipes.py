@@ -27,6 +27,9 @@ _START_NOISE = 0.001
 # β of TRADES (Zhang et al. 2019), and of RST's, which has the same loss.
 _BETA = {("mnist", "trades"): 1.0, ("cifar10", "trades"): 6.0, ("cifar10", "rst"): 6.0}
 
+# UAT++ answers one class for all images after short trainings at the configs' 0.05.
+_QUICK_LEARNING_RATE = {"uat": 0.01}
+
 _QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
 _QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
 
@@ -117,6 +120,8 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
     if scale == "quick" and dataset == "mnist":
         family = _base_family(spec)
         changes |= {"steps": _QUICK_STEPS[family], "interval": _QUICK_INTERVAL[family]}
+        if spec.objective in _QUICK_LEARNING_RATE:
+            changes["learning_rate"] = _QUICK_LEARNING_RATE[spec.objective]
     if scale == "full" and _base_family(spec) != "spatial":
         changes |= _reference_length(spec, dataset, unlabeled)
     return changes
