@@ -1,0 +1,150 @@
+"""Writes docs/benchmarks.md from the figures in docs/benchmarks/.
+
+    python benchmarks/page.py
+
+The figures come from the JSON files that the benchmarks write with `--output`, so that the page
+never says anything else than they do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import evaluation_cost
+import growth
+import peers
+import step_cost
+from measuring import FOLDER, describe
+
+PAGE = FOLDER.with_suffix(".md")
+
+
+class Part(NamedTuple):
+    """A part of the page.
+
+    Attributes:
+        title: of it.
+        file: name of its figures, without `.json`.
+        command: that measures them, without `--output`.
+        text: what is measured, and what explains the figures.
+        to_markdown: document -> tables.
+    """
+
+    title: str
+    file: str
+    command: str
+    text: str
+    to_markdown: Callable[[dict[str, Any]], str]
+
+
+PARTS = (
+    Part(
+        "Step cost",
+        "step_cost",
+        "step_cost.py",
+        "An SRT step beside the passes through the model that it is made of: the same model, batch "
+        "and machine, in turn in one process. Rotating and shifting images is no pass through the "
+        "model: the transforms are timed alone and added to the bare passes.",
+        step_cost.to_markdown,
+    ),
+    Part(
+        "Step cost in bfloat16",
+        "step_cost_bfloat16",
+        "step_cost.py --precision mixed_bfloat16",
+        "The same in mixed precision, beside float32 steps, and the kernels that oneDNN picks. "
+        "`avx512_bf16` among a processor's flags says that it can multiply bfloat16; whether that "
+        "is faster than float32 shows in the kernels' own times.",
+        step_cost.to_markdown,
+    ),
+    Part(
+        "Peers",
+        "peers",
+        "peers.py",
+        "Training steps of other libraries, each in a process of its own, in turn. Torch runs the "
+        "published algorithm written anew (eager, channels last, the number of threads that is "
+        "fastest); Foolbox's PGD perturbs the images of the same step; ART's Madry trainer, which "
+        "takes labeled images alone, is beside our objective `adversarial`.",
+        peers.to_markdown,
+    ),
+    Part(
+        "Evaluation",
+        "evaluation_cost",
+        "evaluation_cost.py",
+        "PGD-40 (ε = 0.3) and GridAdv with 775 transforms, on a standard classifier and on one "
+        "that was trained against the attack. The bare passes are one of each untouched "
+        "image and those that it needs until something fools the model, at the speed of a full "
+        "batch; an evaluation also checks what was found and asks again, and the few images that "
+        "are left late make small, slower batches. An image that stays right needs every step or "
+        "transform, so that an evaluation is at most 1 / (share that stays right) times cheaper "
+        "than exhaustive search.",
+        evaluation_cost.to_markdown,
+    ),
+    Part(
+        "Growth and start-up",
+        "growth",
+        "growth.py",
+        "Step time against k, batch and image size, with the least-squares line; resident memory "
+        "of a tiny model (the first quarter of the series is left out); steps on the input "
+        "pipeline, with pad-crop and flip, beside steps on one batch; and how soon a command "
+        "answers.",
+        growth.to_markdown,
+    ),
+)
+
+_HEAD = """# Benchmarks of cost
+
+Written by `python benchmarks/page.py` from the figures in [benchmarks/](benchmarks), which the
+commands below write. Figures are medians with the middle half of the measurements in brackets;
+ratios are taken round by round, so that a machine that slows down slows both sides. Measure on an
+idle machine: the load before the start stands with the machine. Figures from a GPU are missing.
+"""
+
+
+def main() -> int:
+    """Writes the page; 0."""
+    PAGE.write_text(to_markdown(PARTS, FOLDER), encoding="utf-8")
+    print(f"written: {PAGE}")
+    return 0
+
+
+def to_markdown(parts: Sequence[Part], folder: Path) -> str:
+    """The page.
+
+    Args:
+        parts: in order.
+        folder: of their figures; a part without any says so.
+    """
+    sections, missed = [], []
+    for part in parts:
+        file = folder / f"{part.file}.json"
+        figures = "Not measured yet."
+        if file.is_file():
+            document = json.loads(file.read_text(encoding="utf-8"))
+            figures = f"{part.to_markdown(document)}\n\n{describe(document['machine'])}."
+            missed += [f"- {part.title}: {row}" for row in not_kept(figures)]
+        command = f"python benchmarks/{part.command} --output docs/benchmarks/{part.file}.json"
+        sections.append(f"## {part.title}\n\n{part.text}\n\n    {command}\n\n{figures}\n")
+    summary = "\n".join(missed) or "Every bound that was asked of these figures is kept."
+    return "\n".join([_HEAD, "## What isn't reached\n", f"{summary}\n", *sections])
+
+
+def not_kept(figures: str) -> list[str]:
+    """The rows of tables that break a bound, as "what: bound".
+
+    Example:
+        >>> not_kept("| SRT pixel | 1.2 | ≤ 1.05: **no** |")
+        ['SRT pixel: ≤ 1.05: **no**']
+    """
+    rows = []
+    for line in figures.splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        rows += [f"{cells[0]}: {cell}" for cell in cells if "**no**" in cell]
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
