@@ -39,7 +39,8 @@ class StepLogs(keras.callbacks.Callback):
         rate = self.model.optimizer.learning_rate
         rate = rate(step) if callable(rate) else rate
         logs["step"] = step
-        logs["learning_rate"] = float(rate)
+        # By way of a tensor, as a variable of several replicas is no number.
+        logs["learning_rate"] = float(tf.convert_to_tensor(rate))
         logs["seconds"] = round(time.perf_counter() - self._began, 2)
 
 
@@ -52,9 +53,16 @@ class ProgressBar(keras.callbacks.Callback):
         total_steps: of the training.
         first_step: where it starts.
         labeled_passes_per_step: passes over the labeled images that a step makes.
+        shown: whether a terminal shows the bar.
     """
 
-    def __init__(self, total_steps: int, first_step: int, labeled_passes_per_step: float) -> None:
+    def __init__(
+        self,
+        total_steps: int,
+        first_step: int,
+        labeled_passes_per_step: float,
+        shown: bool = True,
+    ) -> None:
         super().__init__()
         from tqdm import tqdm
 
@@ -67,7 +75,7 @@ class ProgressBar(keras.callbacks.Callback):
             unit="step",
             dynamic_ncols=True,
             file=sys.stderr,
-            disable=None,
+            disable=None if shown else True,  # None: unless it is a terminal
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -141,7 +149,7 @@ class CollapseHint(keras.callbacks.Callback):
         tqdm.write(  # above the bar
             f"hint: {100 * accuracy:.1f}% clean is no better than one class for all images; if it "
             "stays there, lower training.learning_rate or objective.robust_weight, or raise "
-            "training.labeled_per_batch"
+            "training.weight_warmup or training.labeled_per_batch"
         )
         sys.stdout.flush()
 
@@ -167,7 +175,7 @@ class PerturbationPictures(keras.callbacks.Callback):
         target = Target(self._labels)
         found = self.model.neighborhood.maximize(
             self._images,
-            lambda x: cross_entropy(target, self.model.classifier(x, training=False)),
+            lambda x: cross_entropy(target, self.model.shipped(x, training=False)),
             tf.stack([self.model.seed, 0]),
         )
         difference = (found.images - self._images) / 2.0 + 0.5
@@ -192,7 +200,9 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: Path, model: keras.Model) -> None:
         super().__init__()
         self._folder = folder
-        self._state = tf.train.Checkpoint(model=model.classifier, optimizer=model.optimizer)
+        self._state = tf.train.Checkpoint(
+            model=model.classifier, optimizer=model.optimizer, **model.update.checkpointed
+        )
         self._manager = tf.train.CheckpointManager(
             self._state, str(folder), max_to_keep=2, checkpoint_name="state"
         )
@@ -230,7 +240,7 @@ class Checkpoints(keras.callbacks.Callback):
         if score >= best_score(self._folder):
             # Written beside and renamed, so that a kill leaves the old or the new file.
             new = self._folder / "new.weights.h5"
-            self.model.classifier.save_weights(new)
+            self.model.shipped.save_weights(new)
             os.replace(new, self._folder / "best.weights.h5")
             about = {"step": int(logs.get("step", 0)), SELECTED_BY: score}
             draft = self._folder / "new.json"

@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     train = argparse.ArgumentParser(add_help=False)
     train.add_argument("--run-dir", type=Path, help="run folder (default: runs/NAME)")
     train.add_argument("--resume", action="store_true", help="go on after an interruption")
+    train.add_argument(
+        "--strategy",
+        choices=("one_device", "mirrored", "multi_worker"),
+        help="devices to train on, instead of the config's: all GPUs of this machine (mirrored), "
+        "or the cluster of TF_CONFIG (multi_worker)",
+    )
     for name, command, text, parents in (
         ("train", _train, "Train, evaluate, report and export.", [config, train]),
         ("info", _info, "Print a config, its data, model and cost without training.", [config]),
@@ -208,7 +214,9 @@ def _train(options: argparse.Namespace) -> None:
     run = RunFolder(options.run_dir if options.run_dir is not None else Path("runs") / config.name)
     again = [argument for argument in sys.argv if argument != "--resume"]
     how_to_resume = shlex.join(["python", *again, "--resume"])
-    experiment.run_all(config, run, options.data_dir, options.resume, how_to_resume)
+    experiment.run_all(
+        config, run, options.data_dir, options.resume, how_to_resume, options.strategy
+    )
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -59,6 +59,9 @@ class DataSettings:
         unlabeled: images used without their labels; null for all the rest.
         selection: "stratified", or "first" as in the paper's code.
         augmentation: random changes of training images.
+        shuffle_buffer: unlabeled images are read when they are needed, and their order is
+            random among so many; null for all images in memory.
+        readers: with `shuffle_buffer`, places of the dataset that are read at once.
     """
 
     dataset: Any
@@ -67,6 +70,17 @@ class DataSettings:
     unlabeled: Annotated[int, whole(0)] | None = None
     selection: Literal["stratified", "first"] = "stratified"
     augmentation: AugmentationSettings = AugmentationSettings()
+    shuffle_buffer: Annotated[int, whole(1)] | None = None
+    readers: Annotated[int, whole(1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.readers > 1 and self.shuffle_buffer is None:
+            raise InvalidSettings(
+                [
+                    f"readers: got {self.readers} with all images in memory; allowed: 1, or some "
+                    "with a shuffle_buffer"
+                ]
+            )
 
 
 @component
@@ -74,19 +88,22 @@ class ScheduleSettings:
     """How the learning rate changes.
 
     Args:
-        name: "constant", "step" (times `factor` at each milestone) or "cosine" (linear
-            warm-up, then a half cosine to 0).
+        name: "constant", "step" (times `factor` at each milestone) or "cosine" (a half
+            cosine to 0, after the warm-up).
         milestones: for "step", in the unit of the training length (steps or epochs).
         factor: for "step".
-        warmup: for "cosine", share of the training length.
+        warmup: share of the training length over which the rate first rises linearly from 0;
+            null for 0.05 with "cosine" and for 0 with the others.
     """
 
     name: Literal["constant", "step", "cosine"] = "constant"
     milestones: tuple[Annotated[int, whole(1)], ...] = ()
     factor: Annotated[float, real(0, 1)] = 0.1
-    warmup: Annotated[float, real(0, 1)] = 0.05
+    warmup: Annotated[float, real(0, 1)] | None = None
 
     def __post_init__(self) -> None:
+        if self.warmup is None:  # in the resolved config it is a number
+            object.__setattr__(self, "warmup", 0.05 if self.name == "cosine" else 0.0)
         if (self.name == "step") != bool(self.milestones):
             raise InvalidSettings(
                 [
@@ -98,20 +115,33 @@ class ScheduleSettings:
 
 @component
 class TrainingSettings:
-    """How it is trained: SGD with momentum, for a number of steps or epochs.
+    """How it is trained: by an optimizer, for a number of steps or epochs.
 
     Args:
         steps: training length in optimizer steps, or
         epochs: in passes over the labeled images, as in the paper's code.
         batch_size: labeled and unlabeled images of a batch together.
         labeled_per_batch: labeled images of a batch; null for the proportional number.
+        optimizer: "sgd" or "adamw".
         learning_rate: at its highest.
-        momentum: of SGD.
-        weight_decay: L2 penalty, see `RobustModel`.
+        momentum: of SGD; β₁ of AdamW.
+        weight_decay: with SGD an L2 penalty, see `RobustModel`; with AdamW decoupled from the
+            gradient, and times the learning rate.
         schedule: of the learning rate.
+        gradient_clip: the largest global norm of the gradients; null for no bound.
+        ema: decay of an exponential moving average of the weights, which then is what is
+            validated, saved as the best and exported; null for none.
         strength_warmup: share of the training length over which the neighborhood grows
             linearly to its full size; 0 starts at full size.
-        precision: "float32", or "mixed_bfloat16" where the processor has it.
+        search_growth: share of the training length over which the search grows from one
+            gradient step or draw to all of them; 0 for all at once.
+        weight_warmup: share of the training length over which the objective's robust_weight
+            grows linearly from 0; 0 for the full weight at once.
+        precision: "float32", "mixed_bfloat16" where the processor has it, or, for GPUs,
+            "mixed_float16", with a loss scale.
+        strategy: of `tf.distribute`, "one_device", "mirrored" (all GPUs of a machine) or
+            "multi_worker" (the cluster of TF_CONFIG); results are the same to rounding.
+        jit_compile: whether XLA compiles the training step; not with spatial neighborhoods.
         interval: steps between validations, each with a checkpoint; null for an epoch
             where that is at least 100 steps, else a twentieth of the training.
     """
@@ -120,12 +150,19 @@ class TrainingSettings:
     epochs: Annotated[int, whole(1)] | None = None
     batch_size: Annotated[int, whole(2)] = 128
     labeled_per_batch: Annotated[int, whole(1)] | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, real(0)] = 0.1
     momentum: Annotated[float, real(0, 1)] = 0.9
     weight_decay: Annotated[float, real(0)] = 0.0005
     schedule: ScheduleSettings = ScheduleSettings()
+    gradient_clip: Annotated[float, real(1e-6)] | None = None
+    ema: Annotated[float, real(0, 0.999999)] | None = None
     strength_warmup: Annotated[float, real(0, 1)] = 0.0
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    search_growth: Annotated[float, real(0, 1)] = 0.0
+    weight_warmup: Annotated[float, real(0, 1)] = 0.0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    strategy: Literal["one_device", "mirrored", "multi_worker"] = "one_device"
+    jit_compile: pydantic.StrictBool = False
     interval: Annotated[int, whole(1)] | None = None
 
     def __post_init__(self) -> None:
@@ -400,6 +437,11 @@ def _check_pairs(config: Config) -> None:
         problems.append(
             f"training.labeled_per_batch: got {training.labeled_per_batch} with the objective "
             f"{config.objective.name!r}; allowed: null, because all its images are labeled"
+        )
+    if training.jit_compile and not config.neighborhood.compilable:
+        problems.append(
+            "training.jit_compile: got true with a spatial neighborhood, whose transform has no "
+            "XLA kernel; allowed: false"
         )
     if config.objective.uses_unlabeled and config.data.unlabeled == 0:
         problems.append(

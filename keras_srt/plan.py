@@ -10,7 +10,9 @@ import numpy as np
 
 from keras_srt.checks import InvalidSettings
 from keras_srt.config import Config
-from keras_srt.data import BatchSizes, DatasetInfo, batch_sizes, check_sizes
+from keras_srt.data import BatchSizes, DatasetInfo, Streaming, batch_sizes, check_sizes
+from keras_srt.distribution import Distribution
+from keras_srt.growth import SearchGrowth, check_weight_warmup
 from keras_srt.lazy import keras, tf
 from keras_srt.objectives import StepPasses
 
@@ -33,9 +35,12 @@ class Plan(NamedTuple):
         steps: optimizer steps of the whole training.
         interval: steps between validations and checkpoints.
         strength_steps: steps over which the neighborhood grows to its full size.
-        passes: image passes of a step.
+        passes: image passes of a step with the full search.
         teacher_steps: steps of the teacher that is trained before, 0 for none; each is a
             training pass over a whole batch of labeled images.
+        growth_steps: steps over which the search grows to all its rounds.
+        weight_steps: steps over which the weight λ grows.
+        effort: what the mean step costs, as a share of one with the full search.
     """
 
     num_labeled: int
@@ -46,6 +51,9 @@ class Plan(NamedTuple):
     strength_steps: int
     passes: StepPasses
     teacher_steps: int = 0
+    growth_steps: int = 0
+    weight_steps: int = 0
+    effort: float = 1.0
 
     @property
     def labeled_passes(self) -> float:
@@ -91,9 +99,15 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     if labeled_per_batch is None and objective.labeled_share is not None:
         labeled_per_batch = round(training.batch_size * objective.labeled_share)
     sizes = batch_sizes(training.batch_size, data.labeled, unlabeled, labeled_per_batch)
+    if data.shuffle_buffer is not None and unlabeled:
+        Streaming(data.shuffle_buffer, data.readers).check(sizes)
     epoch = math.ceil(data.labeled / sizes.labeled)
     steps = training.steps if training.steps is not None else training.epochs * epoch
     by_default = epoch if epoch >= 100 else math.ceil(steps / 20)
+    growth_steps = round(training.search_growth * steps)
+    growth = SearchGrowth.over(growth_steps, objective, config.neighborhood)
+    weight_steps = round(training.weight_warmup * steps)
+    check_weight_warmup(objective, weight_steps)
     return Plan(
         num_labeled=data.labeled,
         num_unlabeled=unlabeled,
@@ -103,7 +117,17 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         strength_steps=round(training.strength_warmup * steps),
         passes=objective.passes(config.neighborhood, sizes.labeled, sizes.unlabeled),
         teacher_steps=(objective.teacher_steps or steps) if objective.uses_teacher else 0,
+        growth_steps=growth_steps,
+        weight_steps=weight_steps,
+        effort=_effort(growth.passes(steps, *sizes)),
     )
+
+
+def _effort(levels: list[tuple[int, StepPasses]]) -> float:
+    """What the mean step costs, as a share of one of the last level."""
+    costs = [(count, relative_cost(passes)) for count, passes in levels]
+    mean = sum(count * cost for count, cost in costs) / sum(count for count, _ in costs)
+    return mean / costs[-1][1]
 
 
 def _num_unlabeled(config: Config, info: DatasetInfo) -> int:
@@ -156,21 +180,26 @@ def learning_rate(config: Config, plan: Plan) -> Any:
     """The learning rate or its Keras schedule."""
     training, schedule = config.training, config.training.schedule
     schedules = keras.optimizers.schedules
+    warmup = round(schedule.warmup * plan.steps)
+    rate: Any = training.learning_rate
     if schedule.name == "step":
         unit = plan.steps_per_epoch if training.epochs is not None else 1
         # Keras counts the boundary itself to what comes before it.
         boundaries = [milestone * unit - 1 for milestone in schedule.milestones]
-        values = [training.learning_rate * schedule.factor**i for i in range(len(boundaries) + 1)]
-        return schedules.PiecewiseConstantDecay(boundaries, values)
+        values = [rate * schedule.factor**i for i in range(len(boundaries) + 1)]
+        rate = schedules.PiecewiseConstantDecay(boundaries, values)
     if schedule.name == "cosine":
-        warmup = round(schedule.warmup * plan.steps)
         return schedules.CosineDecay(
-            0.0 if warmup else training.learning_rate,
+            0.0 if warmup else rate,
             max(1, plan.steps - warmup),
-            warmup_target=training.learning_rate if warmup else None,
+            warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    return training.learning_rate
+    if not warmup:
+        return rate
+    from keras_srt.updates import Warmup  # which loads Keras
+
+    return Warmup(rate, warmup)
 
 
 class StepTime(NamedTuple):
@@ -185,34 +214,42 @@ class StepTime(NamedTuple):
     timed_on: int
 
 
-def time_step(model: RobustModel, plan: Plan, info: DatasetInfo) -> StepTime:
+def time_step(
+    model: RobustModel, plan: Plan, info: DatasetInfo, distribution: Distribution | None = None
+) -> StepTime:
     """Times one training step on random images and leaves the model as it was.
 
     Args:
         model: compiled.
         plan: of the run.
         info: of its dataset.
+        distribution: the devices that share a batch; None for one.
 
     Returns:
         The time of a step on this machine.
     """
-    share = _timed_share(model, plan, info)
+    distribution = distribution or Distribution.make("one_device")
+    replicas = distribution.replicas
+    share = min(1.0, replicas * _timed_share(model, plan, info)) / replicas
     sizes = BatchSizes(*(math.ceil(size * share) for size in plan.sizes))
     batch = _random_batch(sizes, info, model.objective.uses_teacher)
-    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    batches = iter(distribution.spread(lambda _: tf.data.Dataset.from_tensors(batch).repeat()))
     model.make_train_function()
     before = model.classifier.get_weights()
     model.optimizer.build(model.classifier.trainable_variables)
-    state = [variable.numpy() for variable in model.optimizer.variables]
+    variables = [*model.optimizer.variables, *model.update.variables]
+    state = [variable.numpy() for variable in variables]
+    model.optimizer.iterations.assign(plan.steps)  # when the search is full
     model.train_function(batches)  # traces
     began = time.perf_counter()
     model.train_function(batches)
     seconds = time.perf_counter() - began
     model.classifier.set_weights(before)
-    for variable, value in zip(model.optimizer.variables, state, strict=True):
+    for variable, value in zip(variables, state, strict=True):
         variable.assign(value)
     model.reset_metrics()
-    return StepTime(seconds * sum(plan.sizes) / sum(sizes), sum(sizes))
+    images = replicas * sum(sizes)
+    return StepTime(seconds * sum(plan.sizes) / images, images)
 
 
 def _timed_share(model: RobustModel, plan: Plan, info: DatasetInfo) -> float:
@@ -222,11 +259,19 @@ def _timed_share(model: RobustModel, plan: Plan, info: DatasetInfo) -> float:
     began = time.perf_counter()
     model.classifier(images, training=False)
     forward = (time.perf_counter() - began) / len(images)
-    return min(1.0, _TIMED_SECONDS / (forward * _cost(plan.passes)))
+    return min(1.0, _TIMED_SECONDS / (forward * relative_cost(plan.passes)))
 
 
-def _cost(passes: StepPasses) -> float:
-    """About how many forward passes of an image cost as much."""
+def relative_cost(passes: StepPasses) -> float:
+    """About how many forward passes of an image cost as much.
+
+    Args:
+        passes: image passes.
+
+    Example:
+        >>> relative_cost(StepPasses(forward=100, gradient=1000, training=120))
+        2460.0
+    """
     return passes.forward + _GRADIENT_COST * passes.gradient + _TRAINING_COST * passes.training
 
 
@@ -259,9 +304,21 @@ def estimate(plan: Plan, step: StepTime) -> str:
         f"{passes.training:,} training image passes\n"
         f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
         f"the labeled images, validation every {plan.interval:,} steps\n"
-        f"time      about {duration(plan.steps * step.seconds)} of training on this machine "
-        f"({step.seconds:.2f} s a step{timed}), plus validation and evaluation"
+        f"time      about {duration(training_seconds(plan, step))} of training on this machine "
+        f"({step.seconds:.2f} s a step{timed}{_growing(plan)}), plus validation and evaluation"
     )
+
+
+def training_seconds(plan: Plan, step: StepTime) -> float:
+    """How long the steps of a training take together."""
+    return plan.steps * plan.effort * step.seconds
+
+
+def _growing(plan: Plan) -> str:
+    """What the growth of the search saves, if it grows."""
+    if not plan.growth_steps:
+        return ""
+    return f" with the full search, {100 * plan.effort:.0f}% of that on average"
 
 
 def _teacher_estimate(plan: Plan, step: StepTime) -> str:
@@ -269,7 +326,7 @@ def _teacher_estimate(plan: Plan, step: StepTime) -> str:
     if not plan.teacher_steps:
         return ""
     images = sum(plan.sizes)
-    share = _cost(StepPasses(0, 0, images)) / _cost(plan.passes)
+    share = relative_cost(StepPasses(0, 0, images)) / relative_cost(plan.passes)
     return (
         f"teacher   {plan.teacher_steps:,} steps before it, each {images:,} training image passes "
         f"over labeled images: about {duration(plan.teacher_steps * share * step.seconds)}; then "

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
+
+# A run may go on with other wording, or on other devices.
+_NO_MATTER = ("description", "training.strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """States of training and the best classifier."""
         return self.path / "checkpoints"
+
+    @property
+    def last_state(self) -> str:
+        """The name of the last state of training, empty if there is none yet."""
+        return Path(tf.train.latest_checkpoint(str(self.checkpoints)) or "").name
 
     @property
     def best_weights(self) -> Path:
@@ -90,19 +99,23 @@ class RunFolder:
         """Attacked test images, for the exported files."""
         return self.path / "attacked.npz"
 
-    def claim(self, config_json: str, resume: bool) -> None:
+    def claim(
+        self, config_json: str, resume: bool, read: Callable[[Path], str] = Path.read_text
+    ) -> None:
         """Makes the folder this run's, or refuses and changes nothing.
 
         Args:
             config_json: the resolved config.
             resume: whether to go on with what lies there.
+            read: gives the config of the run that lies there, as JSON; a run may be older than
+                some settings, which then have their defaults.
 
         Raises:
             UserError: the folder can't be written, belongs to another config, or holds
                 this run already and `resume` is false.
         """
         if self.config.is_file():
-            self._check_same(config_json)
+            self._check_same(config_json, read)
             if self.report.is_file() and not resume:
                 raise UserError(
                     f"{self.path}: holds this run, finished (see {self.report}); give another "
@@ -128,9 +141,9 @@ class RunFolder:
                 f"{self.path}: can't be written ({error.strerror}); give another --run-dir"
             ) from error
 
-    def _check_same(self, config_json: str) -> None:
+    def _check_same(self, config_json: str, read: Callable[[Path], str]) -> None:
         try:
-            there = json.loads(self.config.read_text())
+            there = json.loads(read(self.config))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.config}: can't be read ({error}); give another --run-dir"
@@ -152,13 +165,13 @@ class RunFolder:
 
 
 def _differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Paths of the keys whose values differ; the wording of the description is no matter."""
+    """Paths of the keys whose values differ, but for what leaves the results as they are."""
     if isinstance(one, dict) and isinstance(other, dict):
         found = []
         for key in one.keys() | other.keys():
-            if not path and key == "description":
-                continue
             here = f"{path}.{key}" if path else key
+            if here in _NO_MATTER:
+                continue
             found += _differences(one.get(key), other.get(key), here)
         return found
     return [] if one == other else [path]

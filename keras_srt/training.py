@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from keras_srt import replicas
 from keras_srt.checks import InvalidSettings
+from keras_srt.growth import SearchGrowth, check_weight_warmup, warmed
 from keras_srt.lazy import keras, tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.neighborhoods.base import fold
 from keras_srt.objectives import SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
+from keras_srt.updates import Update
 
 # Step (int64 scalar) -> share of the full neighborhood, float32 scalar in [0, 1].
 Strength = Callable[["tf.Tensor"], "tf.Tensor"]
@@ -48,10 +51,15 @@ class RobustModel(keras.Model):
             [batch, classes], normalization included.
         neighborhood: the tampering to resist; None only for objectives that use none.
         objective: the training loss.
-        seed: of all random draws; a draw is a function of (seed, step) alone.
+        seed: of all random draws; a draw is a function of (seed, step, row of the global
+            batch) alone.
         strength: step -> share of the full neighborhood that training searches.
         weight_decay: the gradient of ½·weight_decay·‖w‖² is added to that of the loss
             for every trainable weight, as the paper's SGD does.
+        update: clipping, loss scaling and averaging, on the way from gradients to weights.
+        search_growth: steps over which the search grows to its full number of rounds, see
+            `SearchGrowth`; the classifier must be built.
+        weight_warmup: steps over which the weight λ of the robust term grows linearly.
 
     Example:
         >>> import keras
@@ -70,6 +78,9 @@ class RobustModel(keras.Model):
         seed: int = 0,
         strength: Strength | None = None,
         weight_decay: float = 0.0,
+        update: Update | None = None,
+        search_growth: int = 0,
+        weight_warmup: int = 0,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -79,6 +90,10 @@ class RobustModel(keras.Model):
         self.seed = seed
         self.strength = strength if strength is not None else linear_strength(0)
         self.weight_decay = weight_decay
+        self.update = update if update is not None else Update()
+        self.search = SearchGrowth.over(search_growth, self.objective, neighborhood)
+        check_weight_warmup(self.objective, weight_warmup)
+        self.robust_share = linear_strength(weight_warmup) if weight_warmup else None
         names = ("loss", *self.objective.term_names)
         self._term_metrics = {name: keras.metrics.Mean(name=name) for name in names}
         self._accuracy = keras.metrics.Mean(name="accuracy")
@@ -89,62 +104,68 @@ class RobustModel(keras.Model):
         """Loss and loss terms of training; accuracies of evaluation."""
         return [*self._term_metrics.values(), self._accuracy, self._robust_accuracy]
 
+    @property
+    def shipped(self) -> keras.Model:
+        """The classifier that is validated and shipped: the average, where there is one."""
+        average = self.update.average
+        return self.classifier if average is None else average.classifier
+
     def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
         """As `keras.Model.compile`; XLA is off by default: the transform op has no kernel."""
         super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits [batch, classes]."""
-        return self.classifier(images, training=training)
+        return self.shipped(images, training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Pseudo-labels and inner maximization, then one optimizer step on the loss terms."""
         batch = self._as_batch(data)
         step = self.optimizer.iterations
-        prepared = self.objective.prepare(
-            self.classifier, batch, self.neighborhood, self._seed_at(step), self.strength(step)
-        )
+        searched = self.update.for_search(self.classifier)
+        seed, scale = self._seed_at(step), self.strength(step)
+        prepared = self.search.prepare(searched, batch, seed, scale, step)
         with tf.GradientTape() as tape:
             terms = self.objective.terms(self.classifier, prepared)
-            means = {name: tf.reduce_mean(term.values) for name, term in terms.items()}
+            if self.robust_share is not None:
+                terms = warmed(self.objective, terms, self.robust_share(step))
+            # Of a replica's own images; over the replicas they add up to the means.
+            shares = replicas.average([term.values for term in terms.values()])
+            means = dict(zip(terms, shares, strict=True))
             loss = tf.add_n([terms[name].weight * mean for name, mean in means.items()])
-            penalties = self.classifier.losses
-            total = tf.add_n([loss, *penalties]) if penalties else loss
-            # Replicas have equal shares of a batch, and their gradients are summed.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            total = total / replicas
+            penalties = [penalty / replicas.count() for penalty in self.classifier.losses]
+            total = self.update.scaled(tf.add_n([loss, *penalties]) if penalties else loss)
         weights = self.classifier.trainable_variables
         gradients = tape.gradient(
             total, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        if self.weight_decay:
-            decay = self.weight_decay / replicas
-            gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        self.update.apply(self.optimizer, self.classifier, gradients, self.weight_decay)
         for name, value in {"loss": loss, **means}.items():
-            self._term_metrics[name].update_state(value)
+            # Metrics average over the replicas what here adds up.
+            self._term_metrics[name].update_state(value * replicas.count())
         return {name: metric.result() for name, metric in self._term_metrics.items()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Accuracy on clean images, and where they stay right in the neighborhood."""
         images, labels = data
-        target = Target(tf.cast(tf.reshape(labels, [-1]), tf.int32))
+        target = Target(_as_class_ids(labels))
 
         def is_right(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
 
-        logits = self.classifier(images, training=False)
+        logits = self.shipped(images, training=False)
         right = is_right(logits)
         self._accuracy.update_state(tf.cast(right, tf.float32))
         if self.neighborhood is None:
             return {"accuracy": self._accuracy.result()}
+        searched = self.update.for_search(self.shipped)
         found = self.neighborhood.maximize(
             images,
-            lambda moved: cross_entropy(target, self.classifier(moved, training=False)),
-            tf.stack([self.seed, 0]),
+            lambda moved: cross_entropy(target, searched(moved, training=False)),
+            _with_rows(Batch(images, target.labels)).seed_for(tf.stack([self.seed, 0]), "labeled"),
             start_loss=cross_entropy(target, logits),
         )
-        still = right & is_right(self.classifier(found.images, training=False))
+        still = right & is_right(self.shipped(found.images, training=False))
         self._robust_accuracy.update_state(tf.cast(still, tf.float32))
         return {
             "accuracy": self._accuracy.result(),
@@ -178,11 +199,19 @@ class RobustModel(keras.Model):
                 ]
             )
         answers = None if answers is None else _as_class_ids(answers)
-        return Batch(images, _as_class_ids(labels), unlabeled, answers)
+        return _with_rows(Batch(images, _as_class_ids(labels), unlabeled, answers))
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), replica)
+        return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
+
+
+def _with_rows(batch: Batch) -> Batch:
+    """The batch, with the rows of the global one that it is where replicas share that."""
+    parts = {"labeled": batch.images}
+    if batch.unlabeled is not None:
+        parts["unlabeled"] = batch.unlabeled
+    counts = {name: tf.shape(images)[0] for name, images in parts.items()}
+    return batch._replace(rows=replicas.held_rows(counts))
 
 
 def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:

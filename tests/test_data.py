@@ -18,6 +18,7 @@ from keras_srt.data import (
     Augmentation,
     BatchSizes,
     Digits,
+    Replicas,
     Split,
     batch_sizes,
     evaluation_batches,
@@ -282,6 +283,25 @@ def test_each_pass_sees_each_image_once_also_across_batches(numbered):
     assert len(np.unique(passes, axis=0)) == 8  # each pass in its own order
 
 
+def test_the_rows_of_all_replicas_are_the_single_batch(numbered):
+    settings = {
+        **numbered,
+        "augmentation": Augmentation(pad=1, flip=True),
+        "pseudo_labels": np.arange(20, dtype=np.int32),
+        "first_step": 3,
+    }
+    whole = take(training_batches(**settings), 4)
+    for total, local in ((2, 2), (3, 1), (4, 2)):
+        processes = [
+            take(training_batches(**settings, replicas=Replicas(total, first, local)), 4 * local)
+            for first in range(0, total, local)
+        ]
+        for step, expected in enumerate(whole):
+            rows = [b for process in processes for b in process[step * local : (step + 1) * local]]
+            together = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *rows)
+            assert_equal_batches([together], [expected])
+
+
 @pytest.mark.parametrize("augmentation", [None, Augmentation(pad=2, flip=True)])
 def test_a_batch_is_a_function_of_seed_and_step(augmentation, numbered):
     settings = {**numbered, "augmentation": augmentation}
@@ -454,7 +474,7 @@ def test_digits_are_the_same_each_time_and_of_the_size_asked_for():
 
 
 def test_every_dataset_of_the_registry_is_in_this_file():
-    assert set(DATASETS) == {"digits", "mnist", "cifar10", "tfds"}
+    assert set(DATASETS) == {"digits", "mnist", "cifar10", "tfds", "synthetic"}
 
 
 @pytest.fixture

@@ -2,23 +2,22 @@
 
 from keras_srt.components import Registry
 from keras_srt.data.pipeline import (
+    ONE_REPLICA,
     Augmentation,
     BatchSizes,
+    Replicas,
     batch_sizes,
     evaluation_batches,
     training_batches,
 )
-from keras_srt.data.sources import (
-    CIFAR10,
-    MNIST,
-    AnyTFDS,
-    Arrays,
-    DatasetInfo,
-    Digits,
-    Images,
-    Source,
-)
-from keras_srt.data.split import Split, check_sizes, make_split
+from keras_srt.data.ranges import Ranges
+from keras_srt.data.reading import load_labels, load_records, ordered_batches, reading_errors
+from keras_srt.data.records import Records
+from keras_srt.data.sources import Arrays, DatasetInfo, Digits, Images, Source
+from keras_srt.data.split import Split, check_sizes, make_split, make_streamed_split
+from keras_srt.data.stream import Streaming, streamed_batches
+from keras_srt.data.synthetic import Synthetic
+from keras_srt.data.tfds_sources import CIFAR10, MNIST, AnyTFDS
 
 # `Arrays` is for Python only: a JSON config can't hold them.
 DATASETS: Registry[Source] = Registry(
@@ -27,12 +26,14 @@ DATASETS: Registry[Source] = Registry(
     MNIST,
     CIFAR10,
     AnyTFDS,
+    Synthetic,
 )
 
 __all__ = [
     "CIFAR10",
     "DATASETS",
     "MNIST",
+    "ONE_REPLICA",
     "AnyTFDS",
     "Arrays",
     "Augmentation",
@@ -40,11 +41,22 @@ __all__ = [
     "DatasetInfo",
     "Digits",
     "Images",
+    "Ranges",
+    "Records",
+    "Replicas",
     "Source",
     "Split",
+    "Streaming",
+    "Synthetic",
     "batch_sizes",
     "check_sizes",
     "evaluation_batches",
+    "load_labels",
+    "load_records",
     "make_split",
+    "make_streamed_split",
+    "ordered_batches",
+    "reading_errors",
+    "streamed_batches",
     "training_batches",
 ]

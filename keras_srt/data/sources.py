@@ -1,19 +1,17 @@
-"""Where images come from: TFDS, scikit-learn's digits, arrays."""
+"""Where images come from: what a source is, scikit-learn's digits, arrays."""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import BeforeValidator
 
-from keras_srt.checks import InvalidSettings, UserError, whole
+from keras_srt.checks import InvalidSettings, whole
 from keras_srt.components import component
+from keras_srt.data.records import Records
 
 
 class Images(NamedTuple):
@@ -67,6 +65,19 @@ class Source(ABC):
     def load_test(self, data_dir: Path | None) -> Images:
         """The test part, all of it, in a fixed order."""
 
+    def records(self, data_dir: Path | None) -> Records:
+        """The training part as records to read when they are needed.
+
+        Raises:
+            InvalidSettings: this source has its images in memory anyway.
+        """
+        raise InvalidSettings(
+            [
+                f"data.shuffle_buffer: got a number with the dataset {self.name!r}, which lies in "
+                "memory; allowed: null, or a dataset of TFDS or 'synthetic'"
+            ]
+        )
+
 
 @component
 class Digits(Source):
@@ -115,165 +126,6 @@ class Digits(Source):
             np.arange(len(labels)), test_size=500, random_state=0, stratify=labels
         )
         return Images(images[train], labels[train]), Images(images[test], labels[test])
-
-
-@contextmanager
-def _few_quiet_retries() -> Iterator[None]:
-    """TFDS retries ten times, minutes where there is no network, and urllib3 warns of each."""
-    from tensorflow_datasets.core.download import downloader
-
-    logger = logging.getLogger("urllib3.connectionpool")
-    retries, level = downloader.MAX_RETRIES, logger.level
-    downloader.MAX_RETRIES = 4
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        downloader.MAX_RETRIES = retries
-        logger.setLevel(level)
-
-
-class TFDSImages(Source):
-    """An image classification dataset of TensorFlow Datasets, by its name there.
-
-    Read from `data_dir` if it lies there prepared, else downloaded by TFDS.
-    """
-
-    tfds_name: ClassVar[str]
-    title: ClassVar[str]
-    # For datasets whose prepared files may lack the names and have numbers instead.
-    known_class_names: ClassVar[tuple[str, ...] | None] = None
-
-    def info(self, data_dir: Path | None) -> DatasetInfo:
-        """As TFDS describes the prepared dataset."""
-        builder = self._builder(data_dir)
-        features = builder.info.features
-        return DatasetInfo(
-            title=f"{self.title} ({builder.info.full_name})",
-            input_shape=tuple(features["image"].shape),
-            class_names=self.known_class_names or tuple(features["label"].names),
-            num_train=builder.info.splits["train"].num_examples,
-            num_test=builder.info.splits["test"].num_examples,
-        )
-
-    def load_train(self, data_dir: Path | None) -> Images:
-        """The split "train"."""
-        return self._load(data_dir, "train")
-
-    def load_test(self, data_dir: Path | None) -> Images:
-        """The split "test"."""
-        return self._load(data_dir, "test")
-
-    def _load(self, data_dir: Path | None, split: str) -> Images:
-        import tensorflow_datasets as tfds
-
-        builder = self._builder(data_dir)
-        read_config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-        dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
-        count = builder.info.splits[split].num_examples
-        images = np.empty((count, *builder.info.features["image"].shape), np.uint8)
-        labels = np.empty(count, np.int32)
-        filled = 0
-        for batch in dataset.batch(1000).as_numpy_iterator():
-            size = len(batch["label"])
-            images[filled : filled + size] = batch["image"]
-            labels[filled : filled + size] = batch["label"]
-            filled += size
-        if filled != count:
-            raise UserError(
-                f"dataset {self.name!r}: its files hold {filled} images of split {split!r}, "
-                f"and {count} are promised; delete {builder.data_path} and prepare it anew"
-            )
-        return Images(images, labels)
-
-    def _builder(self, data_dir: Path | None) -> Any:
-        """The prepared dataset: found in `data_dir` or in TFDS' own folder, or downloaded."""
-        import tensorflow_datasets as tfds
-
-        where = Path(data_dir) if data_dir is not None else Path(tfds.core.constants.DATA_DIR)
-        for version in sorted((where / self.tfds_name).glob("*.*.*"), reverse=True):
-            if (version / "dataset_info.json").is_file():
-                return tfds.builder_from_directory(version)
-        try:
-            builder = tfds.builder(self.tfds_name, data_dir=where)
-            with _few_quiet_retries():
-                builder.download_and_prepare()
-        except Exception as error:  # whatever TFDS or the network raises ends here
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"dataset {self.name!r}: not prepared in {where / self.tfds_name}, and the "
-                f"download failed ({type(error).__name__}: {reason}); "
-                f"either give --data-dir a folder in which tensorflow_datasets has prepared "
-                f"{self.tfds_name!r}, or run again with a network connection"
-            ) from error
-        return builder
-
-
-@component
-class MNIST(TFDSImages):
-    """60,000 + 10,000 handwritten digits of 28×28 pixels, through TFDS.
-
-    Example:
-        >>> MNIST().tfds_name
-        'mnist'
-    """
-
-    name: ClassVar[str] = "mnist"
-    tfds_name: ClassVar[str] = "mnist"
-    title: ClassVar[str] = "MNIST"
-
-
-@component
-class CIFAR10(TFDSImages):
-    """50,000 + 10,000 color photographs of 32×32 pixels in ten classes, through TFDS.
-
-    Example:
-        >>> CIFAR10().tfds_name
-        'cifar10'
-    """
-
-    name: ClassVar[str] = "cifar10"
-    tfds_name: ClassVar[str] = "cifar10"
-    title: ClassVar[str] = "CIFAR-10"
-    known_class_names: ClassVar[tuple[str, ...]] = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
-
-
-@component
-class AnyTFDS(TFDSImages):
-    """Any TFDS dataset with an `image` of fixed size, a `label`, and splits train and test.
-
-    Args:
-        dataset: its name in TFDS, such as "fashion_mnist".
-
-    Example:
-        >>> AnyTFDS(dataset="fashion_mnist").tfds_name
-        'fashion_mnist'
-    """
-
-    name: ClassVar[str] = "tfds"
-
-    dataset: str
-
-    @property
-    def tfds_name(self) -> str:
-        """Its name in TFDS."""
-        return self.dataset
-
-    @property
-    def title(self) -> str:
-        """How results name it."""
-        return self.dataset
 
 
 def _as_uint8_images(images: Any) -> np.ndarray:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_srt.checks import InvalidSettings, UserError
+from keras_srt.data.ranges import Ranges
 
 Selection = Literal["stratified", "first"]
+
+# Above so many indices split.json holds ranges, where these are fewer numbers.
+_LISTED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +25,14 @@ class Split:
 
     Attributes:
         labeled: int64, images whose label the loss sees.
-        unlabeled: int64, images whose label nothing sees.
+        unlabeled: int64, images whose label nothing sees; `Ranges` where they are many.
         validation: int64, images (with labels) for choosing the best checkpoint.
         seed: what the split was drawn with.
         selection: how the labeled images were chosen.
     """
 
     labeled: np.ndarray
-    unlabeled: np.ndarray
+    unlabeled: np.ndarray | Ranges
     validation: np.ndarray
     seed: int
     selection: str
@@ -38,7 +43,7 @@ class Split:
             "schema": 1,
             "seed": self.seed,
             "selection": self.selection,
-            **{part: getattr(self, part).tolist() for part in PARTS},
+            **{part: _as_json(getattr(self, part)) for part in PARTS},
         }
         path.write_text(json.dumps(content))
 
@@ -51,7 +56,7 @@ class Split:
         """
         try:
             content = json.loads(path.read_text())
-            parts = {part: np.asarray(content[part], dtype=np.int64) for part in PARTS}
+            parts = {part: _from_json(content[part]) for part in PARTS}
             return cls(**parts, seed=content["seed"], selection=content["selection"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -68,9 +73,10 @@ class Split:
         Raises:
             UserError: they are not.
         """
-        together = np.concatenate([getattr(self, part) for part in PARTS])
-        inside = together.size == 0 or 0 <= together.min() <= together.max() < num_images
-        if not inside or len(np.unique(together)) != len(together):
+        bounds = np.concatenate([_bounds(getattr(self, part)) for part in PARTS])
+        bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]
+        inside = len(bounds) == 0 or (bounds[0, 0] >= 0 and bounds[-1, 1] <= num_images)
+        if not inside or np.any(bounds[1:, 0] < bounds[:-1, 1]):
             raise UserError(
                 f"split.json: has images twice or outside the {num_images} of the dataset; it "
                 "was changed or belongs to another dataset; start anew with another --run-dir"
@@ -78,6 +84,26 @@ class Split:
 
 
 PARTS = ("labeled", "unlabeled", "validation")
+
+
+def _bounds(indices: np.ndarray | Ranges) -> np.ndarray:
+    """int64 [k, 2]; unlike `Ranges.of` this keeps an index that is there twice."""
+    if isinstance(indices, Ranges):
+        return indices.bounds
+    return np.stack([indices, indices + 1], axis=1)
+
+
+def _as_json(indices: np.ndarray | Ranges) -> Any:
+    if len(indices) > _LISTED and not isinstance(indices, Ranges):
+        ranges = Ranges.of(indices)
+        indices = ranges if 2 * len(ranges.bounds) < len(indices) else indices
+    if isinstance(indices, Ranges):
+        return {"ranges": indices.bounds.tolist()}
+    return indices.tolist()
+
+
+def _from_json(value: Any) -> np.ndarray | Ranges:
+    return Ranges(value["ranges"]) if isinstance(value, dict) else np.asarray(value, np.int64)
 
 
 def check_sizes(
@@ -165,6 +191,63 @@ def make_split(
         )
     rest = rest if unlabeled is None else rest[:unlabeled]
     return Split(np.sort(chosen), np.sort(rest), np.sort(held_back), seed, selection)
+
+
+def window(total: int, num_classes: int, labeled: int, validation: int) -> int:
+    """How many of the first records of a streamed dataset the labeled ones are chosen from.
+
+    Four times as many as are wanted, and a hundred of each class: the classes' shares among
+    them are close to those of the whole, and the draw has something to choose.
+
+    Example:
+        >>> window(1_281_167, 1000, labeled=50_000, validation=5_000)
+        220000
+    """
+    return min(total, max(4 * (labeled + validation), 100 * num_classes))
+
+
+def make_streamed_split(
+    read_labels: Callable[[int], np.ndarray],
+    total: int,
+    num_classes: int,
+    labeled: int,
+    validation: int,
+    unlabeled: int | None = None,
+    selection: Selection = "stratified",
+    seed: int = 0,
+) -> Split:
+    """Draws a split of a dataset that is not loaded.
+
+    Labeled and validation images are drawn from a `window` of first records; all others are
+    unlabeled, and their labels are never read. That takes for granted that the records lie
+    in random order, as TFDS shuffles them when it prepares a dataset.
+
+    Args:
+        read_labels: count -> int32, the labels of that many first records.
+        total: records of the training part.
+        num_classes: how many classes there are.
+        labeled: images whose labels the loss sees.
+        validation: images held back from training; stratified.
+        unlabeled: images without labels, the first ones that are left; None for all.
+        selection: as for `make_split`, among the first records.
+        seed: of the draw.
+
+    Returns:
+        The split; `unlabeled` is `Ranges`.
+
+    Raises:
+        InvalidSettings: there are too few images, or fewer labels than classes.
+
+    Example:
+        >>> split = make_streamed_split(lambda n: np.arange(n) % 2, 10**8, 2, 100, 100)
+        >>> len(split.labeled), len(split.unlabeled)
+        (100, 99999800)
+    """
+    check_sizes(total, num_classes, labeled, validation, unlabeled)
+    labels = read_labels(window(total, num_classes, labeled, validation))
+    drawn = make_split(labels, num_classes, labeled, validation, 0, selection, seed)
+    rest = Ranges.of(np.concatenate([drawn.labeled, drawn.validation])).complement(total)
+    return dataclasses.replace(drawn, unlabeled=rest if unlabeled is None else rest.head(unlabeled))
 
 
 def _take_stratified(

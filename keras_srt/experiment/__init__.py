@@ -11,6 +11,7 @@ from keras_srt import report as reports
 from keras_srt.attacks import Victim
 from keras_srt.config import Config
 from keras_srt.deployment import Attacked
+from keras_srt.distribution import Distribution, Task, read_task
 from keras_srt.experiment.classifiers import (
     COMPONENTS,
     best_classifier,
@@ -32,8 +33,9 @@ from keras_srt.experiment.results import (
     make_report,
     write_report,
 )
+from keras_srt.experiment.stage import is_trained
 from keras_srt.experiment.standalone import evaluate_again
-from keras_srt.experiment.training import Interrupted, draw_split, train
+from keras_srt.experiment.training import Interrupted, check_split, train
 from keras_srt.runs import RunFolder
 
 
@@ -43,20 +45,38 @@ def run_all(
     data_dir: Path | None,
     resume: bool = False,
     how_to_resume: str = "",
+    strategy: str | None = None,
 ) -> dict[str, Any]:
-    """Trains, evaluates on the test part, reports and exports; returns the report."""
+    """Trains, evaluates on the test part, reports and exports; returns the report.
+
+    Of several workers only the chief does more than train; the others return an empty report.
+    `strategy` takes the place of the config's.
+    """
     info = config.data.dataset.info(data_dir)
     # What can't work is found before the folder is made.
-    plans.make_plan(config, info)
+    plan = plans.make_plan(config, info)
+    strategy = config.training.strategy if strategy is None else strategy
+    task = read_task(strategy)
+    if resume and is_trained(run, plan):
+        # The chief may have been interrupted after the others had gone.
+        if not task.is_chief:
+            return {}
+        strategy, task = "one_device", Task()
+    distribution = Distribution.make(strategy, task)
+    distribution.check(plan.sizes, config.data.validation)
     build_classifier(config, info, config.training.precision)
     if config.data.selection == "first" and not run.split.is_file():
         # Whether the first images have every class, their labels alone tell.
-        draw_split(config, config.data.dataset.load_train(data_dir)[1], info)
-    run.claim(config.to_json(), resume)
-    if run.report.is_file():
-        print(f"this run is finished; its results are in {run.report}")
-        return json.loads(run.report.read_text())
-    train(config, run, data_dir, resume, how_to_resume)
+        check_split(config, info, data_dir)
+    with distribution.losing_workers(how_to_resume), distribution.workplace(run) as own:
+        distribution.check_agreement(config.to_json(), own.last_state)
+        own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
+        if own.report.is_file():
+            print(f"this run is finished; its results are in {run.report}")
+            return json.loads(own.report.read_text())
+        train(config, own, data_dir, resume, how_to_resume, distribution)
+    if not task.is_chief:
+        return {}
     victim = Victim(best_classifier(config, run, info), config.evaluation.batch_size)
     test = load_test(config, data_dir, config.evaluation.limit)
     robustness = evaluate(config, victim, test, config.evaluation.attacks)

@@ -9,9 +9,9 @@ from keras_srt import config as configs
 from keras_srt import plan as plans
 from keras_srt.attacks import ATTACKS
 from keras_srt.checks import InvalidSettings, UserError
-from keras_srt.config import Components, Config
+from keras_srt.config import Components, Config, TrainingSettings
 from keras_srt.data import DATASETS, DatasetInfo
-from keras_srt.lazy import keras
+from keras_srt.lazy import keras, tf
 from keras_srt.models import MODELS
 from keras_srt.neighborhoods import NEIGHBORHOODS
 from keras_srt.objectives import OBJECTIVES
@@ -53,20 +53,41 @@ def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras
 def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
     """The compiled `RobustModel` of a config."""
     from keras_srt.training import RobustModel, linear_strength
+    from keras_srt.updates import make_optimizer
 
     training = config.training
+    classifier = build_classifier(config, info, training.precision)
     model = RobustModel(
-        build_classifier(config, info, training.precision),
+        classifier,
         config.neighborhood,
         config.objective,
         seed=config.seed,
         strength=linear_strength(plan.strength_steps),
-        weight_decay=training.weight_decay,
+        # AdamW decays the weights itself.
+        weight_decay=training.weight_decay if training.optimizer == "sgd" else 0.0,
+        update=_make_update(training, classifier),
+        search_growth=plan.growth_steps,
+        weight_warmup=plan.weight_steps,
     )
     rate = plans.learning_rate(config, plan)
-    model.compile(optimizer=keras.optimizers.SGD(rate, momentum=training.momentum))
+    optimizer = make_optimizer(training.optimizer, rate, training.momentum, training.weight_decay)
+    model.compile(optimizer, jit_compile=training.jit_compile)
     model.optimizer.build(model.classifier.trainable_variables)
     return model
+
+
+def _make_update(training: TrainingSettings, classifier: keras.Model) -> Any:
+    """Clipping, averaging and loss scaling, as far as they are asked for."""
+    from keras_srt.updates import LossScale, Update, WeightAverage
+
+    in_float16 = training.precision == "mixed_float16"
+    if in_float16 and not tf.config.list_physical_devices("GPU"):
+        print("warning: training.precision mixed_float16 is very slow without a GPU", flush=True)
+    return Update(
+        gradient_clip=training.gradient_clip,
+        average=None if training.ema is None else WeightAverage(classifier, training.ema),
+        loss_scale=LossScale() if in_float16 else None,
+    )
 
 
 def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.Model:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_srt import report as reports
 from keras_srt.checks import UserError
 from keras_srt.config import Config
-from keras_srt.data import Split
+from keras_srt.data import Split, load_records
 from keras_srt.deployment import Attacked, measure
 from keras_srt.experiment.classifiers import best_classifier
 from keras_srt.experiment.results import evaluate, load_test
@@ -37,11 +37,11 @@ def export_run(
     """Publishes the best classifier of a run; compares on its validation images."""
     info = config.data.dataset.info(data_dir)
     classifier = best_classifier(config, run, info)
-    images, _ = config.data.dataset.load_train(data_dir)
     split = Split.load(run.split)
     split.check(info.num_train)
-    samples = np.float32(images[split.validation[:_EXPORT_SAMPLES]] / 255.0)
-    calibration = np.float32(images[_calibration(split, config.seed)] / 255.0)
+    samples, calibration = (
+        np.float32(images / 255.0) for images in _some_images(config, split, data_dir)
+    )
     folder = Path(config.export) / config.name
     return export_classifier(
         classifier, info.class_names, folder, samples, version, calibration, keep, trainable
@@ -92,9 +92,23 @@ def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> Tr
     )
 
 
-def _calibration(split: Split, seed: int) -> np.ndarray:
-    """Indices of some training images, the same ones at each export."""
-    trained_on = np.concatenate([split.labeled, split.unlabeled])
+def _some_images(
+    config: Config, split: Split, data_dir: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Validation images to compare on, and training images to calibrate with, uint8."""
+    source, compared = config.data.dataset, split.validation[:_EXPORT_SAMPLES]
+    if config.data.shuffle_buffer is None:
+        images = source.load_train(data_dir).images
+        trained_on = np.concatenate([split.labeled, split.unlabeled])
+        return images[compared], images[_calibration(trained_on, config.seed)]
+    records = source.records(data_dir)
+    # The labeled ones lie in the first shards; others would have all shards read.
+    chosen = np.sort(_calibration(split.labeled, config.seed))
+    return load_records(records, compared).images, load_records(records, chosen).images
+
+
+def _calibration(trained_on: np.ndarray, seed: int) -> np.ndarray:
+    """Some of the training images, the same ones at each export."""
     size = min(_CALIBRATION_IMAGES, len(trained_on))
     return np.random.default_rng(seed).choice(trained_on, size, replace=False)
 

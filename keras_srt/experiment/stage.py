@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,14 +12,18 @@ import numpy as np
 from keras_srt import plan as plans
 from keras_srt.config import Config
 from keras_srt.data import (
+    ONE_REPLICA,
     Augmentation,
     DatasetInfo,
     Images,
+    Replicas,
     Split,
     evaluation_batches,
     training_batches,
 )
+from keras_srt.distribution import Distribution, split_rows
 from keras_srt.experiment.classifiers import build_model
+from keras_srt.experiment.streamed import StreamedPart
 from keras_srt.lazy import keras, tf
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
@@ -51,14 +56,38 @@ class TrainingPart(NamedTuple):
         """The images held back, with their labels."""
         return Images(self.images[self.split.validation], self.labels[self.split.validation])
 
+    def batches(
+        self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
+    ) -> tf.data.Dataset:
+        """Training batches from a step on, see `training_batches`."""
+        images, split = self.images, self.split
+        return training_batches(
+            images[split.labeled],
+            self.labels[split.labeled],
+            images[np.asarray(split.unlabeled)] if plan.num_unlabeled else images[:0],
+            plan.sizes,
+            seed=config.seed,
+            first_step=first_step,
+            augmentation=Augmentation(config.data.augmentation.pad, config.data.augmentation.flip),
+            pseudo_labels=self.pseudo_labels,
+            replicas=replicas,
+        )
+
+    def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The unlabeled images in the order of the split, float32 in [0, 1]."""
+        images = self.images[np.asarray(self.split.unlabeled)]
+        nothing = np.zeros(len(images), np.int32)  # no label of theirs comes near
+        return evaluation_batches(images, nothing, batch_size).map(lambda image, _: image)
+
 
 def train_stage(
     config: Config,
     run: RunFolder,
     info: DatasetInfo,
-    load: Callable[[], TrainingPart],
+    load: Callable[[], TrainingPart | StreamedPart],
     resume: bool,
     how_to_resume: str,
+    distribution: Distribution | None = None,
 ) -> None:
     """Trains one classifier, from the start or from the last checkpoint.
 
@@ -69,6 +98,7 @@ def train_stage(
         load: gives images, labels and split; not asked where the training is finished.
         resume: whether to go on from the last checkpoint, if there is one.
         how_to_resume: the command to print after Ctrl-C.
+        distribution: the devices to train on; None for one.
 
     Raises:
         UserError: a checkpoint can't be used.
@@ -76,28 +106,40 @@ def train_stage(
     """
     from keras_srt import callbacks
 
+    distribution = distribution or Distribution.make("one_device")
     plan = plans.make_plan(config, info)
-    model = build_model(config, info, plan)
+    with distribution.strategy.scope():
+        model = build_model(config, info, plan)
+    if not distribution.task.is_chief:
+        # Else all workers would drop the same units.
+        tf.random.set_seed(config.seed + distribution.task.index)
     checkpoints = callbacks.Checkpoints(run.checkpoints, model)
     checkpoints.set_model(model)
     if resume and checkpoints.restore():
         print(f"resuming at step {int(model.optimizer.iterations.numpy())}", flush=True)
     else:
-        _announce(plan, plans.time_step(model, plan, info))
+        _announce(plan, plans.time_step(model, plan, info, distribution))
     first_step = int(model.optimizer.iterations.numpy())
     unvalidated = _is_unvalidated(first_step, plan, run)
     if first_step >= plan.steps and not unvalidated:
         return
     data = load()
-    bar = callbacks.ProgressBar(plan.steps, first_step, plan.labeled_passes)
+    bar = callbacks.ProgressBar(
+        plan.steps, first_step, plan.labeled_passes, shown=distribution.task.is_chief
+    )
     watching = _callbacks(config, run, data.validation, bar, checkpoints)
     try:
         if unvalidated:
-            batches = evaluation_batches(*data.validation, VALIDATION_BATCH)
-            _validate_late(model, (first_step - 1) // plan.interval, batches, watching)
-        _fit(model, config, plan, first_step, data, watching)
+            batches, steps = _validation(data, distribution)
+            _validate_late(model, (first_step - 1) // plan.interval, batches, steps, watching)
+        _fit(model, config, plan, first_step, data, watching, distribution)
     except KeyboardInterrupt:
         bar.close()
+        if distribution.task.count > 1:  # and the others are in the middle of a step
+            raise Interrupted(
+                "interrupted: the state of the last interval is saved; start all workers again "
+                f"with\n  {how_to_resume}"
+            ) from None
         checkpoints.save()
         step = int(model.optimizer.iterations.numpy())
         raise Interrupted(
@@ -139,31 +181,41 @@ def _fit(
     config: Config,
     plan: Plan,
     first_step: int,
-    data: TrainingPart,
+    data: TrainingPart | StreamedPart,
     watching: Sequence[Any],
+    distribution: Distribution,
 ) -> None:
     """Trains from a step to the end, segment by segment."""
-    images, split = data.images, data.split
+    validation, validation_steps = _validation(data, distribution)
     for segment in plans.segments(plan, first_step):
-        batches = training_batches(
-            images[split.labeled],
-            data.labels[split.labeled],
-            images[split.unlabeled] if plan.num_unlabeled else images[:0],
-            plan.sizes,
-            seed=config.seed,
-            first_step=segment.first_step,
-            augmentation=Augmentation(config.data.augmentation.pad, config.data.augmentation.flip),
-            pseudo_labels=data.pseudo_labels,
+        batches = distribution.spread(
+            functools.partial(data.batches, config, plan, segment.first_step)
         )
         model.fit(
             batches,
             initial_epoch=segment.initial_epoch,
             epochs=segment.epochs,
             steps_per_epoch=segment.steps_per_epoch,
-            validation_data=evaluation_batches(*data.validation, VALIDATION_BATCH),
+            validation_data=validation,
+            validation_steps=validation_steps,
             callbacks=watching,
             verbose=0,
         )
+
+
+def _validation(data: TrainingPart, distribution: Distribution) -> tuple[Any, int]:
+    """The validation images, each on one of the replicas, and how many batches they are."""
+    images, labels = data.validation
+    size = distribution.batch_size(len(labels), VALIDATION_BATCH)
+    whole = evaluation_batches(images, labels, size)
+    batches = distribution.spread(functools.partial(split_rows, whole))
+    return batches, math.ceil(len(labels) / size)
+
+
+def is_trained(run: RunFolder, plan: Plan) -> bool:
+    """Whether a run has been trained to its end, validation included."""
+    history = run.read_history()
+    return bool(history) and int(history[-1]["step"]) >= plan.steps
 
 
 def _is_unvalidated(step: int, plan: Plan, run: RunFolder) -> bool:
@@ -174,10 +226,10 @@ def _is_unvalidated(step: int, plan: Plan, run: RunFolder) -> bool:
 
 
 def _validate_late(
-    model: keras.Model, interval: int, batches: tf.data.Dataset, watching: Sequence[Any]
+    model: keras.Model, interval: int, batches: Any, steps: int, watching: Sequence[Any]
 ) -> None:
     """Makes up for the validation of an interval; its training losses are lost (NaN)."""
-    results = model.evaluate(batches, verbose=0, return_dict=True)
+    results = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
     logs = dict.fromkeys(("loss", *model.objective.term_names), math.nan)
     logs |= {f"val_{name}": value for name, value in results.items()}
     callbacks = keras.callbacks.CallbackList(watching, model=model)
@@ -189,7 +241,7 @@ def _validate_late(
 
 def _announce(plan: Plan, step: plans.StepTime) -> None:
     print(plans.estimate(plan, step), flush=True)
-    if plan.steps * step.seconds > 3600:
+    if plans.training_seconds(plan, step) > 3600:
         print(
             "This takes over an hour here (the reference runs are for GPUs): --variant quick takes "
             "minutes on 2 idle cores, --variant smoke seconds.",

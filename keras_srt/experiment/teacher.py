@@ -12,9 +12,11 @@ import numpy as np
 from keras_srt import plan as plans
 from keras_srt.checks import UserError
 from keras_srt.config import Config, ScheduleSettings, TrainingSettings
-from keras_srt.data import DatasetInfo, evaluation_batches
+from keras_srt.data import DatasetInfo
+from keras_srt.distribution import Distribution
 from keras_srt.experiment.classifiers import best_classifier
 from keras_srt.experiment.stage import VALIDATION_BATCH, TrainingPart, train_stage
+from keras_srt.experiment.streamed import StreamedPart
 from keras_srt.lazy import keras
 from keras_srt.objectives import Standard
 from keras_srt.plan import Plan
@@ -25,9 +27,10 @@ def ask_teacher(
     config: Config,
     run: RunFolder,
     info: DatasetInfo,
-    data: TrainingPart,
+    data: TrainingPart | StreamedPart,
     resume: bool,
     how_to_resume: str,
+    distribution: Distribution | None = None,
 ) -> np.ndarray:
     """A teacher's answers to the unlabeled images of a run: read, or trained for and saved.
 
@@ -41,6 +44,7 @@ def ask_teacher(
         data: images, labels and split.
         resume: whether to use what lies there.
         how_to_resume: the command to print after Ctrl-C.
+        distribution: the devices to train on; None for one.
 
     Returns:
         int32, one class id for each unlabeled image, in the order of the split.
@@ -59,7 +63,7 @@ def ask_teacher(
         flush=True,
     )
     run.teacher.checkpoints.mkdir(parents=True, exist_ok=True)
-    train_stage(teacher, run.teacher, info, lambda: data, resume, how_to_resume)
+    train_stage(teacher, run.teacher, info, lambda: data, resume, how_to_resume, distribution)
     answers = _answers(best_classifier(teacher, run.teacher, info), data)
     summary = _summary(run, plans.make_plan(teacher, info), count)
     write_json(run.teacher_summary, summary)
@@ -84,6 +88,8 @@ def teacher_config(config: Config, plan: Plan) -> Config:
         epochs=None,
         labeled_per_batch=None,
         strength_warmup=0.0,
+        search_growth=0.0,
+        weight_warmup=0.0,
         schedule=_schedule(config.training, plan),
     )
     return dataclasses.replace(config, neighborhood=None, objective=Standard(), training=training)
@@ -102,11 +108,9 @@ def _schedule(training: TrainingSettings, plan: Plan) -> ScheduleSettings:
     return dataclasses.replace(schedule, milestones=inside)
 
 
-def _answers(classifier: keras.Model, data: TrainingPart) -> np.ndarray:
+def _answers(classifier: keras.Model, data: TrainingPart | StreamedPart) -> np.ndarray:
     """The classes that a classifier gives the unlabeled images, int32."""
-    images = data.images[data.split.unlabeled]
-    nothing = np.zeros(len(images), np.int32)  # no label of theirs comes near
-    batches = evaluation_batches(images, nothing, VALIDATION_BATCH)
+    batches = data.unlabeled_batches(VALIDATION_BATCH)
     return np.int32(classifier.predict(batches, verbose=0).argmax(axis=-1))
 
 

@@ -48,7 +48,8 @@ class ModelBuilder(ABC):
         Args:
             input_shape: height, width, channels.
             num_classes: how many logits.
-            precision: "float32" or "mixed_bfloat16" (weights and logits stay float32).
+            precision: "float32", "mixed_bfloat16" or "mixed_float16" (weights and logits
+                stay float32).
 
         Returns:
             A functional model: float32 [batch, *input_shape] -> float32 [batch, classes].

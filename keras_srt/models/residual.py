@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from keras_srt.lazy import keras
+from keras_srt.lazy import keras, tf
 
 Tensors = "keras.KerasTensor"
 Activation = Callable[[Tensors], Tensors]
@@ -21,6 +21,15 @@ def conv(x: keras.KerasTensor, filters: int, size: int = 3, stride: int = 1) -> 
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
+
+
+def batch_norm() -> keras.layers.Layer:
+    """A BatchNorm of Keras; under a strategy of several replicas, over the images of all."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return keras.layers.BatchNormalization()
+    from keras_srt.models.batch_norm import BatchNormalization  # which loads Keras
+
+    return BatchNormalization()
 
 
 def projection_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
@@ -66,12 +75,12 @@ def residual_stages(
         for block in range(blocks):
             stride = 2 if stage > 0 and block == 0 else 1
             before = x
-            x = activation(layers.BatchNormalization()(x))
+            x = activation(batch_norm()(x))
             if stride > 1 or before.shape[-1] != filters:
                 # The first block of a stage shares the activation with its shortcut.
                 before = shortcut(x, filters, stride)
             x = conv(x, filters, stride=stride)
-            x = conv(activation(layers.BatchNormalization()(x)), filters)
+            x = conv(activation(batch_norm()(x)), filters)
             x = layers.Add()([before, x])
-    x = activation(layers.BatchNormalization()(x))
+    x = activation(batch_norm()(x))
     return layers.GlobalAveragePooling2D()(x)

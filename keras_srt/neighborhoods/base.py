@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from keras_srt.lazy import tf
+from keras_srt.neighborhoods.draws import Seed
+from keras_srt.neighborhoods.draws import fold as fold
 
 # Images [batch, height, width, channels] -> loss of each image [batch].
 PerExampleLoss = Callable[["tf.Tensor"], "tf.Tensor"]
@@ -55,6 +57,7 @@ class Neighborhood(ABC):
 
     name: ClassVar[str]
     kind: ClassVar[str]
+    has_kernels: ClassVar[bool] = True  # of XLA, for T(x;θ)
 
     @abstractmethod
     def apply(self, images: tf.Tensor, parameters: Any) -> tf.Tensor:
@@ -94,7 +97,7 @@ class Neighborhood(ABC):
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
@@ -105,7 +108,7 @@ class Neighborhood(ABC):
         Args:
             images: float32 [batch, height, width, channels] in [0, 1].
             loss_fn: images -> loss of each image, float32 [batch].
-            seed: int32 [2]; the same seed gives the same result.
+            seed: int32 [2], or of some rows, see `draws`; the same seed gives the same result.
             scale: share of the full neighborhood, from 0 to 1.
             start_loss: float32 [batch], the loss at `images` if it is known already:
                 it saves a forward pass where the search compares with it.
@@ -128,6 +131,27 @@ class Neighborhood(ABC):
     def knows_loss(self) -> bool:
         """Whether `maximize` returns the loss at what it found."""
         return self.passes.forward > 0
+
+    @property
+    def compilable(self) -> bool:
+        """Whether XLA has kernels for its search."""
+        return all(stage.has_kernels for stage in self.stages_in_order)
+
+    @property
+    def rounds(self) -> int:
+        """The most rounds that a loop of `maximize` makes: gradient steps or random draws."""
+        return 1
+
+    def shortened(self, rounds: int) -> Neighborhood:
+        """The same images, searched by at most that many rounds of each loop.
+
+        Args:
+            rounds: at least 1.
+
+        Returns:
+            A neighborhood of the same range.
+        """
+        return self
 
     @property
     @abstractmethod
@@ -166,11 +190,6 @@ def share_of(value: np.ndarray, bound: np.ndarray | float) -> np.ndarray:
     value, bound = np.broadcast_arrays(np.asarray(value, np.float64), np.asarray(bound, np.float64))
     share = np.divide(value, bound, out=np.where(value == 0, 0.0, np.inf), where=bound > 0)
     return np.where(np.isnan(share), np.inf, share)
-
-
-def fold(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """A new seed from a seed and a number, so that draws don't repeat each other."""
-    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def repeat(times: int, body: Callable[[Any, Any], Any], state: Any, size: int = 1) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
@@ -12,7 +13,9 @@ import pydantic
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import Passes, PerExampleLoss, Perturbed, fold, repeat, share_of
+from keras_srt.neighborhoods import draws
+from keras_srt.neighborhoods.base import Passes, PerExampleLoss, Perturbed, repeat, share_of
+from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.search import CandidateSearch, Worst, keep_worse
 
 # RGB to YIQ (FCC 1953, as in tf.image.rgb_to_yiq); its first row is the luma of ITU-R BT.601.
@@ -106,18 +109,23 @@ class Color(CandidateSearch):
         return -high * tf.constant(np.float32(np.arange(_NUM_PARAMETERS) != _GRAY)), high
 
     def random_points(
-        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor = 1.0
+        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor = 1.0
     ) -> tf.Tensor:
         """One uniform draw for each image: float32 [batch, 5]."""
         low, high = self.bounds(images, scale)
-        unit = tf.random.stateless_uniform([tf.shape(images)[0], _NUM_PARAMETERS], seed)
+        unit = draws.uniform([tf.shape(images)[0], _NUM_PARAMETERS], seed)
         return low + unit * (high - low)
 
     def candidates(
-        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor
+        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
     ) -> Callable[[int | tf.Tensor], tf.Tensor]:
         """Random draws; see `CandidateSearch.candidates`."""
         return lambda index: self.random_points(images, fold(seed, index), scale)
+
+    @property
+    def step_share(self) -> float:
+        """The length of a gradient step, as a share of each range."""
+        return 2.5 / self.num_steps if self.step_size is None else self.step_size
 
     def ascend(
         self,
@@ -128,14 +136,13 @@ class Color(CandidateSearch):
     ) -> tf.Tensor:
         """One step of projected gradient ascent on θ: float32 [batch, 5]."""
         low, high = self.bounds(images, scale)
-        step = 2.5 / self.num_steps if self.step_size is None else self.step_size
-        return tf.clip_by_value(parameters + step * high * tf.sign(gradient), low, high)
+        return tf.clip_by_value(parameters + self.step_share * high * tf.sign(gradient), low, high)
 
     def maximize(
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
@@ -196,6 +203,20 @@ class Color(CandidateSearch):
         size = np.abs(np.asarray(parameters, np.float64))
         size[parameters[:, _GRAY] < 0, _GRAY] = np.inf
         return share_of(size, self.limits).max(axis=1)
+
+    @property
+    def rounds(self) -> int:
+        """The gradient steps or the random draws."""
+        return self.num_steps if self.search == "gradient" else super().rounds
+
+    def shortened(self, rounds: int) -> Color:
+        """Fewer draws, or fewer gradient steps that lead as far; see `LpBall.shortened`."""
+        if self.search == "random":
+            return super().shortened(rounds)
+        steps = min(self.num_steps, rounds)
+        step = self.step_share
+        as_far = min(step * self.num_steps / steps, 1.25)
+        return dataclasses.replace(self, num_steps=steps, step_size=max(step, as_far))
 
     @property
     def passes(self) -> Passes:

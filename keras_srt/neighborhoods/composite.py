@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,9 +18,9 @@ from keras_srt.neighborhoods.base import (
     Passes,
     PerExampleLoss,
     Perturbed,
-    fold,
     repeat,
 )
+from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.search import CandidateSearch, Worst, keep_worse
 
 
@@ -92,7 +93,7 @@ class Composite(Neighborhood):
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
@@ -161,6 +162,16 @@ class Composite(Neighborhood):
         return np.max(each, axis=0)
 
     @property
+    def rounds(self) -> int:
+        """Those of the stage that makes most."""
+        return max(stage.rounds for stage in self.stages)
+
+    def shortened(self, rounds: int) -> Composite:
+        """Every stage shortened."""
+        stages = tuple(stage.shortened(rounds) for stage in self.stages)
+        return dataclasses.replace(self, stages=stages)
+
+    @property
     def _outer(self) -> int:
         """Which stage's candidates the joint search goes through."""
         return next(index for index, stage in enumerate(self.stages) if _num_candidates(stage))
@@ -210,7 +221,7 @@ def _in_turn(
     stages: Sequence[Neighborhood],
     images: tf.Tensor,
     loss_fn: PerExampleLoss,
-    seeds: Sequence[tf.Tensor],
+    seeds: Sequence[Seed],
     scale: float | tf.Tensor,
     loss: tf.Tensor | None,
 ) -> Perturbed:

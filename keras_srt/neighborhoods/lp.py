@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar
 
@@ -12,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
+from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import (
     Neighborhood,
     Passes,
@@ -20,6 +22,7 @@ from keras_srt.neighborhoods.base import (
     repeat,
     share_of,
 )
+from keras_srt.neighborhoods.draws import Seed
 
 # x + r is rounded to float32, so that (x + r) - x may be longer than r by this much.
 _ROUNDING = 1e-6
@@ -59,7 +62,7 @@ class LpBall(Neighborhood):
     random_start: Annotated[Any, BeforeValidator(_validate_start)] = True
 
     @abstractmethod
-    def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """A random r of the ball for each image, the shape of `images`."""
 
     @abstractmethod
@@ -84,7 +87,7 @@ class LpBall(Neighborhood):
         """The length of a gradient step at full scale."""
         return 2.5 * self.epsilon / self.num_steps if self.step_size is None else self.step_size
 
-    def start(self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor) -> tf.Tensor:
+    def start(self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor) -> tf.Tensor:
         """Where the ascent starts: see `random_start`; always inside the ball."""
         if self.random_start is False:
             return images
@@ -92,7 +95,7 @@ class LpBall(Neighborhood):
         if self.random_start is True:
             noise = self.noise(images, seed, epsilon)
         else:
-            drawn = tf.random.stateless_normal(tf.shape(images), seed, dtype=images.dtype)
+            drawn = draws.normal(tf.shape(images), seed, images.dtype)
             noise = self.random_start * drawn
         return self.project(images, images + noise, epsilon)
 
@@ -108,7 +111,7 @@ class LpBall(Neighborhood):
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
@@ -142,6 +145,22 @@ class LpBall(Neighborhood):
         return share_of(np.maximum(self.distance(parameters) - _ROUNDING, 0.0), self.epsilon)
 
     @property
+    def rounds(self) -> int:
+        """The gradient steps k."""
+        return self.num_steps
+
+    def shortened(self, rounds: int) -> LpBall:
+        """Fewer steps, and longer ones: they lead as far, up to 1.25·ε each.
+
+        Longer first steps from a random start make single-step training collapse
+        (Wong et al. 2020, figure 2).
+        """
+        steps = min(self.num_steps, rounds)
+        as_far = min(self.step_length * self.num_steps / steps, 1.25 * self.epsilon)
+        step_size = max(self.step_length, as_far)
+        return dataclasses.replace(self, num_steps=steps, step_size=step_size)
+
+    @property
     def passes(self) -> Passes:
         """k forward + input-gradient passes."""
         return Passes(forward=0, gradient=self.num_steps)
@@ -166,9 +185,9 @@ class LInf(LpBall):
 
     epsilon: Annotated[float, checks.real(0, 1)]
 
-    def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in [-ε, ε] for each pixel value."""
-        unit = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0, images.dtype)
+        unit = draws.uniform(tf.shape(images), seed, -1.0, 1.0, images.dtype)
         return epsilon * unit
 
     def direction(self, gradient: tf.Tensor) -> tf.Tensor:
@@ -203,15 +222,13 @@ class L2(LpBall):
     name: ClassVar[str] = "l2"
     norm_symbol: ClassVar[str] = "2"
 
-    def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in the ball: a random direction, a radius of ε·u^(1/d)."""
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        direction = self.direction(
-            tf.random.stateless_normal(tf.shape(images), seeds[0], dtype=images.dtype)
-        )
+        seeds = draws.split(seed, 2)
+        direction = self.direction(draws.normal(tf.shape(images), seeds[0], images.dtype))
         shape = [tf.shape(images)[0], 1, 1, 1]
         size = tf.cast(tf.reduce_prod(tf.shape(images)[1:]), images.dtype)
-        radius = tf.random.stateless_uniform(shape, seeds[1], dtype=images.dtype) ** (1.0 / size)
+        radius = draws.uniform(shape, seeds[1], dtype=images.dtype) ** (1.0 / size)
         return epsilon * radius * direction
 
     def direction(self, gradient: tf.Tensor) -> tf.Tensor:

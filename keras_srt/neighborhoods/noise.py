@@ -11,7 +11,9 @@ import numpy as np
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import PerExampleLoss, Perturbed, fold, share_of
+from keras_srt.neighborhoods import draws
+from keras_srt.neighborhoods.base import PerExampleLoss, Perturbed, share_of
+from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.search import CandidateSearch
 
 # Normal noise is cut off here, in multiples of σ, unless told where.
@@ -62,9 +64,9 @@ class Noise(CandidateSearch):
         """How many draws are compared; none where there is but one."""
         return self.num_samples if self.num_samples > 1 else 0
 
-    def draw(self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
+    def draw(self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
         """One r for each image: float32, the shape of `images`."""
-        unit = tf.random.stateless_uniform(tf.shape(images), seed, -1.0, 1.0)
+        unit = draws.uniform(tf.shape(images), seed, -1.0, 1.0)
         if self.sigma is None:
             return self.bound * scale * unit
         if self.sigma == 0.0:
@@ -75,7 +77,7 @@ class Noise(CandidateSearch):
         return scale * tf.clip_by_value(drawn, -self.bound, self.bound)
 
     def candidates(
-        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor
+        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
     ) -> Callable[[int | tf.Tensor], tf.Tensor]:
         """The draws; see `CandidateSearch.candidates`."""
         return lambda index: self.draw(images, fold(seed, index), scale)
@@ -84,7 +86,7 @@ class Noise(CandidateSearch):
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:

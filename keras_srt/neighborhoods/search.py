@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
+from keras_srt.neighborhoods.draws import Seed
 
 # θ of each image, and the loss there: float32 [batch].
 Worst = tuple[Any, "tf.Tensor"]
@@ -26,13 +28,13 @@ class CandidateSearch(Neighborhood):
 
     @abstractmethod
     def candidates(
-        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor
+        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
     ) -> Callable[[int | tf.Tensor], tf.Tensor]:
         """The candidates, by their number.
 
         Args:
             images: float32 [batch, height, width, channels]; only their shape counts.
-            seed: int32 [2].
+            seed: int32 [2], or of some rows, see `draws`.
             scale: share of the full neighborhood, from 0 to 1.
 
         Returns:
@@ -43,7 +45,7 @@ class CandidateSearch(Neighborhood):
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
-        seed: tf.Tensor,
+        seed: Seed,
         scale: float | tf.Tensor = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
@@ -59,6 +61,17 @@ class CandidateSearch(Neighborhood):
         parameters, loss = repeat(self.num_candidates, attempt, start)
         # Applying once more is cheaper than carrying the images along.
         return Perturbed(self.apply(images, parameters), parameters, loss)
+
+    @property
+    def rounds(self) -> int:
+        """The random draws; a grid is searched as a whole."""
+        return self.num_samples if getattr(self, "search", "random") == "random" else 1
+
+    def shortened(self, rounds: int) -> CandidateSearch:
+        """Fewer random draws."""
+        if self.rounds == 1:
+            return self
+        return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))
 
     @property
     def passes(self) -> Passes:

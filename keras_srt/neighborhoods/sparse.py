@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
+from keras_srt.neighborhoods import draws
+from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.lp import LpBall
 
 
@@ -45,6 +48,10 @@ class L0(LpBall):
         """The mean absolute change of a step; a smaller ball doesn't make it smaller."""
         return 0.15 if self.step_size is None else self.step_size
 
+    def shortened(self, rounds: int) -> L0:
+        """Fewer steps of the same length: it doesn't depend on their number."""
+        return dataclasses.replace(self, num_steps=min(self.num_steps, rounds))
+
     def ascend(
         self, images: tf.Tensor, now: tf.Tensor, gradient: tf.Tensor, scale: float | tf.Tensor
     ) -> tf.Tensor:
@@ -52,12 +59,12 @@ class L0(LpBall):
         epsilon = tf.cast(self.epsilon * scale, images.dtype)
         return self.project(images, now + self.step_length * self.direction(gradient), epsilon)
 
-    def noise(self, images: tf.Tensor, seed: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in [-1, 1] at ε random values of each image, 0 at the others."""
-        seeds = tf.random.experimental.stateless_split(seed, 2)
+        seeds = draws.split(seed, 2)
         shape = tf.shape(images)
-        drawn = _largest(tf.random.stateless_uniform(shape, seeds[0], dtype=images.dtype), epsilon)
-        change = tf.random.stateless_uniform(shape, seeds[1], -1.0, 1.0, images.dtype)
+        drawn = _largest(draws.uniform(shape, seeds[0], dtype=images.dtype), epsilon)
+        change = draws.uniform(shape, seeds[1], -1.0, 1.0, images.dtype)
         return tf.where(drawn, change, 0.0)
 
     def direction(self, gradient: tf.Tensor) -> tf.Tensor:
@@ -95,7 +102,8 @@ class L0(LpBall):
 
 def _largest(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Whether a value is among the `count` largest of its image: bool, exactly that many."""
-    flat = tf.reshape(values, [tf.shape(values)[0], -1])
+    # Not -1, which an empty batch leaves open.
+    flat = tf.reshape(values, [tf.shape(values)[0], tf.reduce_prod(tf.shape(values)[1:])])
     order = tf.argsort(flat, axis=1, direction="DESCENDING", stable=True)
     rank = tf.argsort(order, axis=1)
     # 0.3 · 10 is a little less than 3 in float32.

@@ -11,7 +11,9 @@ import numpy as np
 from keras_srt import checks
 from keras_srt.components import component
 from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import fold, share_of
+from keras_srt.neighborhoods import draws
+from keras_srt.neighborhoods.base import share_of
+from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.geometry import rotate_and_translate
 from keras_srt.neighborhoods.search import CandidateSearch
 
@@ -41,6 +43,7 @@ class Spatial(CandidateSearch):
 
     name: ClassVar[str] = "spatial"
     kind: ClassVar[str] = "spatial"
+    has_kernels: ClassVar[bool] = False
 
     max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
     max_translation: Annotated[float, checks.real(0)] = 3.0
@@ -73,14 +76,14 @@ class Spatial(CandidateSearch):
         return np.float32(list(itertools.product(*axes)))
 
     def random_points(
-        self, num_images: int | tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor = 1.0
+        self, num_images: int | tf.Tensor, seed: Seed, scale: float | tf.Tensor = 1.0
     ) -> tf.Tensor:
         """One uniform draw for each image: float32 [num_images, 3], degrees and pixels."""
-        unit = tf.random.stateless_uniform([num_images, 3], seed, -1.0, 1.0)
+        unit = draws.uniform([num_images, 3], seed, -1.0, 1.0)
         return unit * self.limits * scale
 
     def candidates(
-        self, images: tf.Tensor, seed: tf.Tensor, scale: float | tf.Tensor
+        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
     ) -> Callable[[int | tf.Tensor], tf.Tensor]:
         """Random draws, or the points of the grid; see `CandidateSearch.candidates`."""
         num_images = tf.shape(images)[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from keras_srt import checks
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Neighborhood, Passes
+from keras_srt.neighborhoods.draws import Rows, RowSeed, for_rows
 
 # (images, training=…) -> logits [batch, classes]
 Classifier = Callable[..., "tf.Tensor"]
@@ -22,12 +23,27 @@ class Batch(NamedTuple):
         labels: int32 [m_L], their class ids.
         unlabeled: float32 [m_U, height, width, channels], or None.
         pseudo_labels: int32 [m_U], a teacher's answers to the unlabeled images, or None.
+        rows: where this is a replica's share of a global batch, the rows of each part by its
+            name, "labeled" or "unlabeled".
     """
 
     images: tf.Tensor
     labels: tf.Tensor
     unlabeled: tf.Tensor | None = None
     pseudo_labels: tf.Tensor | None = None
+    rows: Mapping[str, Rows] | None = None
+
+    def seed_for(self, seed: tf.Tensor, *parts: str) -> tf.Tensor | RowSeed:
+        """The seed of draws for images of these parts, one after the other.
+
+        Args:
+            seed: int32 [2].
+            parts: "labeled" or "unlabeled", as often as images of theirs are perturbed.
+
+        Returns:
+            The seed itself, or one with the rows that a replica holds.
+        """
+        return seed if self.rows is None else for_rows(seed, [self.rows[part] for part in parts])
 
 
 class LossTerm(NamedTuple):
@@ -71,6 +87,7 @@ class Objective(ABC):
         uses_teacher: whether it wants pseudo-labels that another classifier gave.
         labeled_share: of a batch; None for the proportional one.
         without_unlabeled: the objective that is the same where there are none.
+        warmed_terms: the loss terms whose weight λ may grow from 0 in training.
     """
 
     name: ClassVar[str]
@@ -79,6 +96,7 @@ class Objective(ABC):
     uses_teacher: ClassVar[bool] = False
     labeled_share: ClassVar[float | None] = None
     without_unlabeled: ClassVar[str] = ""
+    warmed_terms: ClassVar[tuple[str, ...]] = ()
 
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses a neighborhood that it can't use.
@@ -100,6 +118,10 @@ class Objective(ABC):
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
         """The neighborhood with the search that this objective asks for."""
         return neighborhood
+
+    def shortened(self, rounds: int) -> Objective:
+        """The same objective; draws that it asks for itself are cut to that many."""
+        return self
 
     @abstractmethod
     def prepare(

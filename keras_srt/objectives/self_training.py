@@ -44,6 +44,7 @@ class RST(Consistency):
     uses_teacher: ClassVar[bool] = True
     labeled_share: ClassVar[float | None] = 0.5
     without_unlabeled: ClassVar[str] = "trades"
+    answered_parts: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
 
     robust_weight: Annotated[float, checks.real(0)] = 6.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
@@ -144,7 +145,8 @@ class UAT(Objective):
             return tf.concat(list(_losses(targets, logits).values()), axis=0)
 
         everything = tf.concat(list(images.values()), axis=0)
-        found = neighborhood.maximize(everything, loss, seed, scale)
+        parts = ["labeled" if name == "robust" else "unlabeled" for name in images]
+        found = neighborhood.maximize(everything, loss, batch.seed_for(seed, *parts), scale)
         perturbed = tf.split(tf.stop_gradient(found.images), sizes)
         return Perturbations(dict(zip(images, perturbed, strict=True)), targets)
 

@@ -45,6 +45,8 @@ class _RobustTraining(Objective):
         robust_loss: L₂, see `losses.get`.
     """
 
+    warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
+
     robust_weight: Annotated[float, checks.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
@@ -64,16 +66,16 @@ class _RobustTraining(Objective):
         scale: float | tf.Tensor = 1.0,
     ) -> Prepared:
         """Pseudo-labels C(x) and the x' that the model takes most for something else."""
-        images = batch.images
+        images, parts = batch.images, ["labeled"]
         if self.uses_unlabeled and batch.unlabeled is not None:
-            images = tf.concat([images, batch.unlabeled], axis=0)
+            images, parts = tf.concat([images, batch.unlabeled], axis=0), ["labeled", "unlabeled"]
         logits = tf.stop_gradient(classifier(images, training=False))
         target = losses.Target(tf.argmax(logits, axis=-1, output_type=tf.int32), logits)
         loss = losses.get(self.robust_loss)
         found = neighborhood.maximize(
             images,
             lambda moved: loss(target, classifier(moved, training=False)),
-            seed,
+            batch.seed_for(seed, *parts),
             scale,
             start_loss=loss(target, logits),
         )

@@ -94,7 +94,7 @@ class Adversarial(Objective):
         found = self.searched(neighborhood).maximize(
             batch.images,
             lambda images: loss(target, classifier(images, training=False)),
-            seed,
+            batch.seed_for(seed, "labeled"),
             scale,
         )
         return batch._replace(images=tf.stop_gradient(found.images))

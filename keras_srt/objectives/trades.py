@@ -43,7 +43,13 @@ class Consistency(Objective):
     Args:
         robust_weight: β.
         clean_loss: L, see `losses.get`.
+
+    Attributes:
+        answered_parts: of a batch, those that `answered` gives, in order.
     """
+
+    answered_parts: ClassVar[tuple[str, ...]] = ("labeled",)
+    warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
     robust_weight: Annotated[float, checks.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
@@ -71,7 +77,7 @@ class Consistency(Objective):
         found = self.searched(neighborhood).maximize(
             images,
             lambda moved: losses.kl(own, classifier(moved, training=False)),
-            seed,
+            batch.seed_for(seed, *self.answered_parts),
             scale,
             start_loss=tf.zeros_like(own.logits[:, 0]),
         )

@@ -93,6 +93,10 @@ class WorstOfK(Adversarial):
         """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
 
+    def shortened(self, rounds: int) -> Objective:
+        """Fewer draws."""
+        return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))
+
 
 @component
 class KLR(Consistency):
@@ -127,3 +131,7 @@ class KLR(Consistency):
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
         """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
+
+    def shortened(self, rounds: int) -> Objective:
+        """Fewer draws."""
+        return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))

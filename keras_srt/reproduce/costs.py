@@ -65,7 +65,7 @@ def _architecture(model: Model) -> str:
 def _passes(plan: Plan, steps: int) -> float:
     """Passes of an image through the model in the last steps; in all, with the teacher's."""
     teacher = plan.teacher_steps * _TRAINING * sum(plan.sizes) if steps == plan.steps else 0.0
-    return teacher + steps * _step_passes(plan)
+    return teacher + steps * plan.effort * _step_passes(plan)
 
 
 def _step_passes(plan: Plan) -> float:

@@ -1,0 +1,93 @@
+"""Many indices in few numbers: sorted ranges, for datasets of millions of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class Ranges:
+    """Sorted, disjoint, non-empty ranges of indices; stands for the array of them.
+
+    Args:
+        bounds: int64 [k, 2], the first index of each range and the one after its last.
+
+    Raises:
+        ValueError: they are not sorted, overlap, or one is empty.
+
+    Example:
+        >>> Ranges([[0, 3], [7, 9]])
+        Ranges([[0, 3], [7, 9]])
+        >>> np.asarray(Ranges([[0, 3], [7, 9]]))
+        array([0, 1, 2, 7, 8])
+    """
+
+    def __init__(self, bounds: Iterable[Iterable[int]]) -> None:
+        self.bounds = np.asarray(bounds, dtype=np.int64).reshape(-1, 2)
+        flat = self.bounds.ravel()
+        if np.any(flat[1::2] <= flat[::2]) or np.any(flat[2::2] < flat[1:-1:2]):
+            raise ValueError("ranges are sorted, disjoint and not empty")
+        # How many indices lie before each range, and at the end how many there are.
+        self.before = np.concatenate([[0], np.cumsum(self.bounds[:, 1] - self.bounds[:, 0])])
+
+    @classmethod
+    def of(cls, indices: np.ndarray) -> Ranges:
+        """The ranges of an array of indices, in any order.
+
+        Example:
+            >>> Ranges.of(np.array([4, 2, 3, 9]))
+            Ranges([[2, 5], [9, 10]])
+        """
+        values = np.unique(np.asarray(indices, np.int64))
+        if not len(values):
+            return cls([])
+        cuts = np.flatnonzero(np.diff(values) > 1)
+        first = values[np.concatenate([[0], cuts + 1])]
+        last = values[np.concatenate([cuts, [len(values) - 1]])]
+        return cls(np.stack([first, last + 1], axis=1))
+
+    def complement(self, total: int) -> Ranges:
+        """The other indices below `total`.
+
+        Example:
+            >>> Ranges([[0, 3], [7, 9]]).complement(20)
+            Ranges([[3, 7], [9, 20]])
+        """
+        gaps = np.concatenate([[0], self.bounds.ravel(), [total]]).reshape(-1, 2)
+        return Ranges(gaps[gaps[:, 0] < gaps[:, 1]])
+
+    def head(self, count: int) -> Ranges:
+        """The `count` lowest indices.
+
+        Example:
+            >>> Ranges([[0, 3], [7, 9]]).head(4)
+            Ranges([[0, 3], [7, 8]])
+        """
+        bounds = self.bounds[self.before[:-1] < count].copy()
+        if len(bounds):
+            spare = self.before[len(bounds)] - count
+            bounds[-1, 1] -= max(0, spare)
+        return Ranges(bounds)
+
+    def rank(self, index: np.ndarray) -> np.ndarray:
+        """How many of the indices are below each given one.
+
+        Example:
+            >>> Ranges([[0, 3], [7, 9]]).rank(np.array([0, 5, 8, 100])).tolist()
+            [0, 3, 4, 5]
+        """
+        place = np.searchsorted(self.bounds[:, 0], index, side="right") - 1
+        inside = np.minimum(index, self.bounds[place, 1]) - self.bounds[place, 0]
+        return np.where(place < 0, 0, self.before[place] + inside)
+
+    def __len__(self) -> int:
+        return int(self.before[-1])
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        parts = [np.arange(first, end, dtype=np.int64) for first, end in self.bounds]
+        values = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return values if dtype is None else values.astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"Ranges({self.bounds.tolist()})"

@@ -1,0 +1,31 @@
+"""What a training part is that is read as it is needed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from keras_srt.lazy import tf
+
+
+class Records(ABC):
+    """A training part in shards; record i is the i-th one, shard after shard.
+
+    Attributes:
+        lengths: records of each shard.
+        image_shape: height, width, channels.
+    """
+
+    lengths: tuple[int, ...]
+    image_shape: tuple[int, int, int]
+
+    @abstractmethod
+    def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
+        """The records of a shard from one on, undecoded; both are int64 scalars."""
+
+    @abstractmethod
+    def image(self, record: tf.Tensor) -> tf.Tensor:
+        """The image of a record, uint8; its label stays undecoded."""
+
+    @abstractmethod
+    def label(self, record: tf.Tensor) -> tf.Tensor:
+        """The label of a record, int32; its image stays undecoded."""
