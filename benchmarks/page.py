@@ -118,7 +118,7 @@ def to_markdown(parts: Sequence[Part], folder: Path) -> str:
         parts: in order.
         folder: of their figures; a part without any says so.
     """
-    sections, missed = [], []
+    sections, missed, unmeasured = [], [], []
     for part in parts:
         file = folder / f"{part.file}.json"
         figures = "Not measured yet."
@@ -126,9 +126,12 @@ def to_markdown(parts: Sequence[Part], folder: Path) -> str:
             document = json.loads(file.read_text(encoding="utf-8"))
             figures = f"{part.to_markdown(document)}\n\n{describe(document['machine'])}."
             missed += [f"- {part.title}: {row}" for row in not_kept(figures)]
+        else:
+            unmeasured.append(f"- {part.title}: not measured yet")
         command = f"python benchmarks/{part.command} --output docs/benchmarks/{part.file}.json"
         sections.append(f"## {part.title}\n\n{part.text}\n\n    {command}\n\n{figures}\n")
-    summary = "\n".join(missed) or "Every bound that was asked of these figures is kept."
+    kept = "Every bound that was asked of these figures is kept."
+    summary = "\n".join(missed + unmeasured) or kept
     return "\n".join([_HEAD, "## What isn't reached\n", f"{summary}\n", *sections])
 
 

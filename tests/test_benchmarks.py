@@ -387,6 +387,7 @@ def test_the_page_is_made_of_the_figures(tmp_path):
     assert "- Step cost: SRT spatial: ≤ 1.15: **no**" in text
     assert "python benchmarks/step_cost.py --output docs/benchmarks/step_cost.json" in text
     assert text.count("Not measured yet.") == len(page.PARTS) - 1
+    assert "- Peers: not measured yet" in text
     assert "2 cores of Abacus" in text
 
 
