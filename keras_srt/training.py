@@ -94,6 +94,8 @@ class RobustModel(keras.Model):
         self.search = SearchGrowth.over(search_growth, self.objective, neighborhood)
         check_weight_warmup(self.objective, weight_warmup)
         self.robust_share = linear_strength(weight_warmup) if weight_warmup else None
+        # Metrics are of all replicas already; Keras would sum them over the workers once more.
+        self.distribute_reduction_method = "first"
         names = ("loss", *self.objective.term_names)
         self._term_metrics = {name: keras.metrics.Mean(name=name) for name in names}
         self._accuracy = keras.metrics.Mean(name="accuracy")
