@@ -17,7 +17,7 @@ from keras_srt.lazy import keras, tf
 from keras_srt.plan import duration
 
 # Which way to look: the best checkpoint is the one of the highest.
-SELECTED_BY = "val_robust_accuracy"
+CLEAN, ROBUST = "val_accuracy", "val_robust_accuracy"
 
 
 class NotFinite(UserError):
@@ -90,7 +90,7 @@ class ProgressBar(keras.callbacks.Callback):
         logs = logs or {}
         shown = "  ".join(
             f"{label} {100 * logs[key]:.1f}%"
-            for key, label in (("val_accuracy", "clean"), (SELECTED_BY, "robust"))
+            for key, label in ((CLEAN, "clean"), (ROBUST, "robust"))
             if key in logs
         )
         seconds = (time.perf_counter() - self._began) / max(1, self._step - self._first)
@@ -190,7 +190,9 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves the state of training after each interval, and the best classifier.
 
     `state-*` holds weights and optimizer; `best.weights.h5` the classifier of the highest
-    robust accuracy on validation images, with `best.json` beside it.
+    robust accuracy on validation images, with `best.json` beside it. Where the objective
+    searches no neighborhood the clean accuracy decides: the robust one is near chance then,
+    and highest where little has been learned.
 
     Args:
         folder: of the checkpoints.
@@ -200,6 +202,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, folder: Path, model: keras.Model) -> None:
         super().__init__()
         self._folder = folder
+        self._selected_by = ROBUST if model.objective.uses_neighborhood else CLEAN
         self._state = tf.train.Checkpoint(
             model=model.classifier, optimizer=model.optimizer, **model.update.checkpointed
         )
@@ -235,21 +238,21 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves the state and, where it is the best so far, the classifier."""
         logs = logs or {}
-        score = float(logs.get(SELECTED_BY, logs.get("val_accuracy", 0.0)))
+        score = float(logs.get(self._selected_by, 0.0))
         # Of equal scores the later, longer trained one.
-        if score >= best_score(self._folder):
+        if score >= best_score(self._folder, self._selected_by):
             # Written beside and renamed, so that a kill leaves the old or the new file.
             new = self._folder / "new.weights.h5"
             self.model.shipped.save_weights(new)
             os.replace(new, self._folder / "best.weights.h5")
-            about = {"step": int(logs.get("step", 0)), SELECTED_BY: score}
+            about = {"step": int(logs.get("step", 0)), self._selected_by: score}
             draft = self._folder / "new.json"
             draft.write_text(json.dumps(about))
             os.replace(draft, self._folder / "best.json")
         self.save()
 
 
-def best_score(folder: Path) -> float:
+def best_score(folder: Path, selected_by: str) -> float:
     """The score of the best checkpoint so far, or -1."""
     path = folder / "best.json"
-    return float(json.loads(path.read_text())[SELECTED_BY]) if path.is_file() else -1.0
+    return float(json.loads(path.read_text())[selected_by]) if path.is_file() else -1.0

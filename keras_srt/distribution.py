@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_srt import watchdog
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.data import BatchSizes, Replicas
 from keras_srt.lazy import tf
@@ -29,11 +32,13 @@ class Task(NamedTuple):
         index: 0 is the chief.
         count: of all of them.
         address: this one's, "host:port"; empty where there is one process.
+        others: the addresses of all others.
     """
 
     index: int = 0
     count: int = 1
     address: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def is_chief(self) -> bool:
@@ -58,7 +63,7 @@ def read_task(name: str, environment: Mapping[str, str] = os.environ) -> Task:
         >>> jobs, task = '{"worker": ["a:1", "b:1"]}', '{"type": "worker", "index": 1}'
         >>> text = f'{{"cluster": {jobs}, "task": {task}}}'
         >>> read_task("multi_worker", {"TF_CONFIG": text})
-        Task(index=1, count=2, address='b:1')
+        Task(index=1, count=2, address='b:1', others=('a:1',))
     """
     if name != "multi_worker":
         return Task()
@@ -84,7 +89,8 @@ def read_task(name: str, environment: Mapping[str, str] = os.environ) -> Task:
             f"TF_CONFIG: got the task {job} {index} in the cluster {json.dumps(jobs)}; allowed: a "
             'type "chief" or "worker" with an index below the number of its addresses'
         )
-    return Task(place, len(addresses), addresses[place])
+    others = (*addresses[:place], *addresses[place + 1 :])
+    return Task(place, len(addresses), addresses[place], others)
 
 
 class Distribution(NamedTuple):
@@ -210,51 +216,61 @@ class Distribution(NamedTuple):
             )
 
     @contextlib.contextmanager
-    def workplace(self, run: RunFolder) -> Iterator[RunFolder]:
+    def workplace(self, run: RunFolder, how_to_resume: str) -> Iterator[RunFolder]:
         """Where this process may write: the chief in the run folder, others in a copy.
 
         Saving takes all workers, as they sum up what each holds a part of. What the others
-        save and print is thrown away.
+        save and print is thrown away. All leave together; where one is gone, the rest ends.
 
         Args:
             run: folder of the run.
+            how_to_resume: the command that goes on with it.
 
         Yields:
             A folder with the same state of the run.
-        """
-        if self.task.is_chief:
-            yield run
-            return
-        with (
-            tempfile.TemporaryDirectory(prefix="keras-srt-worker-") as scratch,
-            open(os.devnull, "w") as nowhere,
-        ):
-            own = Path(scratch) / "run"
-            if run.path.is_dir():
-                shutil.copytree(run.path, own, ignore=shutil.ignore_patterns("tensorboard"))
-            with contextlib.redirect_stdout(nowhere):
-                yield RunFolder(own)
-
-    @contextlib.contextmanager
-    def losing_workers(self, how_to_resume: str) -> Iterator[None]:
-        """Says what to do where another worker is gone.
-
-        TensorFlow's own service notices within about ten seconds, whether its process ended
-        or its machine fell silent, and ends the sums over replicas that wait for it.
 
         Raises:
             UserError: another worker is gone.
         """
-        try:
-            yield
-        except _lost() as error:
-            if self.task.count == 1:
-                raise
-            raise UserError(
-                f"worker {self.task.index} of {self.task.count}: another worker is gone "
-                f"({type(error).__name__}); start all of them again with --resume, and they go "
-                f"on from the last checkpoint: {how_to_resume}"
-            ) from error
+        with contextlib.ExitStack() as stack:
+            own, scratch = run, None
+            if not self.task.is_chief:
+                scratch = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="keras-srt-worker-")
+                )
+                own = RunFolder(Path(scratch) / "run")
+                if run.path.is_dir():
+                    ignored = shutil.ignore_patterns("tensorboard")
+                    shutil.copytree(run.path, own.path, ignore=ignored)
+                nowhere = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+            end = functools.partial(_end, self.task, how_to_resume, scratch)
+            stack.enter_context(watchdog.watching(self.task.others, end))
+            try:
+                yield own
+                self.check_agreement("done")
+            except _lost() as error:
+                if self.task.count == 1:
+                    raise
+                raise UserError(
+                    _worker_is_gone(self.task, how_to_resume, type(error).__name__)
+                ) from error
+
+
+def _worker_is_gone(task: Task, how_to_resume: str, sign: str) -> str:
+    return (
+        f"worker {task.index} of {task.count}: another worker is gone ({sign}); start all of them "
+        f"again with --resume, and they go on from the last checkpoint: {how_to_resume}"
+    )
+
+
+def _end(task: Task, how_to_resume: str, scratch: str | None, address: str) -> None:
+    """Ends the process at once: its main thread may wait in TensorFlow for ever."""
+    message = _worker_is_gone(task, how_to_resume, address)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(2)
 
 
 def split_rows(dataset: tf.data.Dataset, replicas: Replicas) -> tf.data.Dataset:

@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def best_weights(self) -> Path:
-        """The classifier with the highest robust accuracy on validation images."""
+        """The best classifier on validation images, see `Checkpoints`."""
         return self.checkpoints / "best.weights.h5"
 
     @property

@@ -1,9 +1,15 @@
-"""What is said during a training."""
+"""What is said during a training, and which of its classifiers is kept."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 
-from keras_srt.callbacks import CollapseHint
+from keras_srt.callbacks import Checkpoints, CollapseHint
+from keras_srt.neighborhoods import LInf
+from keras_srt.objectives import SRT, Standard
+from keras_srt.training import RobustModel
 
 LABELS = np.int32([0, 0, 0, 1, 2])
 
@@ -23,3 +29,21 @@ def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, capsys):
 def test_better_than_one_class_is_not(logs, capsys):
     CollapseHint(LABELS).on_epoch_end(0, logs)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("objective", "step", "score"),
+    # What searches no neighborhood is most robust where it has learned least.
+    [(Standard(), 2, {"val_accuracy": 0.8}), (SRT(), 1, {"val_robust_accuracy": 0.4})],
+)
+def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score, tmp_path):
+    layers = [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), objective)
+    model.compile("sgd")
+    checkpoints = Checkpoints(tmp_path, model)
+    checkpoints.set_model(model)
+    intervals = [(0.2, 0.4), (0.8, 0.1), (0.7, 0.2)]
+    for number, (clean, robust) in enumerate(intervals):
+        logs = {"step": number + 1, "val_accuracy": clean, "val_robust_accuracy": robust}
+        checkpoints.on_epoch_end(number, logs)
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": step, **score}

@@ -2,17 +2,19 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from helpers import ROOT, clean_environment, tiny, write_config
+from helpers import ROOT, clean_environment, python, tiny, write_config
 
-from keras_srt import checks, replicas
+from keras_srt import checks, replicas, watchdog
 from keras_srt.data import BatchSizes, Replicas
 from keras_srt.distribution import Distribution, Task, read_task, split_rows
 from keras_srt.models.batch_norm import BatchNormalization
@@ -185,11 +187,13 @@ def tf_config(cluster=CLUSTER, job="worker", index=1):
 
 def test_the_place_in_the_cluster():
     assert read_task("one_device", {}) == read_task("mirrored", tf_config()) == Task(0, 1)
-    assert read_task("multi_worker", tf_config()) == Task(1, 2, "b:2")
+    assert read_task("multi_worker", tf_config()) == Task(1, 2, "b:2", ("a:1",))
     assert read_task("multi_worker", tf_config(index=0)).is_chief
     named = {"chief": ["c:0"], **CLUSTER}
-    assert read_task("multi_worker", tf_config(named)) == Task(2, 3, "b:2")
-    assert read_task("multi_worker", tf_config(named, "chief", 0)) == Task(0, 3, "c:0")
+    assert read_task("multi_worker", tf_config(named)) == Task(2, 3, "b:2", ("c:0", "a:1"))
+    assert read_task("multi_worker", tf_config(named, "chief", 0)) == Task(
+        0, 3, "c:0", ("a:1", "b:2")
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,40 +221,93 @@ def test_mirrored_wants_several_devices():
         Distribution.make("mirrored")
 
 
-def test_others_than_the_chief_work_in_a_copy(tmp_path, capsys):
+@pytest.fixture
+def cluster():
+    """This process' place, as the chief or the other, where nothing is summed up."""
+
+    class Alone(Distribution):
+        def check_agreement(self, *what):
+            pass
+
+    return [Alone(None, Task(index, 2)) for index in range(2)]
+
+
+def test_others_than_the_chief_work_in_a_copy(cluster, tmp_path, capsys):
     run = RunFolder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     run.history.write_text("step\n3\n")
     run.tensorboard.mkdir()
     before = sorted(run.path.rglob("*"))
-    with Distribution(None, Task(1, 2)).workplace(run) as own:
+    with cluster[1].workplace(run, "again") as own:
         assert own.read_history() == [{"step": "3"}]
         assert not own.tensorboard.exists()
         own.report.write_text("{}")
         print("not to be seen")
     assert not own.path.exists()
     assert sorted(run.path.rglob("*")) == before
-    with Distribution(None, Task(0, 2)).workplace(run) as own:
+    with cluster[0].workplace(run, "again") as own:
         assert own is run
         print("the chief")
     assert capsys.readouterr().out == "the chief\n"
 
 
-def test_a_lost_worker_is_one_line_and_other_errors_stay_as_they_are():
-    lost = tf.errors.UnavailableError(None, None, "Socket closed\nand more")
+def test_a_lost_worker_is_one_line_and_other_errors_stay_as_they_are(cluster, tmp_path):
+    run, lost = RunFolder(tmp_path), tf.errors.UnavailableError(None, None, "Socket closed\nmore")
     with (
         pytest.raises(checks.UserError, match="worker 1 of 2: another worker is gone") as error,
-        Distribution(None, Task(1, 2)).losing_workers("python train.py --resume"),
+        cluster[1].workplace(run, "python train.py --resume"),
     ):
         raise lost
     assert str(error.value).endswith("python train.py --resume")
-    with pytest.raises(tf.errors.UnavailableError), Distribution(None).losing_workers(""):
-        raise lost
     with (
-        pytest.raises(tf.errors.ResourceExhaustedError),
-        Distribution(None, Task(1, 2)).losing_workers(""),
+        pytest.raises(tf.errors.UnavailableError),
+        Distribution.make("one_device").workplace(run, ""),
     ):
+        raise lost
+    with pytest.raises(tf.errors.ResourceExhaustedError), cluster[1].workplace(run, ""):
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+
+def test_the_watchdog_calls_once_where_nobody_listens_any_more():
+    gone = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with watchdog.watching([address], gone.append, interval=0.02, patience=0.1):
+            time.sleep(0.3)
+            assert gone == []
+            server.close()
+            end = time.monotonic() + 10
+            while not gone and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.2)
+            assert gone == [address]
+
+
+def test_the_watchdog_is_silent_once_its_work_is_done():
+    gone = []
+    with watchdog.watching(["127.0.0.1:9"], gone.append, interval=0.05, patience=0.1):
+        pass
+    time.sleep(0.4)
+    assert gone == []
+
+
+def test_a_worker_that_waits_for_ever_is_ended(tmp_path):
+    """Exit code 2, one line, and no scratch folder left."""
+    code = (
+        "import pathlib, time\n"
+        "from keras_srt.distribution import Distribution, Task\n"
+        "from keras_srt.runs import RunFolder\n"
+        "from keras_srt import watchdog\n"
+        "watchdog.watching.__wrapped__.__defaults__ = (0.05, 0.2)\n"
+        "task = Task(1, 2, 'b:1', ('127.0.0.1:9',))\n"
+        "with Distribution(None, task).workplace(RunFolder(pathlib.Path('none')), 'again'):\n"
+        "    time.sleep(100)\n"
+    )
+    run = python("-c", code, TMPDIR=str(tmp_path), TF_CPP_MIN_LOG_LEVEL="3")
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert "another worker is gone (127.0.0.1:9)" in run.stderr
+    assert not list(tmp_path.glob("keras-srt-worker-*"))
 
 
 def test_the_strategy_is_no_part_of_a_run(tmp_path):

@@ -68,7 +68,7 @@ def run_all(
     if config.data.selection == "first" and not run.split.is_file():
         # Whether the first images have every class, their labels alone tell.
         check_split(config, info, data_dir)
-    with distribution.losing_workers(how_to_resume), distribution.workplace(run) as own:
+    with distribution.workplace(run, how_to_resume) as own:
         distribution.check_agreement(config.to_json(), own.last_state)
         own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
         if own.report.is_file():
