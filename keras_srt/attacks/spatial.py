@@ -29,7 +29,8 @@ class SpatialSearch(Attack):
 
     The most extreme candidates come first, because they fool most. An image that is
     fooled drops out; the fewer are left, the more transforms go into one query, so that
-    queries stay full. The verdict is that of trying all transforms on all images.
+    queries stay full, but never more than it has been asked about before: what fools at once
+    is seldom asked in vain. The verdict is that of trying all transforms on all images.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -52,7 +53,7 @@ class SpatialSearch(Attack):
         first = 0
         while first < len(tried) and not fooled.all():
             active = np.flatnonzero(~fooled)
-            together = max(1, victim.batch_size // len(active))
+            together = max(1, min(first, victim.batch_size // len(active)))
             chosen = tried[first : first + together, active]
             moved = space.apply(
                 tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
