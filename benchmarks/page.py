@@ -18,6 +18,7 @@ import evaluation_cost
 import growth
 import peers
 import step_cost
+import time_to_robustness
 from measuring import FOLDER, describe
 
 PAGE = FOLDER.with_suffix(".md")
@@ -82,6 +83,18 @@ PARTS = (
         "transform, so that an evaluation is at most 1 / (share that stays right) times cheaper "
         "than exhaustive search.",
         evaluation_cost.to_markdown,
+    ),
+    *(
+        Part(
+            f"Time to robustness: {goal}",
+            f"time_to_robustness_{goal}",
+            f"time_to_robustness.py --goal {goal}",
+            "Seconds of a training on this machine, from the start of Python to the chosen "
+            f"classifier, for {100 * target.accuracy:.2f}% of all test images right under "
+            f"`{target.attack.name}`: the row of SRT in the paper.",
+            time_to_robustness.to_markdown,
+        )
+        for goal, target in time_to_robustness.TARGETS.items()
     ),
     Part(
         "Growth and start-up",

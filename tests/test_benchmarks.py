@@ -20,6 +20,7 @@ import passes
 import peer_jobs
 import peers
 import step_cost
+import time_to_robustness
 from exhaustive import first_or_last
 
 from keras_srt import SRT, Adversarial, Composite, LInf, Spatial, evaluate_robustness
@@ -394,3 +395,27 @@ def test_the_page_is_made_of_the_figures(tmp_path):
 def test_the_page_in_the_documentation_says_what_the_figures_say():
     expected = page.to_markdown(page.PARTS, measuring.FOLDER)
     assert page.PAGE.read_text(encoding="utf-8") == expected
+
+
+def test_a_training_that_stays_below_the_goal_has_no_time():
+    row = {"steps": 3000, "clean": 0.99, "ci95": [0.91, 0.93], "n": 10000}
+    rows = [
+        {"seed": 0, "seconds": 421.4, "accuracy": 0.9212, **row},
+        {"seed": 1, "seconds": 601.0, "accuracy": 0.9300, **row},
+        {"seed": 2, "seconds": 90.0, "accuracy": 0.9211, **row},
+    ]
+    document = {"goal": "spatial", "variant": "quick", "overrides": ["a=1"], "rows": rows}
+    text = time_to_robustness.to_markdown(document)
+    assert text.startswith("`mnist_spatial.json --variant quick --set a=1`\n")
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines()[-3:]]
+    assert [line[0] for line in cells] == [f"`spatial`, seed {seed}" for seed in range(3)]
+    assert [line[2:4] for line in cells] == [
+        ["421", "≤ 600: yes"],
+        ["601", "≤ 600: **no**"],
+        ["90", ""],
+    ]
+    assert [line[6] for line in cells] == ["≥ 0.9212: yes", "≥ 0.9212: yes", "≥ 0.9212: **no**"]
+    assert page.not_kept(text) == [
+        "`spatial`, seed 1: ≤ 600: **no**",
+        "`spatial`, seed 2: ≥ 0.9212: **no**",
+    ]

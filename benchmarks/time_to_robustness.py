@@ -1,0 +1,182 @@
+"""Seconds from the raw images to a given robust accuracy, as in a training speed record.
+
+    python benchmarks/time_to_robustness.py --goal spatial [--seeds 0 1 2] [--data-dir DIR]
+
+Each seed trains the goal's config in a process of its own: from the start of Python, through
+reading the data and choosing the best classifier on validation images, to the end of the training.
+Only then are the test images read, once: all of them, under the goal's attack. The seconds of a
+seed whose accuracy is below the goal are none, and its row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measuring import bound, finish, machine, parser, table
+
+from keras_srt.attacks import PGD, Attack, GridAdv
+from keras_srt.components import settings_of
+from keras_srt.evaluation import Progress, evaluate_robustness
+from keras_srt.experiment import best_classifier, load_config, load_test, train
+from keras_srt.plan import duration
+from keras_srt.runs import RunFolder
+
+
+class Target(NamedTuple):
+    """What is to be reached.
+
+    Attributes:
+        config: of the training, by name.
+        overrides: of its settings, as for `--set`.
+        attack: that measures.
+        accuracy: under it, the row of SRT in the paper.
+        seconds: aimed at on 2 cores.
+    """
+
+    config: str
+    overrides: tuple[str, ...]
+    attack: Attack
+    accuracy: float
+    seconds: float
+
+
+_PGD = PGD(epsilon=0.3, num_steps=40, step_size=0.01)
+TARGETS = {
+    "spatial": Target("mnist_spatial.json", (), GridAdv(), 0.9212, 600),
+    "pixel": Target("mnist_pixel.json", (), _PGD, 0.9660, 2400),
+    "spatial-300": Target("mnist_spatial.json", ("data.labeled=300",), GridAdv(), 0.9212, 600),
+    "pixel-300": Target("mnist_pixel.json", ("data.labeled=300",), _PGD, 0.9660, 2400),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints a table; 0, or 1 if a seed stays below the goal."""
+    options = _options().parse_args(arguments)
+    target, described = TARGETS[options.goal], machine()
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="keras-srt-record-") as scratch:
+        for seed in options.seeds:
+            overrides = [*target.overrides, *options.set, f"seed={seed}", f"name=seed{seed}"]
+            if options.quick:
+                overrides += ["training.steps=4", "training.interval=4"]
+            job = (target.config, options.variant, overrides, scratch, options.data_dir)
+            began = time.perf_counter()
+            _in_a_new_process(train_once, job)
+            seconds = time.perf_counter() - began
+            limit = 20 if options.quick else None
+            rows.append({"seed": seed, "seconds": seconds, **_measure(target, job, limit)})
+    document = {
+        "machine": described,
+        "goal": options.goal,
+        "variant": options.variant,
+        "overrides": [*target.overrides, *options.set],
+        "attack": settings_of(target.attack),
+        "rows": rows,
+    }
+    finish(document, to_markdown(document), options.output)
+    return 0 if all(row["accuracy"] >= target.accuracy for row in rows) else 1
+
+
+def train_once(
+    config: str, variant: str | None, overrides: list[str], scratch: str, data_dir: Path | None
+) -> None:
+    """Trains into a folder of the seed.
+
+    Args:
+        config: its name.
+        variant: of it.
+        overrides: of its settings.
+        scratch: the folder of all seeds.
+        data_dir: of the datasets.
+    """
+    parsed = load_config(config, variant, overrides)
+    run = RunFolder(Path(scratch) / parsed.name)
+    run.claim(parsed.to_json(), resume=False)
+    train(parsed, run, data_dir)
+
+
+def _in_a_new_process(function: Any, arguments: tuple[Any, ...]) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def _measure(target: Target, job: tuple[Any, ...], limit: int | None) -> dict[str, Any]:
+    """Clean and robust accuracy of the seed's classifier on the test images."""
+    config_name, variant, overrides, scratch, data_dir = job
+    config = load_config(config_name, variant, overrides)
+    run = RunFolder(Path(scratch) / config.name)
+    classifier = best_classifier(config, run, config.data.dataset.info(data_dir))
+    test = load_test(config, data_dir, limit)
+    attack = target.attack
+    outcome = evaluate_robustness(
+        classifier, test.images, test.labels, [attack], progress=_progress()
+    ).report()
+    robust = outcome["attacks"][0]
+    return {
+        "steps": int(run.read_history()[-1]["step"]),
+        "clean": outcome["clean"]["accuracy"],
+        **{key: robust[key] for key in ("accuracy", "ci95", "n")},
+        "attack_seconds": robust["seconds"],
+    }
+
+
+def _progress() -> Progress:
+    began = time.perf_counter()
+
+    def tell(name: str, done: int, total: int) -> None:
+        rest = (time.perf_counter() - began) / done * (total - done)
+        end = "\n" if done == total else ""
+        line = f"\r\x1b[K{name} {done}/{total}, about {duration(rest)} left"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+def to_markdown(document: dict[str, Any]) -> str:
+    """The figures as a table, a row for each seed."""
+    target = TARGETS[document["goal"]]
+    rows = []
+    for row in document["rows"]:
+        low, high = row["ci95"]
+        reached = row["accuracy"] >= target.accuracy
+        rows.append(
+            [
+                f"`{document['goal']}`, seed {row['seed']}",
+                str(row["steps"]),
+                f"{row['seconds']:.0f}",
+                bound(row["seconds"], target.seconds) if reached else "",
+                f"{row['clean']:.2%}",
+                f"{row['accuracy']:.2%} [{low:.2%}, {high:.2%}]",
+                bound(row["accuracy"], target.accuracy, at_most=False),
+                str(row["n"]),
+            ]
+        )
+    header = ["goal, seed", "steps", "seconds", "asked", "clean"]
+    header += [f"right under `{target.attack.name}`", "goal", "n"]
+    variant = [f"--variant {document['variant']}"] if document["variant"] else []
+    sets = [f"--set {setting}" for setting in document["overrides"]]
+    return f"`{' '.join([target.config, *variant, *sets])}`\n\n{table(header, rows)}"
+
+
+def _options() -> argparse.ArgumentParser:
+    made = parser(__doc__.splitlines()[0], "time_to_robustness")
+    made.add_argument("--goal", choices=list(TARGETS), default="spatial")
+    made.add_argument("--variant", default="quick", help="of the goal's config")
+    made.add_argument("--set", action="append", default=[], help="a setting, as for train.py")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    made.add_argument("--data-dir", type=Path, help="of the datasets")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
