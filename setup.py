@@ -4,7 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-_TENSORFLOW = "2.15.1"
+# The reference has TensorFlow Addons; no TensorFlow that they fit runs on Python 3.12.
+_REFERENCE, _CURRENT = 'python_version < "3.12"', 'python_version >= "3.12"'
 _HERE = Path(__file__).parent
 # Of the extra `test`: its tools, and the interpreters that devices have.
 _TEST_TOOLS = ("coverage", "iniconfig", "pluggy", "pytest", "PyYAML", "ruff", "tomli")
@@ -28,7 +29,7 @@ setup(
     description="Semi-supervised robust training of image classifiers in TensorFlow/Keras",
     long_description=(_HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10",
     packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
     # The configs lie at the top of the checkout, and inside the package once installed.
     package_dir={"keras_srt.configs": "configs"},
@@ -38,17 +39,24 @@ setup(
         "keras_srt.serving": ["page/*"],
     },
     install_requires=[
-        f"tensorflow=={_TENSORFLOW}",
-        "tensorflow-addons==0.23.0",
-        "tensorflow-datasets==4.9.10",
+        f"tensorflow==2.15.1; {_REFERENCE}",
+        f"tensorflow-addons==0.23.0; {_REFERENCE}",
         # Newer ones want a protobuf that TensorFlow 2.15 can't take: `import
         # tensorflow_datasets` then succeeds, and `tfds.load` is missing.
-        "tensorflow-metadata>=1.16.1,<1.18",
-        "protobuf>=4.25,<5",
+        f"tensorflow-metadata>=1.16.1,<1.18; {_REFERENCE}",
+        f"protobuf>=4.25,<5; {_REFERENCE}",
         # TFDS imports it on Python 3.11 without asking for it.
-        "importlib_resources",
+        f"importlib_resources; {_REFERENCE}",
+        f"numpy>=1.26,<2; {_REFERENCE}",
+        f"tensorflow-serving-api==2.15.1; {_REFERENCE}",
+        f"tensorflow==2.21.0; {_CURRENT}",
+        # Keras 2, which TensorFlow had in itself before.
+        f"tf-keras==2.21.0; {_CURRENT}",
+        f"numpy>=2; {_CURRENT}",
+        f"tensorboard>=2.20; {_CURRENT}",
+        f"tensorflow-serving-api>=2.19; {_CURRENT}",
+        "tensorflow-datasets==4.9.10",
         "keras-tuner==1.4.8",
-        "numpy>=1.26,<2",
         "grpcio>=1.60",
         "matplotlib>=3.8",
         "pillow>=10",
@@ -58,7 +66,6 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "starlette>=1.0",
-        f"tensorflow-serving-api=={_TENSORFLOW}",
         "tqdm>=4.66",
         "typing_extensions>=4.8",
         "urllib3>=2.6",
@@ -66,14 +73,17 @@ setup(
         *_tested_versions(),
     ],
     extras_require={
-        "cuda": [f"tensorflow[and-cuda]=={_TENSORFLOW}"],
+        "cuda": [
+            f"tensorflow[and-cuda]==2.15.1; {_REFERENCE}",
+            f"tensorflow[and-cuda]==2.21.0; {_CURRENT}",
+        ],
         "test": [
             "ai-edge-litert>=2.0",
             "pytest>=8",
             "pytest-cov>=5",
             "pyyaml>=6",
             "ruff>=0.6",
-            "tflite-runtime>=2.14",
+            f"tflite-runtime>=2.14; {_REFERENCE}",
         ],
         # The page in headless Chromium: pytest -m slow tests/test_page.py
         "browser": ["selenium>=4.20"],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_srt import Adversarial, LInf, RobustModel
 from keras_srt.data import Digits
+from keras_srt.lazy import keras
 
 _SIZE, _CLASSES = 16, 10
 

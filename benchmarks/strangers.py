@@ -7,9 +7,10 @@ from functools import cached_property
 from importlib import metadata
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from small_classifier import torch_twin
+
+from keras_srt.lazy import keras
 
 # Module that an attack needs -> the distribution that has it.
 DISTRIBUTIONS = {

@@ -2,6 +2,9 @@
 
 Settings can then be checked, and `--help` answered, without the seconds that
 importing TensorFlow takes: modules say `from keras_srt.lazy import keras, tf`.
+
+`keras` is Keras 2: the one of TensorFlow 2.15, and the package `tf_keras` beside a newer
+TensorFlow, whose own is Keras 3.
 """
 
 from __future__ import annotations
@@ -15,12 +18,19 @@ from keras_srt.noise import START_UP, without_lines
 
 
 def _load(name: str) -> types.ModuleType:
-    """Imports a TensorFlow module, quietly if TensorFlow is not there yet."""
+    """Imports TensorFlow or Keras 2, quietly if TensorFlow is not there yet."""
     if "tensorflow" in sys.modules:
-        return importlib.import_module(name)
+        return _import(name)
     with without_lines(START_UP):
-        importlib.import_module("tensorflow")
-        return importlib.import_module(name)
+        return _import(name)
+
+
+def _import(name: str) -> types.ModuleType:
+    tensorflow = importlib.import_module("tensorflow")
+    if name == "tensorflow":
+        return tensorflow
+    major, minor, *_ = tensorflow.__version__.split(".")
+    return importlib.import_module("keras" if (int(major), int(minor)) < (2, 16) else "tf_keras")
 
 
 class _LazyModule(types.ModuleType):

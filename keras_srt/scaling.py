@@ -185,7 +185,7 @@ def measure_model(model: keras.Model) -> ModelSize:
         Its size.
 
     Example:
-        >>> import keras
+        >>> from keras_srt.lazy import keras
         >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(5, 3), keras.layers.Flatten()]
         >>> measure_model(keras.Sequential([*layers, keras.layers.Dense(10)]))
         ModelSize(forward_flops=13320, layers=2, parameters=1950)

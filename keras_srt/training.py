@@ -62,7 +62,7 @@ class RobustModel(keras.Model):
         weight_warmup: steps over which the weight λ of the robust term grows linearly.
 
     Example:
-        >>> import keras
+        >>> from keras_srt.lazy import keras
         >>> from keras_srt import LInf, RobustModel, SRT
         >>> classifier = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
         >>> model = RobustModel(classifier, LInf(epsilon=0.1), SRT())

@@ -8,12 +8,12 @@ import functools
 import json
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_srt.data import Augmentation, BatchSizes, evaluation_batches, training_batches
 from keras_srt.distribution import Distribution, split_rows
+from keras_srt.lazy import keras
 from keras_srt.models import MODELS
 from keras_srt.neighborhoods import L0, Color, Composite, LInf, Spatial
 from keras_srt.objectives import SRT, UAT, Standard

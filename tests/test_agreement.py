@@ -5,7 +5,6 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from helpers import ROOT, python, write_config
@@ -13,7 +12,7 @@ from serving_helpers import running, running_gateway
 
 from keras_srt import cli
 from keras_srt.export import export_classifier
-from keras_srt.lazy import tf
+from keras_srt.lazy import keras, tf
 
 sys.path.append(str(ROOT / "benchmarks"))
 

@@ -2,11 +2,11 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 
 from keras_srt.callbacks import Checkpoints, CollapseHint
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT, Standard
 from keras_srt.training import RobustModel

@@ -4,12 +4,12 @@ import dataclasses
 import json
 from typing import Annotated, ClassVar
 
-import keras
 import pytest
 
 from keras_srt import checks
 from keras_srt.components import Registry, component, settings_of
 from keras_srt.data import DATASETS, AnyTFDS
+from keras_srt.lazy import keras
 from keras_srt.models import MODELS, ResNet
 from keras_srt.neighborhoods import L2, NEIGHBORHOODS, Composite, LInf, Spatial
 from keras_srt.objectives import OBJECTIVES, SRT

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +16,7 @@ from helpers import ROOT, clean_environment, python, tiny, write_config
 from keras_srt import checks, replicas, watchdog
 from keras_srt.data import BatchSizes, Replicas
 from keras_srt.distribution import Distribution, Task, read_task, split_rows
+from keras_srt.lazy import keras
 from keras_srt.models.batch_norm import BatchNormalization
 from keras_srt.neighborhoods import L0, L2, Color, Composite, LInf, Noise, Spatial, draws
 from keras_srt.objectives import Batch

@@ -1,8 +1,10 @@
 """Rotation and translation: literal arrays, SciPy, and who may call TensorFlow Addons."""
 
 import ast
+import importlib.util
 import math
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import tensorflow as tf
 from scipy import ndimage
 
 import keras_srt
+from keras_srt.neighborhoods import geometry
 from keras_srt.neighborhoods.geometry import rotate_and_translate
 
 FIVE = np.arange(1, 26, dtype=np.float32).reshape(5, 5)
@@ -144,6 +147,30 @@ def test_the_gradient_is_the_transposed_motion(images):
     np.testing.assert_allclose(
         tape.gradient(value, x), rotate_and_translate(weights, -motions), atol=1e-6
     )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_addons") is None,
+    reason="TensorFlow Addons exist for Python 3.10 and 3.11 alone",
+)
+def test_without_addons_images_and_gradients_are_the_same(monkeypatch, images):
+    motions = tf.constant(np.float32([[0, 1, 0], [90, 0, 0], [0, 0, 0], [-20, 0.5, -1]]))
+
+    def images_and_gradient():
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            turned = rotate_and_translate(x, motions)
+        return turned, tape.gradient(turned, x, output_gradients=tf.square(x))
+
+    addons = mock.Mock(side_effect=geometry._by_addons)
+    monkeypatch.setattr(geometry, "_by_addons", addons)
+    with_addons = images_and_gradient()
+    monkeypatch.setattr(geometry.importlib.util, "find_spec", lambda name: None)
+    without = images_and_gradient()
+    assert addons.call_count == 1
+    for one, other in zip(with_addons, without, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_tensorflow_addons_is_imported_by_geometry_alone():

@@ -1,6 +1,5 @@
 """What grows in training: the search's rounds, the weight λ; single-step training by settings."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +12,7 @@ from keras_srt.data import DatasetInfo
 from keras_srt.experiment import COMPONENTS
 from keras_srt.experiment.teacher import teacher_config
 from keras_srt.growth import SearchGrowth
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import L0, L2, Color, Composite, LInf, Noise, Spatial
 from keras_srt.objectives import (
     KLR,

@@ -2,12 +2,12 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_srt import checks
+from keras_srt.lazy import keras
 from keras_srt.models import MODELS, ResNet, SmallCNN, WideResNet
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

@@ -1,6 +1,5 @@
 """One suite of laws that every objective keeps; each loss against NumPy; what a step costs."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +16,7 @@ from objective_helpers import (
 )
 
 from keras_srt import checks
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import L2, Color, Composite, LInf, Noise, Spatial
 from keras_srt.objectives import (
     KLR,

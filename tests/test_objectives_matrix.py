@@ -1,12 +1,12 @@
 """Every objective with every neighborhood: one traced step, its loss as NumPy computes it."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from objective_helpers import cross_entropy, kl, mlp_weights, numpy_mlp
 
 from keras_srt import checks
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import (
     L0,
     L2,

@@ -744,9 +744,8 @@ def test_the_chart_is_told_in_words(person, kept, text):
 
 def publish_shades(folder, version):
     """Publishes, as `keras-srt export` does, a model that tells dark and light images apart."""
-    import keras
-
     from keras_srt.export import export_savedmodel
+    from keras_srt.lazy import keras
 
     image = keras.Input((8, 8, 1))
     brightness = keras.layers.GlobalAveragePooling2D()(image)

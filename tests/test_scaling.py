@@ -2,7 +2,6 @@
 
 import sys
 
-import keras
 import pytest
 from helpers import ROOT
 
@@ -13,6 +12,8 @@ from keras_srt.scaling import MACHINES, Machine, Work, fit_throughput, measure_m
 sys.path.append(str(ROOT / "benchmarks"))
 
 import scaling
+
+from keras_srt.lazy import keras
 
 WORK = Work("w", 2e9, 50, 25_000_000, 128, StepPasses(128, 1280, 150), steps=1000)
 MACHINE = Machine("m", tflops=100, efficiency=0.5, price=3.0)

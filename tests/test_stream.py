@@ -5,7 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,6 +37,7 @@ from keras_srt.data.split import window
 from keras_srt.data.stream import shuffled_passes
 from keras_srt.experiment import load_config, stage
 from keras_srt.experiment.streamed import StreamedPart
+from keras_srt.lazy import keras
 from keras_srt.objectives import RT
 from keras_srt.runs import RunFolder
 

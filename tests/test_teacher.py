@@ -2,7 +2,6 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +14,7 @@ from keras_srt import report as reports
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.data import DatasetInfo, Images, Split
 from keras_srt.experiment import COMPONENTS, stage, teacher
+from keras_srt.lazy import keras
 from keras_srt.objectives import RST, UAT, Standard
 from keras_srt.report.content import summary
 from keras_srt.runs import RunFolder

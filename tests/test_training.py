@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_srt import checks
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import Composite, LInf, Perturbed, Spatial
 from keras_srt.objectives import RT, SRT, Adversarial, Standard, Target, losses
 from keras_srt.training import RobustModel, linear_strength
@@ -292,7 +292,8 @@ def test_the_step_is_traced_once(batches, make_classifier):
 
 
 ON_TWO_DEVICES = """
-import keras, numpy as np, tensorflow as tf
+import numpy as np, tensorflow as tf
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT
 from keras_srt.training import RobustModel

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +15,7 @@ from keras_srt.callbacks import Checkpoints
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.data import DatasetInfo
 from keras_srt.experiment import COMPONENTS
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import L0, L2, Color, LInf
 from keras_srt.objectives import SRT, Standard
 from keras_srt.runs import RunFolder
@@ -493,7 +493,8 @@ def test_settings_out_of_range_are_named(key, value, words):
 # Replicas.
 
 ON_TWO_DEVICES = """
-import keras, numpy as np, tensorflow as tf
+import numpy as np, tensorflow as tf
+from keras_srt.lazy import keras
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT
 from keras_srt.runs import RunFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 
@@ -9,12 +10,30 @@ from keras_srt.lazy import tf
 
 
 def _projective_transform(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    if importlib.util.find_spec("tensorflow_addons") is None:
+        return _by_tensorflow(images, transforms)
+    return _by_addons(images, transforms)
+
+
+def _by_addons(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     with warnings.catch_warnings():
         # A notice about the end of the project, which a user of ours can't act on.
         warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons \(TFA\) has ended")
         import tensorflow_addons as tfa
     return tfa.image.transform(
         images, transforms, interpolation="BILINEAR", fill_mode="constant", fill_value=0.0
+    )
+
+
+def _by_tensorflow(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    """The op that TensorFlow Addons calls; from Python 3.12 on there are no Addons."""
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transforms,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
     )
 
 

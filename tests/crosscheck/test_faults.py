@@ -4,7 +4,6 @@ The versions are those of the extra `crosscheck`. A test that fails here after a
 a fault is mended, and that docs/crosscheck.md has a line too many.
 """
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +11,7 @@ from strangers import Subject
 
 from keras_srt import evaluate_robustness
 from keras_srt.attacks import ATTACKS
+from keras_srt.lazy import keras
 
 pytestmark = pytest.mark.slow
 

@@ -2,13 +2,14 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 from comparing import Comparison, compare, write_table
 from pairs import PAIRS, Pair
 from small_classifier import torch_twin
 from strangers import DISTRIBUTIONS, foolbox
+
+from keras_srt.lazy import keras
 
 
 @pytest.mark.slow
