@@ -2,8 +2,9 @@
 
     python benchmarks/peers.py [--rounds 12] [--output FILE.json]
 
-Each library has a process of its own, that sleeps until it is its turn; `peer_jobs.py` says what a
-step is. What isn't installed is named and left out: `pip install -e ".[crosscheck]"`, and Torch.
+Each library has a process of its own, that sleeps until it is its turn, and then makes some steps
+in a row, as a training does; `peer_jobs.py` says what a step is. What isn't installed is named and
+left out: `pip install -e ".[crosscheck]"`, and Torch.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from measuring import (
 from peer_jobs import EPSILON, IMAGES, JOBS, LABELED, STEPS
 
 from keras_srt.checks import UserError
+
+# Steps in a row: a single one would pay for waking up its threads and refilling the caches.
+TURN = 4
 
 
 class Pair(NamedTuple):
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "labeled": LABELED,
         "k": STEPS,
         "epsilon": EPSILON,
+        "steps_in_a_row": TURN,
         "rows": [
             {
                 "job": name,
@@ -95,22 +100,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(jobs: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of a step of each job, in turn, each in its own process.
+    """Seconds of a step of each job, `TURN` steps in turn, each job in its own process.
 
     Raises:
         UserError: a process ends by itself; with the end of what it said.
     """
     with ExitStack() as stack:
-        steps = {}
+        turns = {}
         for name in jobs:
             print(f"starting {name}", file=sys.stderr)
-            steps[name] = stack.enter_context(_process(name))
-        return interleave(steps, rounds)
+            turns[name] = stack.enter_context(_process(name))
+        seconds = interleave(turns, rounds)
+    return {name: [turn / TURN for turn in took] for name, took in seconds.items()}
 
 
 @contextmanager
 def _process(name: str) -> Iterator[Callable[[], None]]:
-    """A process that makes a step of the job whenever it is asked."""
+    """A process that makes `TURN` steps of the job whenever it is asked."""
     with tempfile.TemporaryFile("w+") as said:
         command = [sys.executable, str(Path(__file__).resolve()), "--worker", name]
         with subprocess.Popen(
@@ -122,26 +128,27 @@ def _process(name: str) -> Iterator[Callable[[], None]]:
                     said.seek(0)
                     raise UserError(f"{name}: ended by itself\n{said.read()[-2000:]}")
 
-            def step() -> None:
+            def take_turn() -> None:
                 print(file=process.stdin, flush=True)
                 wait()
 
             try:
                 wait()
-                yield step
+                yield take_turn
             finally:
                 process.kill()
 
 
 def _work(name: str) -> None:
-    """Makes the job, then a step for each line of stdin, and says a line when it is done."""
+    """Makes the job, then `TURN` steps for each line of stdin, and answers each line."""
     done = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     # What the libraries print goes elsewhere.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     step = JOBS[name].make()
     print("ready", file=done, flush=True)
     for _ in sys.stdin:
-        step()
+        for _ in range(TURN):
+            step()
         print("done", file=done, flush=True)
 
 
@@ -183,7 +190,8 @@ def to_markdown(document: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{document['model']}, m = {n}, m_L = {document['labeled']} (srt), "
-            f"k = {document['k']}, ε = {document['epsilon']:g}",
+            f"k = {document['k']}, ε = {document['epsilon']:g}, "
+            f"{document['steps_in_a_row']} steps in a row",
             "",
             table(["job", "task", "library", "ms a step", "images/s"], rows),
             "",

@@ -337,7 +337,15 @@ def test_peers_are_compared_in_pairs_that_were_measured():
     ((pair, times),) = peers.compare(rows)
     assert (pair.theirs, times.median) == ("Torch", 1.25)
     text = peers.to_markdown(
-        {"model": "M", "images": 128, "labeled": 21, "k": 10, "epsilon": 0.3, "rows": rows}
+        {
+            "model": "M",
+            "images": 128,
+            "labeled": 21,
+            "k": 10,
+            "epsilon": 0.3,
+            "steps_in_a_row": 4,
+            "rows": rows,
+        }
     )
     assert "| keras_srt | srt | a 1 | 400 (400–400) | 320 |" in text
     assert text.endswith("| keras_srt by Torch | 1.25 (1.25–1.25)× | ≥ 1.3: **no** |")
