@@ -7,20 +7,18 @@ from setuptools import find_packages, setup
 # The reference has TensorFlow Addons; no TensorFlow that they fit runs on Python 3.12.
 _REFERENCE, _CURRENT = 'python_version < "3.12"', 'python_version >= "3.12"'
 _HERE = Path(__file__).parent
-# Of the extra `test`: its tools, and the interpreters that devices have.
-_TEST_TOOLS = ("coverage", "iniconfig", "pluggy", "pytest", "PyYAML", "ruff", "tomli")
-_INTERPRETERS = ("ai-edge-litert", "backports.strenum", "tflite-runtime")
+# Below this line of constraints.txt stands what the extras `test` and `docs` alone bring along.
+_TOOLS = "# Tools"
 
 
 def _tested_versions() -> list[str]:
-    """The lines of constraints.txt that aren't for tests alone.
+    """The lines of constraints.txt that aren't for tools alone.
 
     Left to choose the indirect dependencies, the pip that comes with Python 3.10 tries one
     version after another for over ten minutes.
     """
-    lines = (_HERE / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    for_tests = ("#", *_TEST_TOOLS, *_INTERPRETERS)
-    return [line for line in lines if line and not line.startswith(for_tests)]
+    needed, _, _ = (_HERE / "constraints.txt").read_text(encoding="utf-8").partition(_TOOLS)
+    return [line for line in needed.splitlines() if line and not line.startswith("#")]
 
 
 setup(
@@ -29,6 +27,7 @@ setup(
     description="Semi-supervised robust training of image classifiers in TensorFlow/Keras",
     long_description=(_HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="BSD-3-Clause-Clear",
     python_requires=">=3.10",
     packages=[*find_packages(include=["keras_srt", "keras_srt.*"]), "keras_srt.configs"],
     # The configs lie at the top of the checkout, and inside the package once installed.
@@ -65,6 +64,7 @@ setup(
         "requests>=2.31",
         "scikit-learn>=1.4",
         "scipy>=1.11",
+        "shtab>=1.7",
         "starlette>=1.0",
         "tqdm>=4.66",
         "typing_extensions>=4.8",
@@ -79,12 +79,15 @@ setup(
         ],
         "test": [
             "ai-edge-litert>=2.0",
+            "hypothesis>=6.100",
             "pytest>=8",
             "pytest-cov>=5",
             "pyyaml>=6",
             "ruff>=0.6",
             f"tflite-runtime>=2.14; {_REFERENCE}",
         ],
+        # The site: mkdocs build
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         # The page in headless Chromium: pytest -m slow tests/test_page.py
         "browser": ["selenium>=4.20"],
         # Attacks of other libraries: pytest -m slow tests/crosscheck. Exact, because its tests

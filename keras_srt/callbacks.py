@@ -1,10 +1,10 @@
-"""Callbacks of a run: progress, history, checkpoints, pictures, a hint, a stop at NaN."""
+"""Callbacks of a run: progress, history, pictures, a hint, a stop at NaN."""
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,16 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt import durable
+from keras_srt.checkpoints import Checkpoints
 from keras_srt.checks import UserError
 from keras_srt.lazy import keras, tf
 from keras_srt.plan import duration
-
-# Which way to look: the best checkpoint is the one of the highest.
-CLEAN, ROBUST = "val_accuracy", "val_robust_accuracy"
-
-
-class NotFinite(UserError):
-    """The training loss became NaN or infinite."""
+from keras_srt.states import CLEAN, ROBUST, NotFinite, not_finite
 
 
 class StepLogs(keras.callbacks.Callback):
@@ -116,11 +112,62 @@ class StopAtNaN(keras.callbacks.Callback):
         bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
             step = int(self.model.optimizer.iterations.numpy())
-            raise NotFinite(
-                f"training: {', '.join(f'{name} is {value}' for name, value in bad.items())} "
-                f"after step {step}; lower training.learning_rate, raise "
-                "training.strength_warmup or check the images; the last good checkpoint is kept"
-            )
+            raise NotFinite(not_finite([f"{name} is {value}" for name, value in bad.items()], step))
+
+
+class AllSteps(keras.callbacks.Callback):
+    """Refuses an interval that ended early, of which Keras only warns: the data ran out."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Counts anew."""
+        self._first, self._steps = int(self.model.optimizer.iterations.numpy()), 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts."""
+        self._steps += 1
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Compares, before anything is made of the interval."""
+        if self._steps < self.params["steps"]:
+            # Not the optimizer's count, which a step without its batch has raised already.
+            raise UserError(data_ran_out(self._first + self._steps))
+
+
+def data_ran_out(step: int) -> str:
+    """The line for data of fewer batches than the training has steps."""
+    return (
+        f"data: no batch is left after step {step}; the dataset has fewer images than it says; "
+        "prepare it anew, or check the source"
+    )
+
+
+class History(keras.callbacks.Callback):
+    """Writes history.csv: a row for each interval, as the last saved state has them.
+
+    Args:
+        path: of the file.
+        checkpoints: hold the rows, and are told of each interval first.
+    """
+
+    def __init__(self, path: Path, checkpoints: Checkpoints) -> None:
+        super().__init__()
+        self._path, self._checkpoints = path, checkpoints
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes all rows."""
+        self.write()
+
+    def write(self) -> None:
+        """Writes all rows, so that the file is whole whatever became of it."""
+        rows = self._checkpoints.rows
+        if not rows:
+            self._path.unlink(missing_ok=True)
+            return
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, fieldnames=list(rows[-1]))
+        table.writeheader()
+        table.writerows(rows)
+        durable.write_text(self._path, text.getvalue())
 
 
 class CollapseHint(keras.callbacks.Callback):
@@ -184,75 +231,3 @@ class PerturbationPictures(keras.callbacks.Callback):
         with self._writer.as_default():
             picture = tf.concat(rows, axis=0)[None]
             tf.summary.image("x, x', difference", picture, step=self.model.optimizer.iterations)
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """Saves the state of training after each interval, and the best classifier.
-
-    `state-*` holds weights and optimizer; `best.weights.h5` the classifier of the highest
-    robust accuracy on validation images, with `best.json` beside it. Where the objective
-    searches no neighborhood the clean accuracy decides: the robust one is near chance then,
-    and highest where little has been learned.
-
-    Args:
-        folder: of the checkpoints.
-        model: the compiled `RobustModel`.
-    """
-
-    def __init__(self, folder: Path, model: keras.Model) -> None:
-        super().__init__()
-        self._folder = folder
-        self._selected_by = ROBUST if model.objective.uses_neighborhood else CLEAN
-        self._state = tf.train.Checkpoint(
-            model=model.classifier, optimizer=model.optimizer, **model.update.checkpointed
-        )
-        self._manager = tf.train.CheckpointManager(
-            self._state, str(folder), max_to_keep=2, checkpoint_name="state"
-        )
-
-    def restore(self) -> bool:
-        """Restores the last state, if there is one, and says whether there was.
-
-        Raises:
-            UserError: the checkpoint is damaged or of another model.
-        """
-        if self._manager.latest_checkpoint is None:
-            return False
-        try:
-            status = self._state.restore(self._manager.latest_checkpoint)
-            status.assert_existing_objects_matched()
-            status.expect_partial()
-        except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()
-            raise UserError(
-                f"{self._manager.latest_checkpoint}: can't be restored, it is damaged or of "
-                f"another model ({reason[0][:120] if reason else type(error).__name__}); start "
-                "anew with another --run-dir"
-            ) from error
-        return True
-
-    def save(self) -> None:
-        """Saves the state as it is now."""
-        self._manager.save(checkpoint_number=int(self.model.optimizer.iterations.numpy()))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves the state and, where it is the best so far, the classifier."""
-        logs = logs or {}
-        score = float(logs.get(self._selected_by, 0.0))
-        # Of equal scores the later, longer trained one.
-        if score >= best_score(self._folder, self._selected_by):
-            # Written beside and renamed, so that a kill leaves the old or the new file.
-            new = self._folder / "new.weights.h5"
-            self.model.shipped.save_weights(new)
-            os.replace(new, self._folder / "best.weights.h5")
-            about = {"step": int(logs.get("step", 0)), self._selected_by: score}
-            draft = self._folder / "new.json"
-            draft.write_text(json.dumps(about))
-            os.replace(draft, self._folder / "best.json")
-        self.save()
-
-
-def best_score(folder: Path, selected_by: str) -> float:
-    """The score of the best checkpoint so far, or -1."""
-    path = folder / "best.json"
-    return float(json.loads(path.read_text())[selected_by]) if path.is_file() else -1.0

@@ -10,7 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 from pydantic import BeforeValidator
@@ -142,7 +142,9 @@ def _fields_at(cls: Any, location: Sequence[str | int]) -> list[str]:
     """Names of the settings of the class that a path below `cls` leads to."""
     for part in location:
         field = getattr(cls, "__pydantic_fields__", {}).get(part)
-        cls = field.annotation if field is not None else cls
+        kind = field.annotation if field is not None else cls
+        # Of `Settings | None`, the settings.
+        cls = next((k for k in get_args(kind) if k is not type(None)), kind)
     return list(getattr(cls, "__pydantic_fields__", {}))
 
 

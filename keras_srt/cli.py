@@ -1,19 +1,24 @@
-"""The command line: `keras-srt train | evaluate | export | predict | serve | reproduce | info`."""
+"""The command line: `keras-srt train | evaluate | tune | export | predict | serve | …`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_srt import completion
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.reproduce import command as reproduce
+from keras_srt.tuning import command as tuning
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_PIPE = 141  # what a shell says of a program that SIGPIPE ended
@@ -88,11 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.set_defaults(command=_evaluate)
     _add_evaluate_options(evaluate)
+    text = "Put finished runs side by side, and say which differences are more than chance."
+    _add_compare_options(add("compare", _compare, text))
+    text = "Search settings with keras-tuner, by robust validation accuracy."
+    tune = commands.add_parser("tune", help=text, description=text, parents=[config])
+    tune.set_defaults(command=_tune)
+    tuning.add_options(tune)
     _add_export_options(add("export", _export, "Publish a finished run as SavedModel and TFLite."))
     _add_predict_options(add("predict", _predict, "Classify images, and file them by class."))
     _add_serve_options(add("serve", _serve, "Serve models by TF Serving's REST protocol."))
     text = "The paper's tables and figures: ours, the paper's, the difference."
     reproduce.add_options(add("reproduce", reproduce.run, text))
+    text = "Print a script that completes commands, options and files in a shell."
+    shells = add("completion", _completion, text)
+    shells.add_argument("shell", choices=completion.SHELLS, help="of the script")
     return parser
 
 
@@ -104,6 +118,11 @@ def _add_evaluate_options(options: argparse.ArgumentParser) -> None:
         "http://host:port/v1/models/NAME (with --config for the data)",
     )
     options.add_argument(
+        "--foreign",
+        action="store_true",
+        help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
+    )
+    options.add_argument(
         "--attacks", help="names, separated by commas (pgd,gridadv or pgd@0.1); default: all"
     )
     options.add_argument(
@@ -113,7 +132,32 @@ def _add_evaluate_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--masking", type=int, metavar="N", help="look for gradient masking on N images; 0: don't"
     )
+    options.add_argument(
+        "--curves",
+        type=int,
+        metavar="N",
+        help="measure the accuracy against eps, angle and translation on N images; 0: don't",
+    )
     options.add_argument("--output", type=Path, help="also write the report as JSON to this file")
+    options.add_argument(
+        "--report-dir",
+        type=Path,
+        help="also write all reports into this folder, a new or an empty one: report.html, "
+        "figures, MODEL_CARD.md, report.json, outcomes.npz",
+    )
+
+
+def _add_compare_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN",
+        help="run folder, or what `evaluate --report-dir` wrote; all are compared with the first",
+    )  # fmt: skip
+    options.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="also write comparison.md, comparison.png and comparison.json into this folder",
+    )
 
 
 def _add_export_options(options: argparse.ArgumentParser) -> None:
@@ -171,6 +215,11 @@ def _add_predict_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
     )
+    options.add_argument(
+        "--foreign",
+        action="store_true",
+        help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
+    )
     options.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
     options.add_argument(
         "--server",
@@ -214,9 +263,28 @@ def _train(options: argparse.Namespace) -> None:
     run = RunFolder(options.run_dir if options.run_dir is not None else Path("runs") / config.name)
     again = [argument for argument in sys.argv if argument != "--resume"]
     how_to_resume = shlex.join(["python", *again, "--resume"])
-    experiment.run_all(
-        config, run, options.data_dir, options.resume, how_to_resume, options.strategy
-    )
+    with _sigterm_as_ctrl_c():
+        experiment.run_all(
+            config, run, options.data_dir, options.resume, how_to_resume, options.strategy
+        )
+
+
+def _tune(options: argparse.Namespace) -> None:
+    with _sigterm_as_ctrl_c():
+        tuning.run(options)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Clusters and `kill` end a training by SIGTERM: its state is saved then, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python sets signal handlers in the main thread alone
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -245,21 +313,49 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     run = None if options.run is None else RunFolder(options.run)
     config = _load_config(options) if run is None else experiment.load_run_config(run)
-    changes = {key: getattr(options, key) for key in ("limit", "masking")}
+    _check_foreign(options)
+    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves")}
     changes = {key: value for key, value in changes.items() if value is not None}
     attacks = _choose_attacks(config, options.attacks, options.target)
     evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
     config = dataclasses.replace(config, evaluation=evaluation)
-    made = experiment.evaluate_again(config, run, options.model, options.data_dir)
+    if options.report_dir is not None:
+        options.report_dir.mkdir(exist_ok=True)
+    made = experiment.evaluate_again(
+        config, run, options.model, options.data_dir, options.report_dir
+    )
     print(report.terminal_table(made, shutil.get_terminal_size((100, 24)).columns))
     if options.output is not None:
         write_json(options.output, made)
 
 
+def _compare(options: argparse.Namespace) -> None:
+    from keras_srt import comparison, report
+    from keras_srt.runs import write_json
+
+    made = comparison.compare(options.runs)
+    lines = report.comparison_lines(made)
+    print("\n".join(lines))
+    if options.output is None:
+        return
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(["# Comparison", "", *lines, ""])
+        (options.output / "comparison.md").write_text(text, encoding="utf-8")
+        report.write_comparison_figure(made, options.output / "comparison.png")
+        write_json(options.output / "comparison.json", made)
+    except OSError as error:
+        raise UserError(f"--output {options.output}: can't be written ({error})") from error
+
+
 def _check_evaluate_options(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.model is None):
         raise UserError("evaluate: give one of --run RUN and --model MODEL (with --config)")
-    for name, value, least in (("limit", options.limit, 1), ("masking", options.masking, 0)):
+    for name, value, least in (
+        ("limit", options.limit, 1),
+        ("masking", options.masking, 0),
+        ("curves", options.curves, 0),
+    ):
         if value is not None and value < least:
             raise UserError(f"--{name}: got {value}; allowed: a whole number of at least {least}")
     target = options.target
@@ -268,8 +364,28 @@ def _check_evaluate_options(options: argparse.Namespace) -> None:
         raise UserError(f"--target: got {target!r}; allowed: {allowed}")
     if options.output is not None and not options.output.resolve().parent.is_dir():
         raise UserError(f"--output {options.output}: its folder doesn't exist; make it first")
+    _check_report_dir(options.report_dir)
     if options.run is None and options.config is None:
         raise UserError("evaluate --model: give --config NAME, for the dataset and the attacks")
+
+
+def _check_foreign(options: argparse.Namespace) -> None:
+    if options.model is None or options.foreign:
+        return
+    folder = Path(options.model)
+    if (folder / "saved_model.pb").is_file():
+        from keras_srt.untrusted import check_savedmodel
+
+        check_savedmodel(folder)
+
+
+def _check_report_dir(folder: Path | None) -> None:
+    if folder is None:
+        return
+    if not folder.resolve().parent.is_dir():
+        raise UserError(f"--report-dir {folder}: the folder above it doesn't exist; make it first")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--report-dir {folder}: is not an empty folder; give another one")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -296,7 +412,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     predict.check_sources(options.images, options.sort_into)
     if options.model is not None:
-        classifier: Any = predict.open_savedmodel(options.model)
+        classifier: Any = predict.open_savedmodel(options.model, options.foreign)
     elif options.tflite is not None:
         classifier = predict.open_tflite(options.tflite)
     else:
@@ -330,6 +446,10 @@ def _serve(options: argparse.Namespace) -> None:
         timeout=options.timeout,
     )
     serve(models, options.host, options.port, limits, options.backend)
+
+
+def _completion(options: argparse.Namespace) -> None:
+    print(completion.script(_parser(), options.shell))
 
 
 def _check_predict_options(options: argparse.Namespace) -> None:

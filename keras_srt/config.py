@@ -23,6 +23,7 @@ from keras_srt.checks import (
     whole,
 )
 from keras_srt.components import Registry, component, settings_of
+from keras_srt.search_space import TuneSettings
 
 Settings = dict[str, Any]
 
@@ -114,6 +115,21 @@ class ScheduleSettings:
 
 
 @component
+class OnNaNSettings:
+    """What follows where the loss or a weight becomes NaN or infinite; neither is ever saved.
+
+    Args:
+        name: "stop", or "go_back" to the last good state, with a lower learning rate from there.
+        factor: for "go_back", on the learning rate each time.
+        retries: for "go_back", how many times before it stops after all.
+    """
+
+    name: Literal["stop", "go_back"] = "stop"
+    factor: Annotated[float, real(0.001, 0.999)] = 0.5
+    retries: Annotated[int, whole(1, 100)] = 3
+
+
+@component
 class TrainingSettings:
     """How it is trained: by an optimizer, for a number of steps or epochs.
 
@@ -144,6 +160,7 @@ class TrainingSettings:
         jit_compile: whether XLA compiles the training step; not with spatial neighborhoods.
         interval: steps between validations, each with a checkpoint; null for an epoch
             where that is at least 100 steps, else a twentieth of the training.
+        on_nan: what follows where the loss or a weight becomes NaN.
     """
 
     steps: Annotated[int, whole(1)] | None = None
@@ -164,6 +181,7 @@ class TrainingSettings:
     strategy: Literal["one_device", "mirrored", "multi_worker"] = "one_device"
     jit_compile: pydantic.StrictBool = False
     interval: Annotated[int, whole(1)] | None = None
+    on_nan: OnNaNSettings = OnNaNSettings()
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -191,6 +209,8 @@ class EvaluationSettings:
         deployment: of the test images, how many are also put, attacked, through the exported
             files; 0 for none.
         masking: of the test images, on how many gradient masking is looked for; 0 for none.
+        curves: of the test images, on how many the accuracy is measured against ε, the angle and
+            the translation; 0 for none.
     """
 
     attacks: tuple[Any, ...]
@@ -198,6 +218,7 @@ class EvaluationSettings:
     batch_size: Annotated[int, whole(1)] = 500
     deployment: Annotated[int, whole(0)] = 500
     masking: Annotated[int, whole(0)] = 100
+    curves: Annotated[int, whole(0)] = 100
 
     def __post_init__(self) -> None:
         if not self.attacks:
@@ -216,6 +237,7 @@ class Config:
         model, neighborhood, objective: components.
         export: folder that holds the exported models.
         variant: the variant it was resolved with, or null.
+        tune: what `keras-srt tune` searches; null for nothing.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -229,6 +251,7 @@ class Config:
     seed: Annotated[int, whole(0, 2**31 - 1)] = 0
     export: str = "saved_models"
     variant: str | None = None
+    tune: TuneSettings | None = None
 
     def to_json(self) -> str:
         """The resolved config as JSON that `load` reads back to an equal config."""

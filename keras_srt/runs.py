@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from keras_srt.checks import UserError
+from keras_srt.durable import is_draft, remove_drafts, write_json, write_text
 from keras_srt.lazy import tf
+from keras_srt.states import best_weights, manifests
 
 _PACKAGES = (
     "keras-srt",
@@ -24,6 +28,10 @@ _PACKAGES = (
     "tensorflow-datasets",
     "numpy",
 )
+
+# What one process at a time holds a lock on; and what there is of a run before it has a config.
+_LOCK = ".lock"
+_BEGUN = (_LOCK, "checkpoints", "environment.json")
 
 # A run may go on with other wording, or on other devices.
 _NO_MATTER = ("description", "training.strategy")
@@ -62,12 +70,18 @@ class RunFolder:
     @property
     def last_state(self) -> str:
         """The name of the last state of training, empty if there is none yet."""
-        return Path(tf.train.latest_checkpoint(str(self.checkpoints)) or "").name
+        found = manifests(self.checkpoints)
+        return found[0].stem if found else ""
+
+    @property
+    def retreats(self) -> Path:
+        """Where a training went back to a lower learning rate, see `OnNaNSettings`."""
+        return self.checkpoints / "retreats.json"
 
     @property
     def best_weights(self) -> Path:
         """The best classifier on validation images, see `Checkpoints`."""
-        return self.checkpoints / "best.weights.h5"
+        return best_weights(self.checkpoints)
 
     @property
     def teacher(self) -> RunFolder:
@@ -99,6 +113,52 @@ class RunFolder:
         """Attacked test images, for the exported files."""
         return self.path / "attacked.npz"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder, until the body or the process ends.
+
+        Raises:
+            UserError: another process does, or the folder can't be made or is something else.
+        """
+        self._check_own()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / _LOCK).open("a+")
+        except OSError as error:
+            raise self._not_writable(error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read(100).strip() or "another process"
+                raise UserError(
+                    f"{self.path}: {holder} is training in this folder; wait for its end, or give "
+                    "another --run-dir"
+                ) from error
+            try:
+                file.truncate(0)
+                os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
+                remove_drafts(self.path)
+            except OSError as error:
+                raise self._not_writable(error) from error
+            yield
+
+    def _check_own(self) -> None:
+        """Refuses a folder that holds something else."""
+        if self.path.is_dir() and not self.config.is_file():
+            names = {path.name for path in self.path.iterdir()}
+            if any(name not in _BEGUN and not is_draft(name) for name in names):
+                raise UserError(
+                    f"{self.path}: is not empty and not a run (no config.json); give another "
+                    "--run-dir"
+                )
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: can't be written ({error.strerror}); give another --run-dir"
+        )
+
     def claim(
         self, config_json: str, resume: bool, read: Callable[[Path], str] = Path.read_text
     ) -> None:
@@ -127,19 +187,13 @@ class RunFolder:
                     "or another --run-dir to start anew"
                 )
             return
-        if self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(
-                f"{self.path}: is not empty and not a run (no config.json); give another --run-dir"
-            )
+        self._check_own()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self.config.write_text(config_json)
-            environment = json.dumps(describe_environment(), indent=2)
-            (self.path / "environment.json").write_text(environment)
         except OSError as error:
-            raise UserError(
-                f"{self.path}: can't be written ({error.strerror}); give another --run-dir"
-            ) from error
+            raise self._not_writable(error) from error
+        write_json(self.path / "environment.json", describe_environment())
+        write_text(self.config, config_json)  # last: with it the folder is a run
 
     def _check_same(self, config_json: str, read: Callable[[Path], str]) -> None:
         try:
@@ -157,11 +211,26 @@ class RunFolder:
             )
 
     def read_history(self) -> list[dict[str, str]]:
-        """The rows of history.csv; none if there is no file yet."""
+        """The rows of history.csv; none if there is no file yet.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.history.is_file():
             return []
-        with self.history.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self.history.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                int(row["step"])
+                if None in row or None in row.values():
+                    raise ValueError("a row has too many values or too few")
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(
+                f"{self.history}: can't be read ({type(error).__name__}: {error}); remove it, and "
+                "`train --resume` writes it again from the checkpoints"
+            ) from error
+        return rows
 
 
 def _differences(one: Any, other: Any, path: str = "") -> list[str]:
@@ -193,10 +262,3 @@ def describe_environment() -> dict[str, Any]:
         "packages": versions,
         "command": sys.argv,
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON so that a kill leaves the old file or the new one, never half of it."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(draft, path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_srt import replicas
 from keras_srt.checks import InvalidSettings
+from keras_srt.dropout import drawing_from
 from keras_srt.growth import SearchGrowth, check_weight_warmup, warmed
 from keras_srt.lazy import keras, tf
 from keras_srt.neighborhoods import Neighborhood
@@ -15,6 +16,8 @@ from keras_srt.objectives import SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.updates import Update
 
+# Folded into the seed of a step for Dropout.
+_DROPOUT = 7919
 # Step (int64 scalar) -> share of the full neighborhood, float32 scalar in [0, 1].
 Strength = Callable[["tf.Tensor"], "tf.Tensor"]
 
@@ -107,6 +110,11 @@ class RobustModel(keras.Model):
         return [*self._term_metrics.values(), self._accuracy, self._robust_accuracy]
 
     @property
+    def term_metrics(self) -> list[keras.metrics.Metric]:
+        """Loss and loss terms of training alone."""
+        return list(self._term_metrics.values())
+
+    @property
     def shipped(self) -> keras.Model:
         """The classifier that is validated and shipped: the average, where there is one."""
         average = self.update.average
@@ -127,7 +135,10 @@ class RobustModel(keras.Model):
         searched = self.update.for_search(self.classifier)
         seed, scale = self._seed_at(step), self.strength(step)
         prepared = self.search.prepare(searched, batch, seed, scale, step)
-        with tf.GradientTape() as tape:
+        with (
+            tf.GradientTape() as tape,
+            drawing_from(self.classifier, fold(self._seed_at(step), _DROPOUT)),
+        ):
             terms = self.objective.terms(self.classifier, prepared)
             if self.robust_share is not None:
                 terms = warmed(self.objective, terms, self.robust_share(step))

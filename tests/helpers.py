@@ -32,6 +32,7 @@ TINY = {
         "limit": 20,
         "deployment": 0,
         "masking": 0,
+        "curves": 0,
     },
 }
 

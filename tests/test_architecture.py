@@ -12,7 +12,7 @@ import keras_srt
 
 PACKAGE = ROOT / "keras_srt"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEAVES = {"checks", "noise", "lazy", "components"}
+LEAVES = {"checks", "noise", "lazy", "components", "durable"}
 NEIGHBORHOODS = LEAVES | {"neighborhoods"}
 STEP = NEIGHBORHOODS | {"objectives"}
 
@@ -21,16 +21,23 @@ STEP = NEIGHBORHOODS | {"objectives"}
 ALLOWED = {
     "checks": set(),
     "noise": set(),
+    "completion": set(),
     "components": {"checks"},
     "lazy": {"noise"},
-    "models": LEAVES,
+    "durable": {"checks"},
+    "states": LEAVES,
+    "checkpoints": LEAVES | {"states"},
+    "dropout": LEAVES,
+    "untrusted": LEAVES,
+    "models": LEAVES | {"dropout"},
     "data": LEAVES,
-    "config": LEAVES,
+    "search_space": LEAVES,
+    "config": LEAVES | {"search_space"},
     "images": set(),
     "device": {"images", "noise"},
     "export": LEAVES | {"images", "device"},
     "serving": {"checks", "noise", "lazy", "images"},
-    "predict": {"checks", "noise", "lazy", "images", "serving", "device"},
+    "predict": {"checks", "noise", "lazy", "images", "serving", "device", "untrusted"},
     "neighborhoods": NEIGHBORHOODS,
     "attacks": NEIGHBORHOODS | {"attacks"},
     "objectives": STEP,
@@ -39,16 +46,22 @@ ALLOWED = {
     "replicas": NEIGHBORHOODS,
     "watchdog": set(),
     "distribution": LEAVES | {"data", "runs", "watchdog"},
-    "training": STEP | {"growth", "replicas", "updates"},
+    "training": STEP | {"dropout", "growth", "replicas", "updates"},
     "evaluation": NEIGHBORHOODS | {"attacks"},
     "deployment": LEAVES | {"evaluation", "device", "export"},
     "scaling": STEP | {"plan"},
-    "runs": LEAVES,
+    "runs": LEAVES | {"states"},
     "report": LEAVES | {"runs", "plan"},
     "masking": NEIGHBORHOODS | {"attacks", "evaluation"},
-    "foreign": NEIGHBORHOODS | {"attacks", "data", "device", "serving"},
+    "curves": NEIGHBORHOODS | {"attacks", "evaluation", "masking"},
+    "outcomes": LEAVES | {"evaluation"},
+    "comparison": LEAVES | {"evaluation", "outcomes"},
+    "foreign": NEIGHBORHOODS | {"attacks", "data", "device", "serving", "untrusted"},
     "plan": STEP | {"config", "data", "distribution", "growth", "training", "updates"},
-    "callbacks": STEP | {"plan", "runs", "training"},
+    "callbacks": STEP | {"checkpoints", "plan", "states"},
+    "tuning": STEP
+    | {"callbacks", "config", "data", "distribution", "experiment", "plan", "report", "runs"}
+    | {"search_space", "states", "training"},
     "reproduce": STEP
     | {"attacks", "config", "data", "evaluation", "experiment", "plan", "report", "runs"},
 }

@@ -1,11 +1,11 @@
 """What is said during a training, and which of its classifiers is kept."""
 
-import json
-
 import numpy as np
 import pytest
 
-from keras_srt.callbacks import Checkpoints, CollapseHint
+from keras_srt import durable
+from keras_srt.callbacks import CollapseHint
+from keras_srt.checkpoints import Checkpoints
 from keras_srt.lazy import keras
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT, Standard
@@ -46,4 +46,6 @@ def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score,
     for number, (clean, robust) in enumerate(intervals):
         logs = {"step": number + 1, "val_accuracy": clean, "val_robust_accuracy": robust}
         checkpoints.on_epoch_end(number, logs)
-    assert json.loads((tmp_path / "best.json").read_text()) == {"step": step, **score}
+    about = durable.read_sealed(tmp_path / "best.json")
+    assert about.pop("sha256") == durable.sha256(tmp_path / "best.weights.h5")
+    assert about == {"step": step, **score}

@@ -266,7 +266,8 @@ def test_a_run_ends_with_the_deployment_in_its_reports(run):
     assert {"clean", "attacks", "worst_case", "risks"} <= set(report)
     page = (folder / "report.html").read_text()
     assert "int8 lost accuracy (pgd)" in page
-    assert page.count("<figure>") == 3
+    # The bars, three of the classes, the examples, the training.
+    assert page.count("<figure>") == 6
     attacked = seen[0]
     assert len(attacked.labels) == 12
     assert list(attacked.found) == ["fgsm", "pgd"]

@@ -636,7 +636,8 @@ def test_bad_input_is_one_clear_line(pictures, models, server, rejected, monkeyp
 
 def test_savedmodels_of_others_are_refused(tmp_path, pictures, rejected):
     save_brightness_model(tmp_path / "bytes", ["serving_default"])
-    line = rejected("pictures", "--model", tmp_path / "bytes")
+    assert "give --foreign" in rejected("pictures", "--model", tmp_path / "bytes")
+    line = rejected("pictures", "--model", tmp_path / "bytes", "--foreign")
     assert "no signature 'image' that gives 'probabilities' (it has: serving_default)" in line
     (tmp_path / "bytes" / "saved_model.pb").write_bytes(b"garbage")
     assert "can't be loaded" in rejected("pictures", "--model", tmp_path / "bytes")

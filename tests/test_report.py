@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from keras_srt import report as reports
-from keras_srt.report import content, figures
+from keras_srt.report import content
+from keras_srt.report.accuracy_figures import accuracy_figure, masking_figure
+from keras_srt.report.example_figure import examples_figure
+from keras_srt.report.training_figure import training_figure
 
 REPORT = {
     "schema": 1,
@@ -118,7 +121,7 @@ def make_examples(count, channels, size=6):
     images = draws.random((count, size, size, channels), np.float32)
     moved = np.clip(images + draws.uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
     labels = np.arange(count) % 3
-    return reports.Examples(images, moved, labels, labels, (labels + 1) % 3, "pgd")
+    return reports.Examples(images, moved, labels, labels, (labels + 1) % 3, ["pgd"] * count)
 
 
 def draw(report, history, examples, folder, names=("a", "b", "c")):
@@ -312,7 +315,7 @@ class TestFigures:
 
     def test_all_are_written(self, tmp_path, history):
         written = draw(REPORT, history(self.HISTORY), make_examples(2, 1), tmp_path)
-        assert [path.name for path in written] == ["accuracy.png", "training.png", "examples.png"]
+        assert [path.name for path in written] == ["accuracy.png", "examples.png", "training.png"]
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
     @pytest.mark.parametrize("text", [None, "", "step,loss,learning_rate\n"])
@@ -334,7 +337,7 @@ class TestFigures:
     )
     def test_history_with_missing_values(self, history, tmp_path, text, panels):
         read = content.read_history(history(text))
-        assert len(figures._training_figure(REPORT, read).axes) == panels
+        assert len(training_figure(REPORT, read).axes) == panels
         assert len(draw(REPORT, history(text), make_examples(0, 1), tmp_path)) == 2
 
     def test_repeated_steps_of_a_resumed_run_count_once(self, history):
@@ -346,32 +349,37 @@ class TestFigures:
     @pytest.mark.parametrize("count", [1, 5])
     def test_examples_of_any_kind(self, channels, count, tmp_path):
         written = draw(REPORT, tmp_path / "none.csv", make_examples(count, channels), tmp_path)
-        assert [path.name for path in written] == ["accuracy.png", "examples.png"]
+        names = ["accuracy.png", "examples.png", "examples_more.png"]
+        assert [path.name for path in written] == names[: 2 if count == 1 else 3]
 
     def test_titles_and_differences_of_examples(self):
         images = np.full((2, 2, 2, 1), 0.5, np.float32)
         moved = images.copy()
         moved[1, 0, 0, 0] = 0.75
         moved[1, 1, 1, 0] = 0.25
-        examples = reports.Examples(images, moved, [0, 1], [0, 0], [1, -1], "pgd")
-        figure = figures._examples_figure(REPORT, examples, ["cat", "dog"])
+        examples = reports.Examples(images, moved, [0, 1], [0, 0], [1, -1], ["pgd", "shift"])
+        figure = examples_figure(REPORT, examples, ["cat", "dog"])
         cells = np.array(figure.axes).reshape(2, 3)
-        assert [cell.get_title() for cell in cells[0]] == ["cat ✓", "→ dog ✗", ""]
-        assert [cell.get_title() for cell in cells[1]] == ["cat ✗", "→ -1 ✗", "is dog"]
+        assert [cell.get_title() for cell in cells[0]] == ["cat ✓", "→ dog ✗", "pgd: ±0"]
+        assert [cell.get_title() for cell in cells[1]] == [
+            "cat ✗",
+            "→ -1 ✗",
+            "shift: ±0.25\nis dog",
+        ]
         assert cells[0, 0].title.get_color() != cells[0, 1].title.get_color()
         difference = [cell.images[0].get_array() for cell in cells[:, 2]]
         np.testing.assert_allclose(difference[0], 0.5)
         np.testing.assert_allclose(difference[1], [[1, 0.5], [0.5, 0]])
 
     def test_bars_and_intervals(self):
-        axes = figures._accuracy_figure(REPORT).axes[0]
+        axes = accuracy_figure(REPORT).axes[0]
         widths = [bar.get_width() for bar in axes.patches]
         np.testing.assert_allclose(widths, [97.12, 90.12, 82.34, 80.11])
         texts = [text.get_text() for text in axes.texts]
         assert {"97.12", "[96.77, 97.43]", "80.11", "worst case"} <= set(texts)
 
     def test_accuracy_against_epsilon(self, tmp_path):
-        figure = figures._masking_figure(changed(masking=MASKING))
+        figure = masking_figure(changed(masking=MASKING))
         assert len(figure.axes) == 2
         axes = figure.axes[0]
         curve, guess = axes.lines[0], axes.lines[-1]
@@ -382,16 +390,16 @@ class TestFigures:
         report, none = changed(masking=MASKING), tmp_path / "none.csv"
         written = draw(report, none, make_examples(1, 1), tmp_path)
         names = [path.name for path in written]
-        assert names == ["accuracy.png", "masking.png", "examples.png"]
+        assert names == ["accuracy.png", "examples.png", "masking.png"]
         assert reports.written_figures(tmp_path) == written
 
     def test_reduced_run_says_so(self, history):
         report = changed(reduced=NOTE)
         read = content.read_history(history(self.HISTORY))
         for figure in (
-            figures._accuracy_figure(report),
-            figures._training_figure(report, read),
-            figures._examples_figure(report, make_examples(1, 1), []),
+            accuracy_figure(report),
+            training_figure(report, read),
+            examples_figure(report, make_examples(1, 1), []),
         ):
             assert NOTE in figure.get_suptitle().replace("\n", " ")
 
@@ -411,7 +419,7 @@ class TestPage:
         page, text = page_of(REPORT, [], tmp_path)
         assert page.all("html") == [{"lang": "en"}]
         assert page.text("title") == page.text("h1") == ["mnist_srt"]
-        headings = ["What it was trained on", "Results", "Risks", "Figures", "Settings"]
+        headings = ["What it was trained on", "Results", "Risks", "Settings"]
         assert page.text("h2") == headings
         cells = page.text("td")
         assert cells[:4] == ["97.12", "[96.77, 97.43]", "10,000", "-"]
@@ -424,7 +432,7 @@ class TestPage:
 
     def test_gradient_masking_and_what_was_attacked(self, tmp_path):
         page, _ = page_of(changed(masking=MASKING, victim=VICTIM), [], tmp_path)
-        headings = ["What it was trained on", "Results", "Risks", "Gradient masking", "Figures"]
+        headings = ["What it was trained on", "Results", "Risks", "Gradient masking", "Settings"]
         assert page.text("h2")[:5] == headings
         assert page.text("dt")[-3:] == [
             "Falls to 0 at large eps", "Square is weaker than APGD", "Falls to 0 at large eps",

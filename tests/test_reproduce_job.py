@@ -135,7 +135,8 @@ def test_another_limit_is_evaluated_and_not_trained(job):
 
 def test_a_changed_classifier_is_evaluated_anew(job, tmp_path):
     run = run_of(tmp_path, "standard")
-    shutil.copy(run_of(tmp_path, "srt").best_weights, run.best_weights)
+    for name in ("best.weights.h5", "best.json"):
+        shutil.copy(run_of(tmp_path, "srt").checkpoints / name, run.checkpoints / name)
     printed, results = job()
     assert "train " not in printed
     assert printed.count(" on digits-pixel-10000-standard") == 3

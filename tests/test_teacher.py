@@ -38,7 +38,7 @@ def train_in(folder, config, resume=False):
 
 def weights_of(run):
     """The last state of a run's classifier and optimizer."""
-    reader = tf.train.load_checkpoint(str(run.checkpoints))
+    reader = tf.train.load_checkpoint(str(run.checkpoints / run.last_state))
     names = sorted(reader.get_variable_to_shape_map())
     return [
         reader.get_tensor(name)

@@ -11,7 +11,7 @@ from helpers import python, tiny
 from keras_srt import config as configs
 from keras_srt import experiment
 from keras_srt import plan as plans
-from keras_srt.callbacks import Checkpoints
+from keras_srt.checkpoints import Checkpoints
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.data import DatasetInfo
 from keras_srt.experiment import COMPONENTS

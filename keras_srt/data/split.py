@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.data.ranges import Ranges
+from keras_srt.durable import write_text
 
 Selection = Literal["stratified", "first"]
 
@@ -45,7 +47,7 @@ class Split:
             "selection": self.selection,
             **{part: _as_json(getattr(self, part)) for part in PARTS},
         }
-        path.write_text(json.dumps(content))
+        write_text(path, json.dumps({**content, "sha256": _digest(content)}))
 
     @classmethod
     def load(cls, path: Path) -> Split:
@@ -56,9 +58,13 @@ class Split:
         """
         try:
             content = json.loads(path.read_text())
+            # A version before this one wrote none.
+            digest = content.pop("sha256", None)
+            if digest not in (None, _digest(content)):
+                raise ValueError("its digest doesn't fit its content")
             parts = {part: _from_json(content[part]) for part in PARTS}
             return cls(**parts, seed=content["seed"], selection=content["selection"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}: can't be read as a split ({type(error).__name__}: {error}); restore the "
                 "file, or start anew with another --run-dir"
@@ -84,6 +90,10 @@ class Split:
 
 
 PARTS = ("labeled", "unlabeled", "validation")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _bounds(indices: np.ndarray | Ranges) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from keras_srt import plan as plans
 from keras_srt import report as reports
 from keras_srt.attacks import Victim
 from keras_srt.config import Config
+from keras_srt.data import DatasetInfo
 from keras_srt.deployment import Attacked
 from keras_srt.distribution import Distribution, Task, read_task
 from keras_srt.experiment.classifiers import (
@@ -26,13 +27,8 @@ from keras_srt.experiment.publication import (
     device_training,
     export_run,
 )
-from keras_srt.experiment.results import (
-    evaluate,
-    load_test,
-    look_for_masking,
-    make_report,
-    write_report,
-)
+from keras_srt.experiment.reporting import make_report, read_json, write_report
+from keras_srt.experiment.results import evaluate, load_test, measure
 from keras_srt.experiment.stage import is_trained
 from keras_srt.experiment.standalone import evaluate_again
 from keras_srt.experiment.training import Interrupted, check_split, train
@@ -68,22 +64,29 @@ def run_all(
     if config.data.selection == "first" and not run.split.is_file():
         # Whether the first images have every class, their labels alone tell.
         check_split(config, info, data_dir)
-    with distribution.workplace(run, how_to_resume) as own:
-        distribution.check_agreement(config.to_json(), own.last_state)
-        own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
-        if own.report.is_file():
-            print(f"this run is finished; its results are in {run.report}")
-            return json.loads(own.report.read_text())
-        train(config, own, data_dir, resume, how_to_resume, distribution)
-    if not task.is_chief:
-        return {}
+    with contextlib.ExitStack() as until_the_end:
+        with distribution.workplace(run, how_to_resume) as own:
+            distribution.check_agreement(config.to_json(), own.last_state)
+            until_the_end.enter_context(own.held())
+            own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
+            if own.report.is_file():
+                print(f"this run is finished; its results are in {run.report}")
+                return read_json(own.report)
+            train(config, own, data_dir, resume, how_to_resume, distribution)
+        return _finish(config, run, info, data_dir) if task.is_chief else {}
+
+
+def _finish(
+    config: Config, run: RunFolder, info: DatasetInfo, data_dir: Path | None
+) -> dict[str, Any]:
+    """Evaluates, reports and exports what was trained; returns the report."""
     victim = Victim(best_classifier(config, run, info), config.evaluation.batch_size)
     test = load_test(config, data_dir, config.evaluation.limit)
-    robustness = evaluate(config, victim, test, config.evaluation.attacks)
+    measured = measure(config, victim, test)
     if config.evaluation.deployment:
-        Attacked.of(test.images, robustness, config.evaluation.deployment).save(run.attacked)
-    masking = look_for_masking(config, victim, test)
-    report = write_report(config, info, robustness, run, test.images, masking)
+        count = config.evaluation.deployment
+        Attacked.of(test.images, measured.robustness, count).save(run.attacked)
+    report = write_report(config, info, measured, run, run.path, config.name)
     print(reports.terminal_table(report), flush=True)
     exported = export_run(config, run, data_dir)
     print(describe_export(exported), flush=True)
@@ -107,8 +110,8 @@ __all__ = [
     "load_config",
     "load_run_config",
     "load_test",
-    "look_for_masking",
     "make_report",
+    "measure",
     "run_all",
     "train",
     "write_report",

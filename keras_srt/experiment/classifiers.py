@@ -17,6 +17,7 @@ from keras_srt.neighborhoods import NEIGHBORHOODS
 from keras_srt.objectives import OBJECTIVES
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
+from keras_srt.states import check_best
 
 COMPONENTS = Components(DATASETS, MODELS, NEIGHBORHOODS, OBJECTIVES, ATTACKS)
 
@@ -97,6 +98,7 @@ def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.
         UserError: the run has none yet, or the file is damaged or of another model.
     """
     classifier = build_classifier(config, info, "float32")
+    check_best(run.checkpoints)
     if not run.best_weights.is_file():
         raise UserError(f"{run.path}: has no trained classifier yet; train it with --resume")
     try:

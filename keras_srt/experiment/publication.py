@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from keras_srt.config import Config
 from keras_srt.data import Split, load_records
 from keras_srt.deployment import Attacked, measure
 from keras_srt.experiment.classifiers import best_classifier
+from keras_srt.experiment.reporting import read_json
 from keras_srt.experiment.results import evaluate, load_test
 from keras_srt.export import Exported, TrainingSettings, export_classifier
 from keras_srt.lazy import keras
@@ -133,8 +133,8 @@ def add_deployment(
     classifier = best_classifier(config, run, info)
     attacked = _attacked(config, classifier, run, data_dir)
     part = {"deployment": measure(classifier, exported.savedmodel, exported.tflite, attacked)}
-    report = json.loads(run.report.read_text()) | part
-    reports.write_html(report, reports.written_figures(run.path), run.path / "report.html")
+    report = read_json(run.report) | part
+    reports.write_pages(report, reports.written_figures(run.path), run.path)
     write_json(run.report, report)
     print("\n" + reports.deployment_table(part["deployment"]), flush=True)
     return part

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt import plan as plans
+from keras_srt.checks import UserError
 from keras_srt.config import Config
 from keras_srt.data import (
     ONE_REPLICA,
@@ -23,10 +24,12 @@ from keras_srt.data import (
 )
 from keras_srt.distribution import Distribution, split_rows
 from keras_srt.experiment.classifiers import build_model
+from keras_srt.experiment.retreats import go_back, lower_rate
 from keras_srt.experiment.streamed import StreamedPart
 from keras_srt.lazy import keras, tf
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
+from keras_srt.states import NotFinite
 
 VALIDATION_BATCH = 250
 _PICTURES = 8
@@ -104,53 +107,99 @@ def train_stage(
         UserError: a checkpoint can't be used.
         Interrupted: after Ctrl-C, with the state saved.
     """
-    from keras_srt import callbacks
-
-    distribution = distribution or Distribution.make("one_device")
     plan = plans.make_plan(config, info)
-    with distribution.strategy.scope():
-        model = build_model(config, info, plan)
-    if not distribution.task.is_chief:
-        # Else all workers would drop the same units.
-        tf.random.set_seed(config.seed + distribution.task.index)
-    checkpoints = callbacks.Checkpoints(run.checkpoints, model)
-    checkpoints.set_model(model)
-    if resume and checkpoints.restore():
-        print(f"resuming at step {int(model.optimizer.iterations.numpy())}", flush=True)
-    else:
-        _announce(plan, plans.time_step(model, plan, info, distribution))
-    first_step = int(model.optimizer.iterations.numpy())
-    unvalidated = _is_unvalidated(first_step, plan, run)
-    if first_step >= plan.steps and not unvalidated:
-        return
-    data = load()
-    bar = callbacks.ProgressBar(
-        plan.steps, first_step, plan.labeled_passes, shown=distribution.task.is_chief
-    )
-    watching = _callbacks(config, run, data.validation, bar, checkpoints)
-    try:
-        if unvalidated:
-            batches, steps = _validation(data, distribution)
-            _validate_late(model, (first_step - 1) // plan.interval, batches, steps, watching)
-        _fit(model, config, plan, first_step, data, watching, distribution)
-    except KeyboardInterrupt:
-        bar.close()
-        if distribution.task.count > 1:  # and the others are in the middle of a step
+    distribution = distribution or Distribution.make("one_device")
+    while True:
+        lowered, retreats = lower_rate(config, run)
+        stage = _Stage(lowered, run, info, plan, distribution, how_to_resume)
+        try:
+            stage.train(load, resume)
+            return
+        except NotFinite as error:
+            go_back(config, run, str(error), retreats)
+            resume = True
+
+
+class _Stage(NamedTuple):
+    """One training, from where it stands to its end, to Ctrl-C or to NaN."""
+
+    config: Config
+    run: RunFolder
+    info: DatasetInfo
+    plan: Plan
+    distribution: Distribution
+    how_to_resume: str
+
+    def train(self, load: Callable[[], TrainingPart | StreamedPart], resume: bool) -> None:
+        """See `train_stage`."""
+        from keras_srt import callbacks
+
+        plan, distribution = self.plan, self.distribution
+        model, checkpoints = self._build(resume)
+        history = callbacks.History(self.run.history, checkpoints)
+        first_step = int(model.optimizer.iterations.numpy())
+        unvalidated = _is_unvalidated(first_step, plan, checkpoints.validated)
+        if resume:
+            history.write()  # the rows of steps that are trained again are gone
+        if first_step >= plan.steps and not unvalidated:
+            return
+        data = load()
+        bar = callbacks.ProgressBar(
+            plan.steps, first_step, plan.labeled_passes, shown=distribution.task.is_chief
+        )
+        watching = _callbacks(self.config, self.run, data.validation, bar, checkpoints, history)
+        try:
+            if unvalidated:
+                batches, steps = _validation(data, distribution)
+                interval = (first_step - 1) // plan.interval
+                _validate_late(model, interval, batches, steps, watching, checkpoints.means())
+            _fit(model, self.config, plan, first_step, data, watching, distribution)
+        except KeyboardInterrupt:
+            bar.close()
+            self._interrupt(model, checkpoints)
+        finally:
+            bar.close()
+
+    def _build(self, resume: bool) -> tuple[Any, Any]:
+        """The model and its checkpoints, where the training stands."""
+        from keras_srt.checkpoints import Checkpoints
+
+        with self.distribution.strategy.scope():
+            model = build_model(self.config, self.info, self.plan)
+        checkpoints = Checkpoints(self.run.checkpoints, model)
+        checkpoints.set_model(model)
+        if resume and checkpoints.restore():
+            rate = plans.learning_rate(self.config, self.plan)
+            if not callable(rate):  # a retreat may have lowered it since the state was saved
+                model.optimizer.learning_rate = rate
+            print(f"resuming at step {int(model.optimizer.iterations.numpy())}", flush=True)
+            return model, checkpoints
+        _announce(self.plan, plans.time_step(model, self.plan, self.info, self.distribution))
+        if self.config.training.on_nan.name == "go_back":
+            checkpoints.save()
+        return model, checkpoints
+
+    def _interrupt(self, model: Any, checkpoints: Any) -> None:
+        """Saves what there is after Ctrl-C, and says how to go on."""
+        if self.distribution.task.count > 1:  # and the others are in the middle of a step
             raise Interrupted(
                 "interrupted: the state of the last interval is saved; start all workers again "
-                f"with\n  {how_to_resume}"
+                f"with\n  {self.how_to_resume}"
             ) from None
         checkpoints.save()
         step = int(model.optimizer.iterations.numpy())
         raise Interrupted(
-            f"interrupted: the state after step {step} is saved; go on with\n  {how_to_resume}"
+            f"interrupted: the state after step {step} is saved; go on with\n  {self.how_to_resume}"
         ) from None
-    finally:
-        bar.close()
 
 
 def _callbacks(
-    config: Config, run: RunFolder, validation: Images, bar: Any, checkpoints: Any
+    config: Config,
+    run: RunFolder,
+    validation: Images,
+    bar: Any,
+    checkpoints: Any,
+    history: Any,
 ) -> list[Any]:
     """What watches a training, in the order it is told of each interval."""
     from keras_srt import callbacks
@@ -165,13 +214,14 @@ def _callbacks(
             )
         ]
     return [
+        callbacks.AllSteps(),
         callbacks.StopAtNaN(),
         callbacks.StepLogs(),
         bar,
         callbacks.CollapseHint(validation.labels),
         *pictures,
         checkpoints,
-        keras.callbacks.CSVLogger(str(run.history), append=True),
+        history,
         keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
     ]
 
@@ -186,21 +236,28 @@ def _fit(
     distribution: Distribution,
 ) -> None:
     """Trains from a step to the end, segment by segment."""
+    from keras_srt import callbacks
+
     validation, validation_steps = _validation(data, distribution)
     for segment in plans.segments(plan, first_step):
         batches = distribution.spread(
             functools.partial(data.batches, config, plan, segment.first_step)
         )
-        model.fit(
-            batches,
-            initial_epoch=segment.initial_epoch,
-            epochs=segment.epochs,
-            steps_per_epoch=segment.steps_per_epoch,
-            validation_data=validation,
-            validation_steps=validation_steps,
-            callbacks=watching,
-            verbose=0,
-        )
+        try:
+            model.fit(
+                batches,
+                initial_epoch=segment.initial_epoch,
+                epochs=segment.epochs,
+                steps_per_epoch=segment.steps_per_epoch,
+                validation_data=validation,
+                validation_steps=validation_steps,
+                callbacks=watching,
+                verbose=0,
+            )
+        except ValueError as error:
+            if "Empty Logs" not in str(error):  # so Keras names an interval without a batch
+                raise
+            raise UserError(callbacks.data_ran_out(segment.first_step)) from error
 
 
 def _validation(data: TrainingPart, distribution: Distribution) -> tuple[Any, int]:
@@ -213,25 +270,30 @@ def _validation(data: TrainingPart, distribution: Distribution) -> tuple[Any, in
 
 
 def is_trained(run: RunFolder, plan: Plan) -> bool:
-    """Whether a run has been trained to its end, validation included."""
-    history = run.read_history()
+    """Whether a run has been trained to its end, validation included, as far as is known."""
+    try:
+        history = run.read_history()
+    except UserError:  # damaged: the checkpoints know it, and write it anew
+        return False
     return bool(history) and int(history[-1]["step"]) >= plan.steps
 
 
-def _is_unvalidated(step: int, plan: Plan, run: RunFolder) -> bool:
+def _is_unvalidated(step: int, plan: Plan, validated: int) -> bool:
     """Whether Ctrl-C came between the last step of an interval and its validation's end."""
-    history = run.read_history()
-    validated = int(history[-1]["step"]) if history else 0
     return step > validated and (step % plan.interval == 0 or step == plan.steps)
 
 
 def _validate_late(
-    model: keras.Model, interval: int, batches: Any, steps: int, watching: Sequence[Any]
+    model: keras.Model,
+    interval: int,
+    batches: Any,
+    steps: int,
+    watching: Sequence[Any],
+    means: dict[str, float],
 ) -> None:
-    """Makes up for the validation of an interval; its training losses are lost (NaN)."""
+    """Makes up for the validation of an interval, whose training losses are given."""
     results = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
-    logs = dict.fromkeys(("loss", *model.objective.term_names), math.nan)
-    logs |= {f"val_{name}": value for name, value in results.items()}
+    logs = means | {f"val_{name}": value for name, value in results.items()}
     callbacks = keras.callbacks.CallbackList(watching, model=model)
     callbacks.on_train_begin()
     callbacks.on_epoch_begin(interval)

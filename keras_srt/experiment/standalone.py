@@ -10,7 +10,8 @@ import numpy as np
 from keras_srt.attacks import Victim
 from keras_srt.config import Config
 from keras_srt.experiment.classifiers import best_classifier
-from keras_srt.experiment.results import evaluate, load_test, look_for_masking, make_report
+from keras_srt.experiment.reporting import make_report, write_report
+from keras_srt.experiment.results import load_test, measure
 from keras_srt.foreign import open_model
 from keras_srt.runs import RunFolder
 
@@ -19,7 +20,11 @@ _SAMPLES = 16
 
 
 def evaluate_again(
-    config: Config, run: RunFolder | None, model: str | None, data_dir: Path | None
+    config: Config,
+    run: RunFolder | None,
+    model: str | None,
+    data_dir: Path | None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates one of the two, as the config says.
 
@@ -28,6 +33,7 @@ def evaluate_again(
         run: a finished run, or None.
         model: a model from elsewhere, see `keras_srt.foreign.open_model`.
         data_dir: where prepared datasets lie, or None.
+        folder: an empty one for all reports, or None for none.
 
     Returns:
         The report.
@@ -48,6 +54,7 @@ def evaluate_again(
         for warning in foreign.warnings:
             print(f"warning: {warning}", flush=True)
         victim, about = foreign.victim, {"victim": foreign.describe()}
-    robustness = evaluate(config, victim, test, evaluation.attacks)
-    masking = look_for_masking(config, victim, test)
-    return make_report(config, info, robustness, run, name, masking) | about
+    measured = measure(config, victim, test)
+    if folder is not None:
+        return write_report(config, info, measured, run, folder, name, about)
+    return make_report(config, info, measured.robustness, run, name, measured.parts) | about

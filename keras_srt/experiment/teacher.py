@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,14 @@ from keras_srt.checks import UserError
 from keras_srt.config import Config, ScheduleSettings, TrainingSettings
 from keras_srt.data import DatasetInfo
 from keras_srt.distribution import Distribution
+from keras_srt.durable import replacing, write_json
 from keras_srt.experiment.classifiers import best_classifier
 from keras_srt.experiment.stage import VALIDATION_BATCH, TrainingPart, train_stage
 from keras_srt.experiment.streamed import StreamedPart
 from keras_srt.lazy import keras
 from keras_srt.objectives import Standard
 from keras_srt.plan import Plan
-from keras_srt.runs import RunFolder, write_json
+from keras_srt.runs import RunFolder
 
 
 def ask_teacher(
@@ -158,9 +158,8 @@ def conclusion(summary: Mapping[str, Any], answers: np.ndarray) -> str:
 
 def _save(run: RunFolder, answers: np.ndarray) -> None:
     """Writes the answers so that a kill leaves a whole file or none."""
-    draft = run.pseudo_labels.with_name("draft.npy")
-    np.save(draft, answers, allow_pickle=False)
-    os.replace(draft, run.pseudo_labels)
+    with replacing(run.pseudo_labels) as draft:
+        np.save(draft, answers, allow_pickle=False)
 
 
 def _load(run: RunFolder, count: int, num_classes: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from keras_srt.data import DatasetInfo
 from keras_srt.foreign.differentiable import Classifier, open_keras_file, open_savedmodel
 from keras_srt.foreign.queried import Predict, open_server, open_tflite
 from keras_srt.lazy import tf
+from keras_srt.untrusted import check_kind
 
 # What stands for a probability of 0 before the logarithm: float32's smallest normal number.
 FLOOR = float(np.finfo(np.float32).tiny)
@@ -111,6 +112,7 @@ def open_model(source: str, info: DatasetInfo, samples: np.ndarray, batch_size: 
         UserError: it can't be loaded or reached, or doesn't fit the dataset.
     """
     path, classifier = Path(source), None
+    check_kind(path)
     if source.startswith(("http://", "https://")):
         kind, predict = "server", open_server(source)
     elif path.suffix == ".tflite":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_srt.checks import UserError
 from keras_srt.lazy import keras, tf
+from keras_srt.untrusted import check_keras_file
 
 # The first one that a model has is used.
 SIGNATURES = ("logits", "image", "serving_default")
@@ -62,7 +63,7 @@ def open_savedmodel(path: Path) -> Classifier:
 
 
 def open_keras_file(path: Path) -> Classifier:
-    """Loads a `.keras` file in safe mode, which runs no code of the file's.
+    """Loads a `.keras` file in safe mode, which runs no code of the file's, once it is checked.
 
     Args:
         path: the file.
@@ -73,9 +74,10 @@ def open_keras_file(path: Path) -> Classifier:
     Raises:
         UserError: it can't be loaded.
     """
+    check_keras_file(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"--model {path}: can't be loaded ({reason[:120]})") from error
     return lambda images: model(images, training=False)

@@ -37,6 +37,8 @@ class SmallCNN(ModelBuilder):
 
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
         """Convolutions, pooling and the dense layers but the last."""
+        from keras_srt.dropout import Dropout  # which loads Keras
+
         layers = keras.layers
         x = images
         for filters in (self.width, 2 * self.width):
@@ -45,5 +47,5 @@ class SmallCNN(ModelBuilder):
             x = layers.MaxPooling2D(2)(x)
         x = layers.Flatten()(x)
         x = layers.Dense(self.hidden, activation="relu", kernel_initializer="he_normal")(x)
-        x = layers.Dropout(self.dropout)(x)
+        x = Dropout(self.dropout)(x)
         return layers.Dense(self.hidden, activation="relu", kernel_initializer="he_normal")(x)

@@ -15,6 +15,7 @@ from keras_srt.checks import UserError
 from keras_srt.images import BadImage, decode_image
 from keras_srt.lazy import tf
 from keras_srt.serving.client import GrpcClient, Predictions, Refused, RestClient
+from keras_srt.untrusted import check_kind, check_savedmodel
 
 # Pillow decodes outside of Python's lock; each thread may need 200 MB for a large image.
 _DECODING_THREADS = min(4, os.cpu_count() or 1)
@@ -154,11 +155,12 @@ def _answer(probabilities: np.ndarray, classes: tuple[str, ...]) -> Answer:
     return Answer(np.asarray(probabilities, np.float32), classes)
 
 
-def open_savedmodel(folder: Path) -> LocalClassifier:
+def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
     """Opens a SavedModel that `keras-srt export` wrote.
 
     Args:
         folder: of the SavedModel, or `saved_models/<name>`, whose newest version is taken.
+        foreign: whether one from elsewhere may be run, see `untrusted.check_savedmodel`.
 
     Returns:
         The classifier.
@@ -166,7 +168,10 @@ def open_savedmodel(folder: Path) -> LocalClassifier:
     Raises:
         UserError: it is no SavedModel, or has other signatures.
     """
+    check_kind(folder)
     folder = _newest_version(folder)
+    if not foreign:
+        check_savedmodel(folder)
     try:
         loaded = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:

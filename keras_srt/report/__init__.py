@@ -1,15 +1,22 @@
-"""Tables, figures and a web page of an evaluation; imports no TensorFlow."""
+"""Tables, figures, a web page and a model card of an evaluation; imports no TensorFlow."""
 
+from keras_srt.report.card import write_card
+from keras_srt.report.comparison import comparison_lines, write_comparison_figure
 from keras_srt.report.deployment import deployment_table
-from keras_srt.report.figures import Examples, write_figures, written_figures
-from keras_srt.report.page import write_html
+from keras_srt.report.example_figure import Examples
+from keras_srt.report.figures import write_figures, written_figures
+from keras_srt.report.page import write_html, write_pages
 from keras_srt.report.table import terminal_table
 
 __all__ = [
     "Examples",
+    "comparison_lines",
     "deployment_table",
     "terminal_table",
+    "write_card",
+    "write_comparison_figure",
     "write_figures",
     "write_html",
+    "write_pages",
     "written_figures",
 ]

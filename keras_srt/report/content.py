@@ -117,9 +117,9 @@ def _found(attack: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def read_history(path: Path) -> dict[str, np.ndarray]:
+def read_history(path: Path | None) -> dict[str, np.ndarray]:
     """Columns of history.csv that hold numbers, one row a step; empty without the file."""
-    if not path.is_file():
+    if path is None or not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         # A resumed run repeats the steps since its checkpoint: the last ones count.
@@ -171,14 +171,14 @@ def _training_text(report: Report) -> str:
     if report.get("steps") is not None:
         parts.append(f"{report['steps']:,} steps")
     if report.get("train_seconds") is not None:
-        parts.append(f"trained for {_duration(report['train_seconds'])}")
+        parts.append(f"trained for {duration(report['train_seconds'])}")
     return ", ".join(parts)
 
 
 def _teacher_text(teacher: Mapping[str, Any]) -> str:
     return (
         f"Teacher: objective {teacher['objective']} on {teacher['labeled']:,} labeled images, "
-        f"{teacher['steps']:,} steps, trained for {_duration(teacher['train_seconds'])}, "
+        f"{teacher['steps']:,} steps, trained for {duration(teacher['train_seconds'])}, "
         f"{percent(teacher['val_accuracy'])}% of the validation images right after step "
         f"{teacher['best_step']:,}; it gave {teacher['pseudo_labeled']:,} unlabeled images their "
         "pseudo-labels"
@@ -200,7 +200,8 @@ def _neighborhood_text(neighborhood: Mapping[str, Any]) -> str:
     return f"Perturbed neighborhood: {'; '.join(parts)}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -43,18 +43,19 @@ def masking_lines(masking: Masking) -> list[str]:
     return lines
 
 
-def masking_html(masking: Masking) -> str:
+def masking_html(masking: Masking, figure: str = "") -> str:
     """A section of the page.
 
     Args:
         masking: the part `masking` of report.json.
+        figure: its figure, as HTML.
     """
     parts = []
     for threat in masking["threats"]:
         items = "".join(map(_check_html, threat["checks"]))
         parts.append(f"<p>{escape(_where(threat))}, {masking['n']:,} images</p><dl>{items}</dl>")
     note = f'<p class="note">{escape(NOTE)}</p>'
-    return f"<section><h2>Gradient masking</h2>{''.join(parts)}{note}</section>"
+    return f"<section><h2>Gradient masking</h2>{''.join(parts)}{note}{figure}</section>"
 
 
 def _where(threat: Mapping[str, Any]) -> str:

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
-from keras_srt.report.content import (
-    BOUND_NOTE,
-    RISKS,
-    Report,
-    percent,
-    reduced_note,
-    rows_of,
-    summary,
-)
+from keras_srt.report import sections
+from keras_srt.report.card import write_card
+from keras_srt.report.content import Report
 from keras_srt.report.deployment import deployment_html
 from keras_srt.report.masking import masking_html
-
-_SEARCH_NOTE = (
-    "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
-    "the accuracies."
-)
-_CAPTIONS = {
-    "accuracy": "Accuracy without tampering, under each attack and in the worst case.",
-    "training": "Loss terms and validation accuracies by step.",
-    "masking": "Accuracy under PGD as eps grows: of an honest model it falls below chance.",
-    "examples": "Images before and after an attack, and the difference.",
-}
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -78,8 +60,18 @@ dl { display: grid; grid-template-columns: max-content max-content 1fr; gap: 0.3
   margin: 0 0 0.6rem; font-variant-numeric: tabular-nums; }
 dt { font-weight: 600; }
 dd { margin: 0; }
-figure { margin: 0 0 1.25rem; }
-figure:last-child { margin-bottom: 0; }
+dl.facts { grid-template-columns: max-content 1fr; }
+dl.facts dd { overflow-wrap: anywhere; min-width: 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr));
+  gap: 0.75rem; }
+.tile { background: #fff; border: 1px solid #e0e3e6; border-left: 5px solid #0072b2;
+  border-radius: 8px; padding: 0.6rem 0.9rem; }
+.tile + .tile { border-left-color: #c04a00; }
+.tile .value { font-size: 2.1rem; line-height: 1.2; font-weight: 650; margin: 0;
+  font-variant-numeric: tabular-nums; }
+.figures { columns: 2 20rem; column-gap: 1.5rem; margin: 0.75rem 0; }
+.figures.single { columns: auto; max-width: 30rem; margin: 0.75rem auto; }
+figure { margin: 0 0 1.25rem; break-inside: avoid; }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: #555; font-size: 0.9rem; margin-top: 0.3rem; }
 summary { cursor: pointer; }
@@ -90,10 +82,24 @@ pre { overflow-x: auto; font-size: 0.8rem; background: #f6f7f8; padding: 0.75rem
   table { font-size: 0.82rem; }
   th, td { padding: 0.4rem 0.3rem; }
   dl { grid-template-columns: max-content 1fr; }
+  dl.facts { grid-template-columns: 1fr; }
+  dl.facts dd { margin-bottom: 0.4rem; }
   dl .meaning { grid-column: 1 / -1; margin-bottom: 0.4rem; }
 }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """
+
+
+def write_pages(report: Report, figures: Sequence[Path], folder: Path) -> None:
+    """Writes what is made of a report: `report.html` and `MODEL_CARD.md`.
+
+    Args:
+        report: what `report.json` holds.
+        figures: PNG files, as `write_figures` returns them.
+        folder: where to write; has to exist.
+    """
+    write_html(report, figures, folder / "report.html")
+    write_card(report, folder / "MODEL_CARD.md")
 
 
 def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
@@ -110,80 +116,25 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
     Example:
         >>> write_html(report, figures, run / "report.html")  # doctest: +SKIP
     """
-    title = escape(report["name"])
-    summary_html = "".join(f"<p>{escape(line)}</p>" for line in summary(report))
+    shown = sections.Figures(report, figures)
     everything = escape(json.dumps(report, indent=2, ensure_ascii=False))
     body = [
-        f"<header><h1>{title}</h1>{_banner(report)}</header>",
-        f"<section><h2>What it was trained on</h2>{summary_html}</section>",
-        _results_html(report),
-        _risks_html(report),
-        *([masking_html(report["masking"])] if "masking" in report else []),
-        *([deployment_html(report["deployment"])] if "deployment" in report else []),
-        _figures_html(report, figures),
+        sections.headline(report),
+        sections.trained_on(report),
+        sections.results(report, shown),
+        sections.section("As the perturbation grows", shown.html("epsilon", "angle", "transforms")),
+        sections.classes(report, shown),
+        sections.section("Attacked images", shown.html("examples", "examples_more")),
+        sections.risks(report),
+        masking_html(report["masking"], shown.html("masking")) if "masking" in report else "",
+        deployment_html(report["deployment"]) if "deployment" in report else "",
+        sections.cost(report, shown),
         "<section><h2>Settings</h2><details><summary>Everything in report.json</summary>"
         f"<pre>{everything}</pre></details></section>",
     ]
-    text = _PAGE.substitute(title=title, style=_CSS, body="\n".join(body))
+    text = _PAGE.substitute(
+        title=escape(report["name"]), style=_CSS, body="\n".join(filter(None, body))
+    )
     # A file name may hold bytes that are no text: those become question marks.
     path.write_text(text, encoding="utf-8", errors="replace")
     return path
-
-
-def _banner(report: Report) -> str:
-    if not report.get("reduced"):
-        return ""
-    return f'<p class="reduced"><strong>Reduced run:</strong> {escape(report["reduced"])}</p>'
-
-
-def _results_html(report: Report) -> str:
-    lines = []
-    for row in rows_of(report):
-        cells = "".join(f"<td>{value}</td>" for value in row.values)
-        head = f"{escape(row.name)}<small>{escape(row.settings)}</small>"
-        lines.append(f'<tr class="{row.kind}"><th scope="row">{head}</th>{cells}</tr>')
-    names = ("Attack", "Accuracy %", "95% interval", "n", "Seconds")
-    header = "".join(f'<th scope="col">{name}</th>' for name in names)
-    caption = "Share of test images that are right, before and after the attack alike."
-    if note := reduced_note(report):
-        caption += f" {note}"
-    return (
-        '<section><h2>Results</h2><div class="scroll" role="region" aria-label="Results" '
-        f'tabindex="0"><table><caption>{escape(caption)}</caption><thead><tr>{header}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div><p><strong>Worst case: "
-        f"{percent(report['worst_case']['accuracy'])}%.</strong> An image counts if it stays right "
-        f'under every attack of the table\'s last row.</p><p class="note">{escape(_SEARCH_NOTE)}'
-        "</p></section>"
-    )
-
-
-def _risks_html(report: Report) -> str:
-    items = "".join(
-        f"<dt>{_subscript(symbol)}</dt><dd>{report['risks'][key]:.4f}</dd>"
-        f'<dd class="meaning">{escape(meaning)}</dd>'
-        for key, symbol, meaning in RISKS
-    )
-    notes = (_subscript(BOUND_NOTE), escape(reduced_note(report)))
-    text = "".join(f'<p class="note">{note}</p>' for note in notes if note)
-    return f"<section><h2>Risks</h2><dl>{items}</dl>{text}</section>"
-
-
-def _subscript(text: str) -> str:
-    for _, symbol, _ in RISKS:
-        text = text.replace(symbol, f"R<sub>{symbol.removeprefix('R_')}</sub>")
-    return text
-
-
-def _figures_html(report: Report, figures: Sequence[Path]) -> str:
-    """The images themselves, with a text for those who can't see them."""
-    values = ", ".join(f"{row.name} {percent(row.accuracy)}%" for row in rows_of(report))
-    texts = {**_CAPTIONS, "accuracy": f"Bar chart of accuracies: {values}."}
-    parts = []
-    for figure in figures:
-        data = base64.b64encode(figure.read_bytes()).decode("ascii")
-        parts.append(
-            f'<figure><img alt="{escape(texts[figure.stem])}" '
-            f'src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(_CAPTIONS[figure.stem])}</figcaption></figure>"
-        )
-    return f"<section><h2>Figures</h2>{''.join(parts)}</section>"

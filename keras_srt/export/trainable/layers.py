@@ -184,7 +184,9 @@ def trainable_clone(classifier: keras.Model) -> keras.Model:
 
 def _check(layer: Any) -> None:
     kind = type(layer).__name__
-    if kind not in _CLONES or type(layer) is not getattr(keras.layers, kind, None):
+    # Ours is left out like Keras'.
+    own = kind == "Dropout" and isinstance(layer, keras.layers.Dropout)
+    if kind not in _CLONES or not (own or type(layer) is getattr(keras.layers, kind, None)):
         raise UserError(
             f"--trainable: got the layer {layer.name!r} ({kind}); allowed: {', '.join(_CLONES)}"
         )

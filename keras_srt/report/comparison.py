@@ -1,0 +1,96 @@
+"""A comparison of runs as a table and as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.report.card import plain
+from keras_srt.report.content import interval, percent, shorten
+from keras_srt.report.style import DPI, STYLE, new_figure
+
+_COLORS = ("#0072B2", "#C04A00", "#00795A", "#A6518A", "#D18A00", "#222222")
+_MARKERS = "osD^vP"
+_TESTS = {
+    True: "McNemar's exact test, image by image",
+    False: "Fisher's exact test, as the test images differ or the answers weren't kept",
+}
+
+
+def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """The comparison as lines of Markdown.
+
+    Args:
+        comparison: what `keras_srt.comparison.compare` returns.
+    """
+    runs, rows = comparison["runs"], comparison["rows"]
+    lines = [f"{number}. {plain(_about(run))}" for number, run in enumerate(runs, start=1)]
+    heads = ["accuracy in %", *(str(number) for number in range(1, len(runs) + 1))]
+    lines += ["", _markdown(heads), _markdown(["---"] * len(heads))]
+    lines += [_markdown([plain(row["name"]), *map(_cell, row["cells"])]) for row in rows]
+    count = sum(len(row["cells"]) - 1 for row in rows)
+    tests = "; ".join(sorted({_TESTS[run["paired"]] for run in runs[1:]}))
+    lines += [
+        "",
+        "In brackets the 95% interval; then the difference from 1 in points. **Bold**: significant "
+        f"at 5% over all {count} differences (Holm); p-values as adjusted. {tests}.",
+        "Significant says that the images are no accident; another training, with another seed, "
+        "may end elsewhere.",
+    ]
+    return lines + [f"Left out: {plain(text)}." for text in comparison["left_out"]]
+
+
+def _about(run: Mapping[str, Any]) -> str:
+    reduced = f", reduced run: {run['reduced']}" if run["reduced"] else ""
+    return f"{run['name']} ({run['folder']}{reduced})"
+
+
+def _markdown(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    text = f"{percent(cell['accuracy'])} {interval(cell['ci95'])}"
+    if "difference" not in cell:
+        return f"{text} n={cell['n']:,}"
+    difference = f"{100 * cell['difference']:+.2f} (p={cell['adjusted_p']:.2g})"
+    return f"{text} {f'**{difference}**' if cell['significant'] else difference}"
+
+
+def write_comparison_figure(comparison: Mapping[str, Any], path: Path) -> None:
+    """Draws accuracies with their intervals, a row for each attack, a color for each run.
+
+    Args:
+        comparison: what `keras_srt.comparison.compare` returns.
+        path: of the PNG file.
+    """
+    import matplotlib
+
+    runs, rows = comparison["runs"], comparison["rows"]
+    with matplotlib.rc_context(STYLE):
+        height = 0.9 + len(rows) * (0.2 + 0.16 * len(runs)) + 0.2 * len(runs)
+        figure = new_figure({"name": "comparison"}, "accuracy with 95% intervals", height)
+        axes = figure.add_subplot()
+        for number, run in enumerate(runs):
+            cells = [row["cells"][number] for row in rows]
+            values = 100 * np.array([cell["accuracy"] for cell in cells])
+            bounds = 100 * np.array([cell["ci95"] for cell in cells])
+            places = np.arange(len(rows)) + 0.7 * ((number + 0.5) / len(runs) - 0.5)
+            color = _COLORS[number % len(_COLORS)]
+            axes.errorbar(
+                values, places, xerr=np.abs(bounds.T - values), fmt=_MARKERS[number % 6],
+                color=color, ms=4.5, lw=1.3, capsize=2.5, clip_on=False,
+                label=f"{number + 1}. {shorten(run['name'], 40)}",
+            )  # fmt: skip
+        for place in range(1, len(rows)):
+            axes.axhline(place - 0.5, color="#E4E4E4", lw=0.8)
+        axes.set_yticks(range(len(rows)), [shorten(row["name"], 22) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("accuracy in %")
+        axes.grid(axis="x")
+        figure.legend(loc="outside lower left", fontsize=8)
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})

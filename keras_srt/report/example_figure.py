@@ -1,0 +1,91 @@
+"""Attacked images as a figure: before, after, the difference, and both answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from keras_srt.report.content import Report, number, shorten
+from keras_srt.report.style import GREEN, GREY, VERMILION, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Examples(NamedTuple):
+    """Images before and after attacks, for the figure of examples.
+
+    Attributes:
+        images: float32 [n, height, width, channels] in [0, 1].
+        perturbed: the same images, tampered with.
+        labels: int [n], true class ids.
+        before: int [n], what the model says of `images`.
+        after: int [n], what it says of `perturbed`.
+        attacks: name of the attack on each.
+    """
+
+    images: np.ndarray
+    perturbed: np.ndarray
+    labels: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    attacks: Sequence[str]
+
+    def part(self, first: int, count: int) -> Examples:
+        """Some of them, from number `first` on."""
+        return Examples(*(column[first : first + count] for column in self))
+
+
+def examples_figure(
+    report: Report, examples: Examples, class_names: Sequence[str]
+) -> Figure | None:
+    """x, x' and their difference, a row for each image; None without images."""
+    count = len(examples.images)
+    if count == 0:
+        return None
+    figure = new_figure(report, "images before and after attacks", 0.5 + 1.62 * count)
+    grid = figure.subplots(count, 3, squeeze=False)
+    for index in range(count):
+        _draw_example(grid[index], examples, index, class_names)
+    figure.supxlabel(
+        "left: image; middle: after the attack; with the model's answers.\n"
+        "Right: difference, grey = none, black and white = as said above it.",
+        fontsize=8,
+        color=GREY,
+    )
+    return figure
+
+
+def _draw_example(
+    cells: Sequence[Axes], examples: Examples, index: int, names: Sequence[str]
+) -> None:
+    before, after = examples.images[index], examples.perturbed[index]
+    # Each to its own scale: a shift changes pixels by all there is, noise by ε.
+    largest = float(np.abs(after - before).max())
+    difference = 0.5 + (after - before) / (2 * max(largest, 1e-6))
+    for axes, image in zip(cells, (before, after, difference), strict=True):
+        # Three channels are colors; of any other number, the mean is shown.
+        shown = image if image.shape[-1] == 3 else image.mean(axis=-1)
+        shown = np.clip(shown, 0, 1)
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_axis_off()
+    label = int(examples.labels[index])
+    answers = (int(examples.before[index]), int(examples.after[index]))
+    for axes, answer, arrow in zip(cells, answers, ("", "\N{RIGHTWARDS ARROW} "), strict=False):
+        right = answer == label
+        # Signs besides colors: not everyone sees green and red.
+        sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
+        text = f"{arrow}{_class_name(answer, names)} {sign}"
+        axes.set_title(text, fontsize=9, color=GREEN if right else VERMILION)
+    lines = [f"{shorten(examples.attacks[index], 16)}: \N{PLUS-MINUS SIGN}{number(largest)}"]
+    if answers[0] != label:
+        lines.append(f"is {_class_name(label, names)}")
+    cells[2].set_title("\n".join(lines), fontsize=9, color=GREY)
+
+
+def _class_name(number: int, names: Sequence[str]) -> str:
+    # A model that answered NaN has class -1.
+    return shorten(names[number], 14) if 0 <= number < len(names) else str(number)

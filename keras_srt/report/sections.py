@@ -1,0 +1,204 @@
+"""The parts of the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from keras_srt.report.captions import alt_text, caption
+from keras_srt.report.content import (
+    BOUND_NOTE,
+    RISKS,
+    Report,
+    interval,
+    percent,
+    reduced_note,
+    rows_of,
+    summary,
+)
+from keras_srt.report.facts import Fact, costs, origin
+
+_SEARCH_NOTE = (
+    "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
+    "the accuracies."
+)
+
+
+def section(title: str, *parts: str) -> str:
+    """A part of the page with its heading; nothing where all `parts` are empty."""
+    body = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
+
+
+class Figures:
+    """The figures of a page, each to be shown in its place.
+
+    Args:
+        report: what `report.json` holds.
+        paths: PNG files.
+    """
+
+    def __init__(self, report: Report, paths: Sequence[Path]) -> None:
+        self._report = report
+        self._paths = {path.stem: path for path in paths}
+
+    def html(self, *stems: str) -> str:
+        """Those of these figures that there are, with captions and alt texts."""
+        parts = [self._html(stem) for stem in stems if stem in self._paths]
+        look = "figures" if len(parts) > 1 else "figures single"
+        return f'<div class="{look}">{"".join(parts)}</div>' if parts else ""
+
+    def _html(self, stem: str) -> str:
+        data = base64.b64encode(self._paths[stem].read_bytes()).decode("ascii")
+        return (
+            f'<figure><img alt="{escape(alt_text(stem, self._report))}" '
+            f'src="data:image/png;base64,{data}">'
+            f"<figcaption>{escape(caption(stem, self._report))}</figcaption></figure>"
+        )
+
+
+def headline(report: Report) -> str:
+    """Name, what was reduced, and the two numbers that matter most."""
+    banner = ""
+    if report.get("reduced"):
+        banner = f'<p class="reduced"><strong>Reduced run:</strong> {escape(report["reduced"])}</p>'
+    attacks = len(report["worst_case"]["attacks"])
+    tiles = "".join(
+        _tile(title, report[key], text)
+        for title, key, text in (
+            ("Right without tampering", "clean", "clean accuracy"),
+            ("Right under every attack", "worst_case", f"worst case of {attacks} attacks"),
+        )
+    )
+    title = f"<h1>{escape(report['name'])}</h1>"
+    return f'<header>{title}{banner}<div class="tiles">{tiles}</div></header>'
+
+
+def _tile(title: str, result: Mapping[str, Any], text: str) -> str:
+    about = f"{text}, 95% interval {interval(result['ci95'])}, n = {result['n']:,}"
+    return (
+        f'<div class="tile"><p>{escape(title)}</p>'
+        f'<p class="value">{percent(result["accuracy"])}%</p>'
+        f'<p class="note">{escape(about)}</p></div>'
+    )
+
+
+def trained_on(report: Report) -> str:
+    """Data, objective, model, seed and versions."""
+    texts = "".join(f"<p>{escape(line)}</p>" for line in summary(report))
+    return section("What it was trained on", texts, _facts(origin(report)))
+
+
+def cost(report: Report, figures: Figures) -> str:
+    """Training curves, passes and seconds."""
+    return section("Training and cost", figures.html("training"), _facts(costs(report)))
+
+
+def _facts(facts: Sequence[Fact]) -> str:
+    items = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in facts)
+    return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def table(name: str, header: Sequence[str], rows: Sequence[str], about: str) -> str:
+    """A table that scrolls sideways where it has to.
+
+    Args:
+        name: of the region.
+        header: plain text.
+        rows: as HTML.
+        about: its caption, plain text.
+    """
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in header)
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(name)}" tabindex="0"><table>'
+        f"<caption>{escape(about)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def table_row(head: str, cells: Sequence[str], kind: str = "") -> str:
+    """A row of a table: its heading as HTML, its cells as plain text."""
+    look = f' class="{kind}"' if kind else ""
+    values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f'<tr{look}><th scope="row">{head}</th>{values}</tr>'
+
+
+def results(report: Report, figures: Figures) -> str:
+    """The table of attacks, the worst case, and the bars."""
+    rows = [
+        table_row(f"{escape(row.name)}<small>{escape(row.settings)}</small>", row.values, row.kind)
+        for row in rows_of(report)
+    ]
+    about = "Share of test images that are right, before and after the attack alike."
+    if note := reduced_note(report):
+        about += f" {note}"
+    header = ("Attack", "Accuracy %", "95% interval", "n", "Seconds")
+    return section(
+        "Results",
+        table("Results", header, rows, about),
+        f"<p><strong>Worst case: {percent(report['worst_case']['accuracy'])}%.</strong> An image "
+        "counts if it stays right under every attack of the table's last row.</p>"
+        f'<p class="note">{escape(_SEARCH_NOTE)}</p>',
+        figures.html("accuracy"),
+    )
+
+
+def classes(report: Report, figures: Figures) -> str:
+    """How each class does, and which are taken for which."""
+    if "classes" not in report:
+        return ""
+    rows = [
+        table_row(
+            escape(each["name"]),
+            [
+                *(percent(each[kind]["accuracy"]) for kind in ("clean", "worst_case")),
+                interval(each["worst_case"]["ci95"]),
+                f"{each['n']:,}",
+            ],
+        )
+        for each in report["classes"]
+        if each["n"]
+    ]
+    header = ("Class", "Clean %", "Worst case %", "95% interval", "n")
+    numbers = table(
+        "Classes", header, rows, "Accuracy of each class; the interval is the worst case's."
+    )
+    return section(
+        "Classes",
+        figures.html("classes", "confusion_clean", "confusion_attacked"),
+        _mistakes(report["mistakes"]),
+        f"<details><summary>Accuracy of each class</summary>{numbers}</details>",
+    )
+
+
+def _mistakes(mistakes: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    titles = {"clean": "without tampering", "worst_case": "in the worst case"}
+    texts = []
+    for kind, title in titles.items():
+        pairs = [
+            f"{pair['label']} \N{RIGHTWARDS ARROW} {pair['answer']} ({pair['count']:,})"
+            for pair in mistakes[kind][:5]
+        ]
+        texts.append(f"<p>Most frequent mistakes {title}: {escape(', '.join(pairs) or 'none')}</p>")
+    return "".join(texts)
+
+
+def risks(report: Report) -> str:
+    """R_stand, R_rob and R_adv."""
+    items = "".join(
+        f"<dt>{_subscript(symbol)}</dt><dd>{report['risks'][key]:.4f}</dd>"
+        f'<dd class="meaning">{escape(meaning)}</dd>'
+        for key, symbol, meaning in RISKS
+    )
+    notes = (_subscript(BOUND_NOTE), escape(reduced_note(report)))
+    text = "".join(f'<p class="note">{note}</p>' for note in notes if note)
+    return section("Risks", f"<dl>{items}</dl>{text}")
+
+
+def _subscript(text: str) -> str:
+    for _, symbol, _ in RISKS:
+        text = text.replace(symbol, f"R<sub>{symbol.removeprefix('R_')}</sub>")
+    return text

@@ -1,0 +1,41 @@
+"""`keras-srt tune`: its options, and what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """Adds the options of the command, beside those of a config, to its parser."""
+    options.add_argument(
+        "--run-dir", type=Path, help="folder of the search (default: runs/NAME-tune)"
+    )
+    options.add_argument("--resume", action="store_true", help="go on after an interruption")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does what the options ask for.
+
+    Raises:
+        InvalidSettings, UserError: it can't be done.
+    """
+    from keras_srt import experiment
+    from keras_srt.tuning.trial_config import check_space, with_length
+
+    config = with_length(experiment.load_config(options.config, options.variant, options.set))
+    # Before the seconds that importing TensorFlow and keras-tuner takes.
+    check_space(config, experiment.COMPONENTS)
+    from keras_srt.tuning.study import tune
+
+    folder = options.run_dir
+    again = [argument for argument in sys.argv if argument != "--resume"]
+    tune(
+        config,
+        Path("runs") / f"{config.name}-tune" if folder is None else folder,
+        options.data_dir,
+        options.resume,
+        shlex.join(["python", *again, "--resume"]),
+    )

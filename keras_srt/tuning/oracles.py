@@ -1,0 +1,200 @@
+"""keras-tuner's oracles, which say what to try next, with a journal in place of their files."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_srt.checks import UserError
+from keras_srt.search_space import TuneSettings, choices
+from keras_srt.tuning.journal import Journal
+
+OBJECTIVE = "robust_accuracy"
+_COMPLETED, _FAILED = TrialStatus.COMPLETED, TrialStatus.FAILED
+
+
+class Journaled:
+    """Mixed into an oracle: writes down what it gives and gets, and can be brought back there.
+
+    Args:
+        journal: of the search.
+        failures: as many failed trials in a row end it.
+        **settings: of the oracle.
+    """
+
+    def __init__(self, journal: Journal, failures: int, **settings: Any) -> None:
+        # keras-tuner's own limit raises in the middle of a call, for workers without a reason.
+        super().__init__(**settings, max_consecutive_failed_trials=10**9)
+        self.verbose = 0
+        self._journal, self._failures = journal, failures
+        self._left: list[Trial] = []
+
+    def replay(self) -> None:
+        """Does everything in the journal over again; call it once, when it has its tuner.
+
+        Raises:
+            UserError: other values come out, as another version of keras-tuner may give.
+        """
+        events = self._journal.read()
+        journal, self._journal = self._journal, None
+        owners = {}
+        for number, event in enumerate(events, start=1):
+            if event["event"] == "end":
+                self._end_again(event)
+                continue
+            owners[event["trial"]] = event["tuner"]
+            # Each by a tuner of its own: one that was gone for good may have left one behind.
+            trial = self.create_trial(event["trial"])
+            if (trial.trial_id, trial.hyperparameters.values) != (event["trial"], event["values"]):
+                raise UserError(
+                    f"event {number} of the journal can't be repeated: trial {event['trial']} "
+                    f"would have other values now ({trial.hyperparameters.values}, not "
+                    f"{event['values']}); go on with the version of keras-tuner that it was begun "
+                    "with, or give another --run-dir"
+                )
+        self._journal = journal
+        self.tuner_ids.clear()  # who is there will ask
+        begun = list(self.ongoing_trials.values())
+        self.ongoing_trials = {owners[trial.trial_id]: trial for trial in begun}
+        self._left = [trial for trial in begun if trial not in self.ongoing_trials.values()]
+
+    def _end_again(self, event: dict[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        trial.status = event["status"]
+        if trial.status == _COMPLETED:
+            self.update_trial(trial.trial_id, {OBJECTIVE: event["score"]})
+        self.end_trial(trial)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether as many trials in a row have failed as end the search."""
+        last = [self.trials[trial_id] for trial_id in self.end_order[-self._failures :]]
+        return len(last) == self._failures and all(trial.status == _FAILED for trial in last)
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        """What to try next; a tuner that has something to do yet gets that again."""
+        if tuner_id not in self.ongoing_trials:
+            if self.gives_up:
+                self.tuner_ids.discard(tuner_id)
+                return Trial(self.get_space(), status=TrialStatus.STOPPED)
+            if self._left:
+                self.tuner_ids.add(tuner_id)
+                self.ongoing_trials[tuner_id] = self._left.pop(0)
+        known = set(self.trials)
+        with warnings.catch_warnings():
+            # Of scikit-learn, about the fit to a handful of trials.
+            warnings.simplefilter("ignore")
+            trial = super().create_trial(tuner_id)
+        if trial.trial_id in self.trials.keys() - known and self._journal is not None:
+            self._journal.add(
+                {
+                    "event": "begin",
+                    "tuner": tuner_id,
+                    "trial": trial.trial_id,
+                    "values": trial.hyperparameters.values,
+                }
+            )
+        return trial
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """Takes down what came of a trial."""
+        # On the way to a worker and back, values lose digits.
+        trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
+        super().end_trial(trial)
+        ended = self.trials[trial.trial_id]
+        if self._journal is not None:
+            self._journal.add(
+                {
+                    "event": "end",
+                    "trial": ended.trial_id,
+                    "status": ended.status,
+                    "score": ended.score,
+                }
+            )
+
+    def hand_over(self) -> None:
+        """Gives what tuners that are gone have left behind to whoever asks next."""
+        self._left += self.ongoing_trials.values()
+        self.ongoing_trials = {}
+
+    def save(self) -> None:
+        """Does nothing: the journal is the state."""
+
+    def reload(self) -> None:
+        """Does nothing: see `replay`."""
+
+
+class _Random(Journaled, keras_tuner.oracles.RandomSearchOracle):
+    pass
+
+
+class _Bayesian(Journaled, keras_tuner.oracles.BayesianOptimizationOracle):
+    pass
+
+
+class _Hyperband(Journaled, keras_tuner.oracles.HyperbandOracle):
+    pass
+
+
+def make_oracle(tune: TuneSettings, journal: Journal) -> Any:
+    """The oracle of a search, at its beginning.
+
+    Args:
+        tune: what to search.
+        journal: of the search.
+
+    Returns:
+        A keras-tuner oracle; its values are read by `decode`.
+    """
+    # To keras-tuner the seed 0 is none, and seeds that are close give the same draws, shifted.
+    seed = random.Random(tune.seed).randrange(1, 2**31)
+    settings: dict[str, Any] = {
+        "journal": journal,
+        "failures": tune.failures,
+        "objective": keras_tuner.Objective(OBJECTIVE, "max"),
+        "hyperparameters": _hyperparameters(tune),
+        "tune_new_entries": False,
+        "allow_new_entries": False,
+        "seed": seed,
+    }
+    if tune.tuner == "hyperband":
+        return _Hyperband(**settings, max_epochs=tune.max_epochs, factor=tune.factor)
+    cls = _Bayesian if tune.tuner == "bayesian" else _Random
+    return cls(**settings, max_trials=tune.trials)
+
+
+def _hyperparameters(tune: TuneSettings) -> keras_tuner.HyperParameters:
+    """A number for each setting: the index of a value, or the share of the way to `max`.
+
+    keras-tuner has no lists of mixed types, of objects or with null, and its stepped ranges
+    lose the last value to rounding.
+    """
+    space = keras_tuner.HyperParameters()
+    for name, entry in tune.space.items():
+        values = choices(entry)
+        if values is None:
+            space.Float(name, 0.0, 1.0)
+        else:
+            space.Int(name, 0, len(values) - 1)
+    return space
+
+
+def decode(tune: TuneSettings, numbers: dict[str, Any]) -> dict[str, Any]:
+    """The values of settings from the numbers of a trial.
+
+    Example:
+        >>> space = {"model.width": [4, 8], "training.ema": {"min": 0.0, "max": 0.5}}
+        >>> decode(TuneSettings(space=space), {"model.width": 1, "training.ema": 0.5})
+        {'model.width': 8, 'training.ema': 0.25}
+    """
+    decoded = {}
+    for name, entry in tune.space.items():
+        values = choices(entry)
+        decoded[name] = entry.at(numbers[name]) if values is None else values[int(numbers[name])]
+    return decoded

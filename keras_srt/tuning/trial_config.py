@@ -1,0 +1,131 @@
+"""Configs of trials: the config's own, with the values that are tried."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras_srt import config as configs
+from keras_srt.checks import InvalidSettings
+from keras_srt.config import Components, Config
+from keras_srt.search_space import TuneSettings, corners
+
+_SHOWN = 5  # problems of a space
+
+
+def apply_values(
+    config: Config, values: Mapping[str, Any], components: Components, **settings: Any
+) -> Config:
+    """A config with other values of some settings, and without its part `tune`.
+
+    Args:
+        config: as it was loaded.
+        values: dotted name -> value; applied in this order, as `--set` does.
+        components: what a config may name.
+        **settings: top-level ones, such as `name`.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        InvalidSettings: the values can't be used, or not together.
+    """
+    resolved = json.loads(config.to_json())
+    del resolved["tune"]
+    for name, value in values.items():
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        resolved = configs.merge(resolved, value)
+    return configs.parse(configs.merge(resolved, settings), components)
+
+
+def trial_steps(tune: TuneSettings, parts: int | None) -> dict[str, int]:
+    """The setting of a trial's length, or nothing where it is the config's own.
+
+    Args:
+        tune: the search.
+        parts: of `tune.max_epochs`, how many the trial lasts; None for its full length.
+
+    Example:
+        >>> space = {"training.learning_rate": [0.1]}
+        >>> trial_steps(TuneSettings(space=space, tuner="hyperband", steps=900), parts=3)
+        {'training.steps': 300}
+    """
+    if tune.steps is None:
+        return {}
+    share = 1.0 if parts is None else parts / tune.max_epochs
+    return {"training.steps": max(1, round(tune.steps * share))}
+
+
+def with_length(config: Config) -> Config:
+    """The config with `tune.steps` as Hyperband needs it, and lengths that can be changed.
+
+    Raises:
+        InvalidSettings: there is no search, or a length that can't be changed.
+    """
+    tune, training, problems = config.tune, config.training, []
+    if tune is None:
+        raise InvalidSettings(
+            ['tune: missing; give what to search, as "tune": {"space": {"training.learning_rate": '
+             '{"min": 0.01, "max": 0.3, "sampling": "log"}}}']
+        )  # fmt: skip
+    hyperband = tune.tuner == "hyperband"
+    steps = tune.steps
+    if hyperband and steps is None:
+        steps = training.steps
+        if steps is None:
+            problems.append(
+                "tune.steps: missing; allowed: steps of the longest trial, because the config "
+                'counts training.epochs and "hyperband" needs parts of them'
+            )
+    if (hyperband or steps is not None) and training.schedule.milestones:
+        problems.append(
+            f"training.schedule.milestones: got {list(training.schedule.milestones)}, which are "
+            'for one length, with tune.steps or "hyperband"; allowed: the schedule "cosine" or '
+            '"constant"'
+        )
+    if hyperband and steps is not None and steps < tune.max_epochs:
+        problems.append(
+            f"tune.max_epochs: got {tune.max_epochs} parts of {steps} steps; allowed: at most "
+            f"{steps}"
+        )
+    if training.strategy == "multi_worker":
+        problems.append(
+            'training.strategy: got "multi_worker" in a search; allowed: "one_device" or '
+            '"mirrored"; several machines share the trials instead, see docs/tuning.md'
+        )
+    if problems:
+        raise InvalidSettings(problems)
+    return dataclasses.replace(config, tune=dataclasses.replace(tune, steps=steps))
+
+
+def check_space(
+    config: Config, components: Components, check: Callable[[Config], None] | None = None
+) -> None:
+    """Finds values that a trial could not be run with, before there is one.
+
+    Args:
+        config: from `with_length`.
+        components: what it may name.
+        check: a further check of a trial's config, which raises InvalidSettings.
+
+    Raises:
+        InvalidSettings: with the first problems found.
+    """
+    tune, problems = config.tune, {}
+    shortest = 1 if tune.tuner == "hyperband" else None
+    for values in corners(tune):
+        try:
+            made = apply_values(config, values | trial_steps(tune, shortest), components)
+            if check is not None:
+                check(made)
+        except InvalidSettings as error:
+            shown = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
+            for problem in error.problems:
+                problems.setdefault(problem, f"tune.space: with {shown}: {problem}")
+        if len(problems) >= _SHOWN:
+            break
+    if problems:
+        raise InvalidSettings(problems.values())

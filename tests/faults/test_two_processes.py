@@ -1,0 +1,55 @@
+"""Two processes on one run folder: the second one is refused, and the first one not disturbed."""
+
+import signal
+import time
+
+import pytest
+
+from faults.conftest import assert_same_training, train
+
+GROUP = "two processes, one run folder"
+
+
+def wait_for(path, seconds=60):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} was not made"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def running(forks, configs, tmp_path):
+    """A training that waits at step 4, and how to let it go on."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    number = forks.start(
+        *train(configs["all"], tmp_path / "run"), wait_at_step=[4, str(begun), str(go)]
+    )
+    wait_for(begun)
+    return number, go
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)], ids=["anew", "resumed"])
+def test_the_second_is_refused(more, running, forks, configs, whole, tmp_path):
+    number, go = running
+    ended = forks(*train(configs["all"], tmp_path / "run", *more))
+    ended.assert_refused(str(tmp_path / "run"), "is training in this folder", "process ")
+    go.touch()
+    forks.end(number).assert_done()
+    assert_same_training(tmp_path / "run", whole["all"])
+
+
+def test_another_folder_is_free(running, forks, configs, whole, tmp_path):
+    number, go = running
+    forks(*train(configs["all"], tmp_path / "other")).assert_done()
+    go.touch()
+    forks.end(number).assert_done()
+    for name in ("run", "other"):
+        assert_same_training(tmp_path / name, whole["all"])
+
+
+def test_a_killed_one_frees_the_folder(forks, configs, whole, tmp_path):
+    run = tmp_path / "run"
+    kill = int(signal.SIGKILL)
+    assert forks(*train(configs["all"], run), signal_at_step=[4, kill]).code == -kill
+    forks(*train(configs["all"], run, "--resume")).assert_done()
+    assert_same_training(run, whole["all"])
