@@ -80,14 +80,18 @@ setup(
         "test": [
             "ai-edge-litert>=2.0",
             "hypothesis>=6.100",
+            "mypy>=1.11",
             "pytest>=8",
             "pytest-cov>=5",
             "pyyaml>=6",
             "ruff>=0.6",
             f"tflite-runtime>=2.14; {_REFERENCE}",
         ],
-        # The site: mkdocs build
-        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        # The site, on Python 3.11 and newer: mkdocs build
+        "docs": [
+            f'{package} ; python_version >= "3.11"'
+            for package in ("mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29")
+        ],
         # The page in headless Chromium: pytest -m slow tests/test_page.py
         "browser": ["selenium>=4.20"],
         # Attacks of other libraries: pytest -m slow tests/crosscheck. Exact, because its tests

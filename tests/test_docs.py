@@ -157,7 +157,11 @@ def test_tools_have_the_same_versions_everywhere():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (ruff,) = [repo for repo in hooks if repo["repo"].endswith("ruff-pre-commit")]
     assert ruff["rev"] == f"v{pinned['ruff']}"
-    assert [hook["id"] for hook in ruff["hooks"]] == ["ruff-check", "ruff-format"]
+    assert {hook["id"] for repo in hooks for hook in repo["hooks"]} == {
+        "ruff-check",
+        "ruff-format",
+        "mypy",
+    }
 
 
 def test_the_citation_is_of_this_version_and_license():

@@ -25,7 +25,11 @@ SETTINGS = TrainingSettings(
     momentum=0.9,
     weight_decay=5e-4,
 )
-INSTALLED = [name for name, (module, _) in INTERPRETERS.items() if importlib.util.find_spec(module)]
+INSTALLED = [
+    name
+    for name, (module, _) in INTERPRETERS.items()
+    if importlib.util.find_spec(module.partition(".")[0])
+]
 
 
 def tiny_classifier():

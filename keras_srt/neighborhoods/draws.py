@@ -7,7 +7,7 @@ rows draws for all of them and keeps its own, which costs little next to a pass 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from keras_srt.lazy import tf
 
@@ -40,7 +40,7 @@ class RowSeed(NamedTuple):
     total: int | tf.Tensor
 
 
-Seed = "tf.Tensor | RowSeed"
+Seed: TypeAlias = "tf.Tensor | RowSeed"
 
 
 def for_rows(seed: tf.Tensor, parts: Sequence[Rows]) -> RowSeed:

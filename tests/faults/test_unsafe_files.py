@@ -36,7 +36,7 @@ def trace(tmp_path):
 
 
 @pytest.fixture
-def refused(tmp_path, capsys):
+def assert_refused(tmp_path, capsys):
     """Refused in one line by `evaluate`."""
 
     def check(model, *words, more=()):
@@ -81,14 +81,14 @@ def changed(path, change):
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.keras"])
-def test_a_pickle(name, tmp_path, trace, refused):
+def test_a_pickle(name, tmp_path, trace, assert_refused):
     (tmp_path / name).write_bytes(plain_pickle(Bomb(trace)))
-    refused(tmp_path / name, "is a pickle, which runs code")
+    assert_refused(tmp_path / name, "is a pickle, which runs code")
 
 
-def test_an_array_that_is_a_pickle(tmp_path, trace, refused):
+def test_an_array_that_is_a_pickle(tmp_path, trace, assert_refused):
     (tmp_path / "model.npy").write_bytes(pickled(Bomb(trace)))
-    refused(tmp_path / "model.npy", "is a pickle, which runs code")
+    assert_refused(tmp_path / "model.npy", "is a pickle, which runs code")
 
 
 def test_pseudo_labels_that_are_a_pickle(tmp_path, trace):
@@ -102,39 +102,39 @@ def test_pseudo_labels_that_are_a_pickle(tmp_path, trace):
         teacher._load(run, 1, 10)
 
 
-def test_hdf5_with_a_lambda_layer(tmp_path, refused):
+def test_hdf5_with_a_lambda_layer(tmp_path, assert_refused):
     path = tmp_path / "model.h5"
     small_model(keras.layers.Lambda(lambda x: x + 1.0)).save(path)
-    refused(path, "is an HDF5 file, whose Lambda layers run code")
+    assert_refused(path, "is an HDF5 file, whose Lambda layers run code")
 
 
-def test_keras_file_with_a_lambda_layer(tmp_path, refused):
+def test_keras_file_with_a_lambda_layer(tmp_path, assert_refused):
     path = tmp_path / "model.keras"
     small_model(keras.layers.Lambda(lambda x: x + 1.0)).save(path)
-    refused(path, "holds code")
+    assert_refused(path, "holds code")
 
 
-def test_keras_file_that_names_a_function_of_another_module(tmp_path, trace, refused):
+def test_keras_file_that_names_a_function_of_another_module(tmp_path, trace, assert_refused):
     path = tmp_path / "model.keras"
     small_model().save(path)
 
     def change(config):
         return {"module": "os", "class_name": "mkdir", "config": {"path": str(trace)}}
 
-    refused(changed(path, change), "names os.mkdir, which is not a part of Keras' models")
+    assert_refused(changed(path, change), "names os.mkdir, which is not a part of Keras' models")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/keras-srt-evil.txt"])
-def test_keras_file_that_would_write_elsewhere(name, tmp_path, refused):
+def test_keras_file_that_would_write_elsewhere(name, tmp_path, assert_refused):
     path = tmp_path / "model.keras"
     small_model().save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(name, "evil")
-    refused(path, "would write outside of its folder")
+    assert_refused(path, "would write outside of its folder")
     assert not os.path.exists(os.path.join(tmp_path, name))
 
 
-def test_savedmodel_that_writes_a_file(tmp_path, trace, refused, capsys):
+def test_savedmodel_that_writes_a_file(tmp_path, trace, assert_refused, capsys):
     class Module(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 1])])
         def image(self, image):
@@ -144,4 +144,4 @@ def test_savedmodel_that_writes_a_file(tmp_path, trace, refused, capsys):
     module, path = Module(), tmp_path / "saved"
     signatures = {"image": module.image, "serving_default": module.image}
     tf.saved_model.save(module, str(path), signatures=signatures)
-    refused(path, "WriteFile", "give --foreign")
+    assert_refused(path, "WriteFile", "give --foreign")
