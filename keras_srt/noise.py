@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What TensorFlow 2.15 writes while it is imported, and that a user can't act on: CPU
+# What TensorFlow writes while it is imported, and that a user can't act on: CPU
 # hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
 START_UP = (
     r"oneDNN custom operations are on"
@@ -18,6 +18,7 @@ START_UP = (
     r"|This TensorFlow binary is optimized to use available CPU instructions"
     r"|To enable the following instructions: .* rebuild TensorFlow"
     r"|TF-TRT Warning: Could not find TensorRT"
+    r"|All log messages before absl::InitializeLog\(\) is called are written to STDERR"
 )
 
 

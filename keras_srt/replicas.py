@@ -60,7 +60,7 @@ def average(losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
     Example:
         >>> import tensorflow as tf
-        >>> average([tf.constant([1.0, 2.0, 6.0])])[0].numpy()
+        >>> float(average([tf.constant([1.0, 2.0, 6.0])])[0])
         3.0
     """
     sizes = [tf.size(values) for values in losses]

@@ -17,6 +17,7 @@ from keras_srt.deployment.comparison import Answers, accuracies, agreement, meas
 from keras_srt.deployment.latency import interleaved
 from keras_srt.evaluation import Robustness, Verdict, proportion
 from keras_srt.export import Exported
+from keras_srt.lazy import keras
 from keras_srt.report.deployment import NOTE, deployment_html
 
 
@@ -176,9 +177,9 @@ def test_each_published_file_is_measured(tmp_path, monkeypatch):
 
     from keras_srt.export import export_tflite
 
-    inputs = tf.keras.Input((4, 4, 1))
-    outputs = tf.keras.layers.Dense(2)(tf.keras.layers.Flatten()(inputs))
-    classifier = tf.keras.Model(inputs, outputs)
+    inputs = keras.Input((4, 4, 1))
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(inputs))
+    classifier = keras.Model(inputs, outputs)
     weight = np.tile([[-1.0, 1.0]], (16, 1)).astype(np.float32)
     # Whether the mean is over 1/2.
     classifier.layers[-1].set_weights([weight, np.float32([8.0, -8.0])])

@@ -16,6 +16,7 @@ from keras_srt.device.__main__ import main
 from keras_srt.device.classify import INTERPRETERS, installed_interpreter
 from keras_srt.device.model_file import add_labels, read_labels
 from keras_srt.images import BadImage, decode_image
+from keras_srt.lazy import keras
 
 NAMES = ("cat", "Wörter mit Ü", "two\nlines")
 LABELS = ["cat", "Wörter mit Ü", "two lines"]
@@ -28,11 +29,11 @@ without_tensorflow = pytest.mark.skipif(
 def classifier():
     import tensorflow as tf
 
-    tf.keras.utils.set_random_seed(3)
-    inputs = tf.keras.Input((8, 8, 3))
-    x = tf.keras.layers.Conv2D(4, 3, activation="relu")(inputs)
-    x = tf.keras.layers.Flatten()(x)
-    made = tf.keras.Model(inputs, tf.keras.layers.Dense(3, kernel_initializer="he_normal")(x))
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.Flatten()(x)
+    made = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer="he_normal")(x))
     noise = np.random.default_rng(0).random((50, 8, 8, 3), np.float32)
     made.layers[-1].bias.assign(-tf.reduce_mean(made(noise), axis=0))
     return made

@@ -27,16 +27,17 @@ from keras_srt.export.model_config import model_config, write_model_config
 from keras_srt.export.publish import check_agreement, prune, published
 from keras_srt.export.warmup import WARMUP_FILE, read_warmup
 from keras_srt.images import decode_image
+from keras_srt.lazy import keras
 
 NAMES = ("cat", "Wörter mit Ü", "two\nlines")
 OUTPUTS = {"probabilities", "class_id", "class_name", "score", "valid", "classes"}
 
 
 def make_small_classifier():
-    layers = tf.keras.layers
-    inputs = tf.keras.Input((8, 8, 1))
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
     x = layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(inputs))
-    return tf.keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def classifier(samples):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     return settled(make_small_classifier(), samples)
 
 
@@ -304,8 +305,8 @@ def test_a_warm_up_that_fails_is_not_published(damage, classifier, samples, tmp_
 
 
 def test_what_does_not_fit_is_named(classifier, samples, tmp_path):
-    inputs = tf.keras.Input((8, 8, 2))
-    two = tf.keras.Model(inputs, tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(inputs)))
+    inputs = keras.Input((8, 8, 2))
+    two = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     for arguments, text in (
         ((two, NAMES, samples), r"\(8, 8, 2\); allowed: .* 1 or 3 channels"),
         ((classifier, NAMES[:2], samples), "class_names: got 2; the classifier has 3"),
@@ -501,6 +502,7 @@ def test_a_killed_export_leaves_no_version(tmp_path):
     code = f"""
 import os, pathlib, signal
 from keras_srt.export.publish import published
+from keras_srt.lazy import keras
 with published(pathlib.Path({str(tmp_path)!r}), 1) as draft:
     (draft / "saved_model.pb").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

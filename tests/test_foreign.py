@@ -18,6 +18,7 @@ from keras_srt.device.model_file import add_labels
 from keras_srt.evaluation import evaluate_robustness
 from keras_srt.export import export_savedmodel
 from keras_srt.foreign import FLOOR, Foreign, attacks_without_gradients, open_model
+from keras_srt.lazy import keras
 from keras_srt.serving import client as client_module
 
 # TensorFlow's own, of each conversion to 8 bits.
@@ -31,13 +32,13 @@ SQUARE = Square(epsilon=0.1, queries=20)
 
 def model_of(*last):
     """A small classifier that ends in logits, or in what `last` makes of them."""
-    layers = tf.keras.layers
-    inputs = tf.keras.Input((8, 8, 1))
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
     x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(inputs))
     x = layers.Dense(3)(x)
     for layer in last:
         x = layer(x)
-    return tf.keras.Model(inputs, x)
+    return keras.Model(inputs, x)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def classifier(samples):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     return settled(model_of(), samples)
 
 
@@ -65,8 +66,8 @@ def savedmodel(classifier, samples, tmp_path_factory):
 def ours(classifier, samples, tmp_path_factory):
     """The folder of our own TFLite files."""
     folder = tmp_path_factory.mktemp("tflite")
-    outputs = tf.keras.layers.Softmax()(classifier.output)
-    model = tf.keras.Model(classifier.input, outputs)
+    outputs = keras.layers.Softmax()(classifier.output)
+    model = keras.Model(classifier.input, outputs)
     for name, calibration in (("float32", None), ("int8", samples)):
         path = convert(model, folder / f"model_{name}.tflite", calibration)
         add_labels(path, NAMES)
@@ -115,8 +116,8 @@ def test_our_savedmodel_comes_back_as_logits(savedmodel, classifier, samples, lo
 
 
 def test_of_probabilities_the_logarithms_are_attacked(classifier, samples, logits, tmp_path):
-    outputs = tf.keras.layers.Softmax()(classifier.output)
-    tf.keras.Model(classifier.input, outputs).save(tmp_path / "softmax.keras")
+    outputs = keras.layers.Softmax()(classifier.output)
+    keras.Model(classifier.input, outputs).save(tmp_path / "softmax.keras")
     model = opened(tmp_path / "softmax.keras", samples)
     assert (model.kind, model.answers, model.has_gradients) == ("Keras file", "probabilities", True)
     np.testing.assert_allclose(model.victim.logits(samples), tf.nn.log_softmax(logits), atol=1e-5)
@@ -470,7 +471,7 @@ def test_what_cannot_be_loaded_is_named(samples, tmp_path):
 
 
 def test_a_model_that_runs_code_is_refused(samples, tmp_path):
-    model_of(tf.keras.layers.Lambda(lambda x: x * 2)).save(tmp_path / "lambda.keras")
+    model_of(keras.layers.Lambda(lambda x: x * 2)).save(tmp_path / "lambda.keras")
     assert "lambda.keras" in refused(tmp_path / "lambda.keras", samples)
 
 

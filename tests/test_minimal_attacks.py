@@ -12,6 +12,7 @@ from keras_srt.attacks.carlini_wagner import _Descent
 from keras_srt.attacks.jsma import best_pairs
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.evaluation import evaluate_robustness
+from keras_srt.lazy import keras
 
 SEED = tf.constant([3, 5])
 CW = {
@@ -228,13 +229,13 @@ def test_adam_is_the_adam_of_keras():
     images = np.float32(generator.uniform(0.1, 0.9, (3, 2, 2, 1)))
     descent, squashed = _Descent(images, 0.03), tf.Variable(np.arctanh(2 * images - 1))
     # Keras adds its ε after scaling by the bias: alike where gradients are not tiny.
-    keras = tf.keras.optimizers.Adam(0.03, epsilon=1e-9)
+    adam = keras.optimizers.Adam(0.03, epsilon=1e-9)
     np.testing.assert_allclose(descent.images, images, atol=2e-6)
     for step in range(6):
         gradient = np.float32(generator.normal(size=images.shape))
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(gradient * (tf.tanh(squashed) + 1) / 2)
-        keras.apply_gradients([(tape.gradient(loss, squashed), squashed)])
+        adam.apply_gradients([(tape.gradient(loss, squashed), squashed)])
         descent.step(gradient)
         np.testing.assert_allclose(
             descent.images, (np.tanh(squashed.numpy()) + 1) / 2, atol=1e-5, err_msg=str(step)

@@ -235,7 +235,7 @@ def test_faults_are_told_in_tf_servings_words(document, text):
         (b'{"a": "', "Missing a closing quotation mark in string. at offset: 6"),
         (b'{"a": "\xff"}', "Invalid encoding in string. at offset: 7"),
         (b"{} {}", "The document root must not be followed by other values. at offset: 3"),
-        (b"[" * 9000, "JSON Parse error: Terminate parsing due to Handler error."),
+        (b"[" * 200_000, "JSON Parse error: Terminate parsing due to Handler error."),
         (b"[" + b"9" * 9000 + b"]", "JSON Parse error: Terminate parsing due to Handler error."),
         (b"[1]", "JSON Value: [1] Is not object"),
     ],

@@ -10,6 +10,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_srt.checks import UserError
 from keras_srt.export import export_tflite, tflite, tflite_probabilities
+from keras_srt.lazy import keras
 
 NAMES = ("cat", "Wörter mit Ü", "two\nlines")
 KINDS = ("float32", "float16", "dynamic", "int8")
@@ -17,12 +18,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def make_small_classifier():
-    layers = tf.keras.layers
-    inputs = tf.keras.Input((8, 8, 2))
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 2))
     x = layers.BatchNormalization()(layers.Conv2D(8, 3, activation="relu")(inputs))
     # Large enough to be quantized: the converter leaves less than 1,024 weights alone.
     x = layers.Dense(16, activation="relu")(layers.Flatten()(x))
-    return tf.keras.Model(inputs, layers.Dense(3, kernel_initializer="he_normal")(x))
+    return keras.Model(inputs, layers.Dense(3, kernel_initializer="he_normal")(x))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def classifier(samples):
-    tf.keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(1)
     return settled(make_small_classifier(), samples)
 
 

@@ -29,9 +29,10 @@ from keras_srt.export.trainable import TrainingSettings, assign_weights, gradien
 from keras_srt.export.trainable.layers import trainable_clone
 from keras_srt.export.trainable.state import weights_by_name
 from keras_srt.images import BadImage
+from keras_srt.lazy import keras
 from keras_srt.models import ResNet, SmallCNN, WideResNet
 
-layers = tf.keras.layers
+layers = keras.layers
 TERMS = ("loss", "labeled", "robust")
 
 
@@ -180,10 +181,10 @@ class MyDense(layers.Dense):
     ],
 )
 def test_what_cannot_learn_there_is_refused(layer, reason):
-    inputs = tf.keras.Input(SHAPE)
+    inputs = keras.Input(SHAPE)
     outputs = layers.Dense(3)(layers.Flatten()(layer(inputs)))
     with pytest.raises(UserError, match=reason) as error:
-        trainable_clone(tf.keras.Model(inputs, outputs))
+        trainable_clone(keras.Model(inputs, outputs))
     assert "\n" not in str(error.value)
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_srt import SRT, LInf, RobustModel
 from keras_srt.device.classify import INTERPRETERS
 from keras_srt.export.trainable import TrainingSettings, write_trainable
+from keras_srt.lazy import keras
 
 SHAPE = (8, 8, 1)
 NAMES = ("left", "middle", "right")
@@ -34,15 +35,15 @@ INSTALLED = [
 
 def tiny_classifier():
     """8×8 images, three classes, one of each layer that has a gradient of its own."""
-    layers = tf.keras.layers
-    tf.keras.utils.set_random_seed(7)
-    inputs = tf.keras.Input(SHAPE)
+    layers = keras.layers
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input(SHAPE)
     x = layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
     x = layers.MaxPooling2D(2)(x)
     x = layers.LeakyReLU(0.1)(layers.BatchNormalization()(x))
     x = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False)(x)
     x = layers.Dropout(0.0)(layers.Flatten()(x))
-    return tf.keras.Model(inputs, layers.Dense(len(NAMES))(x))
+    return keras.Model(inputs, layers.Dense(len(NAMES))(x))
 
 
 def made_file(classifier, settings, class_names=NAMES):
@@ -83,7 +84,7 @@ def keras_twin(classifier, settings):
         seed=3,
         weight_decay=settings.weight_decay,
     )
-    model.compile(tf.keras.optimizers.SGD(settings.learning_rate, momentum=settings.momentum))
+    model.compile(keras.optimizers.SGD(settings.learning_rate, momentum=settings.momentum))
     return model
 
 

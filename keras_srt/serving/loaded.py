@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,19 @@ def _metadata(folder: Path, name: str, version: int) -> dict[str, Any]:
 
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     serving = next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
+    every_field = {_every_field(json_format.MessageToDict): True}
     signatures = {
-        key: json_format.MessageToDict(
-            signature, including_default_value_fields=True, preserving_proto_field_name=True
-        )
+        key: json_format.MessageToDict(signature, preserving_proto_field_name=True, **every_field)
         for key, signature in serving.signature_def.items()
     }
     return {
         "model_spec": {"name": name, "signature_name": "", "version": str(version)},
         "metadata": {"signature_def": {"signature_def": signatures}},
     }
+
+
+def _every_field(to_dict: Callable[..., Any]) -> str:
+    """The option that shows fields with their default values; protobuf 5 renamed it."""
+    known = inspect.signature(to_dict).parameters
+    old, new = "including_default_value_fields", "always_print_fields_with_no_presence"
+    return old if old in known else new
