@@ -17,6 +17,7 @@ from typing import Any
 
 from keras_srt import completion
 from keras_srt.checks import InvalidSettings, UserError
+from keras_srt.own_images import command as own_images
 from keras_srt.reproduce import command as reproduce
 from keras_srt.tuning import command as tuning
 
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     config = _config_options(required=True)
+    text = "Look at a folder of images and write a config to start from."
+    own_images.add_init_options(add("init", own_images.run_init, text))
+    _add_data_command(add("data", None, "Look into the images of a config."))
     train = argparse.ArgumentParser(add_help=False)
     train.add_argument("--run-dir", type=Path, help="run folder (default: runs/NAME)")
     train.add_argument("--resume", action="store_true", help="go on after an interruption")
@@ -108,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
     shells = add("completion", _completion, text)
     shells.add_argument("shell", choices=completion.SHELLS, help="of the script")
     return parser
+
+
+def _add_data_command(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    text = "Open every image of a config with own images and say what is wrong."
+    check = actions.add_parser(
+        "check", help=text, description=text, parents=[_config_options(required=None)]
+    )
+    check.set_defaults(command=own_images.run_check)
+    own_images.add_check_options(check)
 
 
 def _add_evaluate_options(options: argparse.ArgumentParser) -> None:
@@ -238,11 +252,14 @@ def _add_predict_options(options: argparse.ArgumentParser) -> None:
     filing.add_argument("--copy", action="store_true", help="by copies")
 
 
-def _config_options(required: bool) -> argparse.ArgumentParser:
+def _config_options(required: bool | None) -> argparse.ArgumentParser:
+    """Options that choose a config; None for one that is named without `--config`."""
     options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--config", required=required, help="a JSON file, or a name in configs/ (cifar_pixel.json)"
-    )
+    text = "a JSON file, or a name in configs/ (cifar_pixel.json)"
+    if required is None:
+        options.add_argument("config", metavar="CONFIG", help=text)
+    else:
+        options.add_argument("--config", required=required, help=text)
     options.add_argument("--variant", help="a variant of the config: smoke, quick")
     options.add_argument(
         "--set",
@@ -295,8 +312,8 @@ def _info(options: argparse.Namespace) -> None:
     info = config.data.dataset.info(options.data_dir)
     planned = plan.make_plan(config, info)
     print(
-        f"\ndataset   {info.title}: {info.num_train:,} training images ({config.data.labeled:,} "
-        f"labeled, {planned.num_unlabeled:,} unlabeled, {config.data.validation:,} validation), "
+        f"\ndataset   {info.title}: {info.num_train:,} training images ({planned.num_labeled:,} "
+        f"labeled, {planned.num_unlabeled:,} unlabeled, {planned.num_validation:,} validation), "
         f"{info.num_test:,} test images of {' x '.join(map(str, info.input_shape))}"
     )
     for key, value in config.neighborhood.describe().items():

@@ -6,6 +6,7 @@ exist is told to `load` by its caller, so that this module knows none of them.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -55,8 +56,10 @@ class DataSettings:
 
     Args:
         dataset: a dataset component.
-        labeled: images of the training part whose labels the loss sees.
-        validation: images of the training part held back to choose the best checkpoint.
+        labeled: images of the training part whose labels the loss sees; null for all that have
+            one and are not for validation.
+        validation: images of the training part held back to choose the best checkpoint; null for
+            a tenth of those that have a label.
         unlabeled: images used without their labels; null for all the rest.
         selection: "stratified", or "first" as in the paper's code.
         augmentation: random changes of training images.
@@ -66,8 +69,8 @@ class DataSettings:
     """
 
     dataset: Any
-    labeled: Annotated[int, whole(1)]
-    validation: Annotated[int, whole(1)]
+    labeled: Annotated[int, whole(1)] | None = None
+    validation: Annotated[int, whole(1)] | None = None
     unlabeled: Annotated[int, whole(0)] | None = None
     selection: Literal["stratified", "first"] = "stratified"
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -424,6 +427,7 @@ def _build_components(settings: Settings, components: Components, problems: list
         if key in built:
             built[key] = build(registry, built[key], key)
     if "data" in built:
+        built["data"] = _named_source(built["data"], components.datasets, problems)
         built["data"] = build_in(
             built["data"], "dataset", lambda v: build(components.datasets, v, "data.dataset")
         )
@@ -443,6 +447,23 @@ def _build_components(settings: Settings, components: Components, problems: list
     if isinstance(built.get("description"), str):
         built["description"] = [built["description"]]
     return built
+
+
+def _named_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
+    """`{"source": NAME, …}` in its long form: what the dataset knows belongs to it."""
+    if not isinstance(data, Mapping) or "source" not in data:
+        return data
+    rest = {key: value for key, value in data.items() if key != "source"}
+    name = data["source"]
+    if "dataset" in rest:
+        problems.append(f"data.source: got {name!r} beside a dataset; allowed: one of them")
+        return rest
+    if not isinstance(name, str) or name not in datasets:
+        problems.append(unknown_name("data.source", name, list(datasets)))
+        return rest | {"dataset": None}
+    own = {field.name for field in dataclasses.fields(datasets[name])}
+    dataset = {"name": name} | {key: value for key, value in rest.items() if key in own}
+    return {key: value for key, value in rest.items() if key not in own} | {"dataset": dataset}
 
 
 def _check_pairs(config: Config) -> None:

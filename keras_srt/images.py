@@ -31,7 +31,22 @@ _PIECE = 2**20
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # What Pillow raises on damaged files, by its tests: most formats' own errors are these.
 _DAMAGE = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError)
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+}
+# What servers and devices take; training takes all of the above.
+SERVED = ("PNG", "JPEG")
+
+# Names that stand for images in a folder. Formats that can't be read are among them, so that
+# such an image fails by name and is not passed over in silence.
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"),
+)
 
 
 class BadImage(ValueError):
@@ -72,26 +87,39 @@ def decode_image(
     height, width, channels = shape
     if channels not in _CHANNELS:
         raise ValueError(f"shape: got {channels} channels; allowed: {_CHANNELS}")
-    if len(data) > max_bytes:
-        raise BadImage(f"has {len(data):,} bytes; allowed: at most {max_bytes:,}")
-    with _opened(data) as image:
-        if image.width * image.height > max_pixels:
-            raise BadImage(
-                f"has {image.width:,} x {image.height:,} pixels; allowed: at most {max_pixels:,}"
-            )
+    with opened(data, SERVED, max_bytes, max_pixels) as image:
         bands = [np.asarray(band) for band in _resized(_as_rgb(image), height, width)]
         if image.format == "PNG":
-            _check_rows(data)
+            check_rows(data)
     colors = np.clip(np.stack(bands, axis=-1) / np.float32(255.0), 0.0, 1.0)
     return colors if channels == 3 else np.clip(colors @ _LUMA[:, None], 0.0, 1.0)
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """The image with its header read; faults that show later in the block are named too."""
+def opened(
+    data: bytes, kinds: Sequence[str], max_bytes: int, max_pixels: int
+) -> Iterator[Image.Image]:
+    """The image with its header read; faults that show later in the block are named too.
+
+    Args:
+        data: an encoded image.
+        kinds: formats to take, some of PNG, JPEG, BMP, GIF.
+        max_bytes: refuse a longer one.
+        max_pixels: refuse one whose header promises more, before decoding it.
+
+    Yields:
+        The image, not decoded yet.
+
+    Raises:
+        BadImage: it is of another format, too large, truncated or damaged.
+    """
+    if len(data) > max_bytes:
+        raise BadImage(f"has {len(data):,} bytes; allowed: at most {max_bytes:,}")
+    if not data:
+        raise BadImage("is empty")
     kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
-    if kind is None:
-        raise BadImage(f"is neither PNG nor JPEG (it begins with {data[:6]!r})")
+    if kind is None or kind not in kinds:
+        raise BadImage(f"is neither {' nor '.join(kinds)} (it begins with {data[:6]!r})")
     if kind == "PNG" and _PNG_END not in data:  # Pillow is content with the pixels
         raise BadImage("is a truncated PNG (its end is missing)")
     try:
@@ -99,6 +127,11 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             # The limit on pixels is ours, and checked before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
+                if image.width * image.height > max_pixels:
+                    raise BadImage(
+                        f"has {image.width:,} x {image.height:,} pixels; allowed: at most "
+                        f"{max_pixels:,}"
+                    )
                 yield image
     except Image.DecompressionBombError as error:
         raise BadImage(f"promises too many pixels ({error})") from error
@@ -111,12 +144,22 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    image = eight_bits(image)
+    # Either holds the bands as they are; a copy of a large image costs 64 MB.
+    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image with 8 bits for each band, the upper ones of 16.
+
+    Raises:
+        BadImage: it is CMYK, which means other colors with each printer.
+    """
     if image.mode == "CMYK":
         raise BadImage("is a CMYK image; allowed: gray and RGB")
     if image.mode.startswith("I"):  # 16 bits
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    # Either holds the bands as they are; a copy of a large image costs 64 MB.
-    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image
 
 
 def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Image]:
@@ -128,8 +171,12 @@ def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Imag
         )
 
 
-def _check_rows(data: bytes) -> None:
-    """Refuses a PNG whose pixels end before its last row, which Pillow takes as black."""
+def check_rows(data: bytes) -> None:
+    """Refuses a PNG whose pixels end before its last row, which Pillow takes as black.
+
+    Raises:
+        BadImage: it is one.
+    """
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     missing = 0
     for x, y, dx, dy in _ADAM7 if interlaced else _AT_ONCE:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt.checks import InvalidSettings
 from keras_srt.config import Config
-from keras_srt.data import BatchSizes, DatasetInfo, Streaming, batch_sizes, check_sizes
+from keras_srt.data import BatchSizes, DatasetInfo, Sizes, Streaming, batch_sizes, split_sizes
 from keras_srt.distribution import Distribution
 from keras_srt.growth import SearchGrowth, check_weight_warmup
 from keras_srt.lazy import keras, tf
@@ -31,6 +31,7 @@ class Plan(NamedTuple):
     Attributes:
         num_labeled: |L|.
         num_unlabeled: |U|, 0 where the objective uses none.
+        num_validation: images held back to choose the best checkpoint.
         sizes: labeled and unlabeled images of a batch.
         steps: optimizer steps of the whole training.
         interval: steps between validations and checkpoints.
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
 
     num_labeled: int
     num_unlabeled: int
+    num_validation: int
     sizes: BatchSizes
     steps: int
     interval: int
@@ -91,17 +93,22 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     """
     data, training, objective = config.data, config.training, config.objective
     objective.check(config.neighborhood)
-    check_sizes(
-        info.num_train, len(info.class_names), data.labeled, data.validation, data.unlabeled
+    split = split_sizes(
+        info.num_train,
+        len(info.class_names),
+        data.labeled,
+        data.validation,
+        data.unlabeled,
+        info.num_labeled,
     )
-    unlabeled = _num_unlabeled(config, info)
+    unlabeled = _num_unlabeled(config, split)
     labeled_per_batch = training.labeled_per_batch
     if labeled_per_batch is None and objective.labeled_share is not None:
         labeled_per_batch = round(training.batch_size * objective.labeled_share)
-    sizes = batch_sizes(training.batch_size, data.labeled, unlabeled, labeled_per_batch)
+    sizes = batch_sizes(training.batch_size, split.labeled, unlabeled, labeled_per_batch)
     if data.shuffle_buffer is not None and unlabeled:
         Streaming(data.shuffle_buffer, data.readers).check(sizes)
-    epoch = math.ceil(data.labeled / sizes.labeled)
+    epoch = math.ceil(split.labeled / sizes.labeled)
     steps = training.steps if training.steps is not None else training.epochs * epoch
     by_default = epoch if epoch >= 100 else math.ceil(steps / 20)
     growth_steps = round(training.search_growth * steps)
@@ -109,8 +116,9 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     weight_steps = round(training.weight_warmup * steps)
     check_weight_warmup(objective, weight_steps)
     return Plan(
-        num_labeled=data.labeled,
+        num_labeled=split.labeled,
         num_unlabeled=unlabeled,
+        num_validation=split.validation,
         sizes=sizes,
         steps=steps,
         interval=min(steps, training.interval or by_default),
@@ -130,23 +138,21 @@ def _effort(levels: list[tuple[int, StepPasses]]) -> float:
     return mean / costs[-1][1]
 
 
-def _num_unlabeled(config: Config, info: DatasetInfo) -> int:
+def _num_unlabeled(config: Config, split: Sizes) -> int:
     """|U|, 0 for objectives that use none."""
-    data, objective = config.data, config.objective
+    objective = config.objective
     if not objective.uses_unlabeled:
         return 0
-    rest = info.num_train - data.labeled - data.validation
-    unlabeled = rest if data.unlabeled is None else data.unlabeled
-    if unlabeled == 0:
+    if split.unlabeled == 0:
         raise InvalidSettings(
             [
-                f"data: got no unlabeled images, all {info.num_train} are labeled or for "
+                f"data: got no unlabeled images, all {sum(split)} are labeled or for "
                 f"validation, with the objective {objective.name!r}; allowed: fewer of these, or "
                 f"the objective {objective.without_unlabeled!r}, which is the same without "
                 "unlabeled images"
             ]
         )
-    return unlabeled
+    return split.unlabeled
 
 
 def segments(plan: Plan, first_step: int) -> list[Segment]:

@@ -30,7 +30,7 @@ ALLOWED = {
     "dropout": LEAVES,
     "untrusted": LEAVES,
     "models": LEAVES | {"dropout"},
-    "data": LEAVES,
+    "data": LEAVES | {"images"},
     "search_space": LEAVES,
     "config": LEAVES | {"search_space"},
     "images": set(),
@@ -62,6 +62,7 @@ ALLOWED = {
     "tuning": STEP
     | {"callbacks", "config", "data", "distribution", "experiment", "plan", "report", "runs"}
     | {"search_space", "states", "training"},
+    "own_images": LEAVES | {"data", "experiment", "images"},
     "reproduce": STEP
     | {"attacks", "config", "data", "evaluation", "experiment", "plan", "report", "runs"},
 }

@@ -29,6 +29,7 @@ REQUIRED = {
     "noise": {"sigma": 0.1},
     "composite": {"stages": [{"name": "spatial"}, {"name": "linf", "epsilon": 0.1}]},
     "tfds": {"dataset": "fashion_mnist"},
+    "folder": {"labeled": "photos"},
 }
 ALL = [(kind, name) for kind, registry in REGISTRIES.items() for name in registry]
 

@@ -474,7 +474,7 @@ def test_digits_are_the_same_each_time_and_of_the_size_asked_for():
 
 
 def test_every_dataset_of_the_registry_is_in_this_file():
-    assert set(DATASETS) == {"digits", "mnist", "cifar10", "tfds", "synthetic"}
+    assert set(DATASETS) == {"digits", "mnist", "cifar10", "tfds", "folder", "synthetic"}
 
 
 @pytest.fixture
@@ -492,7 +492,7 @@ def arrays():
 
 def test_arrays(arrays):
     source = Arrays(**arrays)
-    assert source.info(None) == ("arrays", (4, 5, 1), ("no", "yes"), 6, 2)
+    assert source.info(None) == ("arrays", (4, 5, 1), ("no", "yes"), 6, 2, None, None)
     np.testing.assert_array_equal(source.load_train(None).images[..., 0], arrays["train_images"])
     np.testing.assert_array_equal(source.load_train(None).labels, arrays["train_labels"])
     np.testing.assert_array_equal(source.load_test(None).images[..., 0], arrays["test_images"])
@@ -536,7 +536,7 @@ def test_arrays_that_cannot_be_used_are_refused(change, start, arrays):
 )
 def test_tfds_sizes(source, shape, train, test, classes, shared_data_dir):
     info = source.info(shared_data_dir)
-    assert info[1:] == (shape, classes, train, test)
+    assert info[1:5] == (shape, classes, train, test)
     images, labels = source.load_test(shared_data_dir)
     assert images.shape == (test, *shape)
     assert images.dtype == np.uint8

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from helpers import python, write_config
 from helpers import tiny as tiny_settings
+from prepared import prepare
 
 from keras_srt import SRT, LInf, RobustModel, checks, experiment
 from keras_srt import plan as plans
@@ -510,46 +511,10 @@ def test_a_config_says_what_does_not_fit_a_stream(tmp_path):
 # --- TFDS ----------------------------------------------------------------------------
 
 
-def prepared(folder, shape=(4, 4, 1)):
-    """A TFDS dataset of 30 training images in three shards; its folder and its images."""
-    import tensorflow_datasets as tfds
-
-    images = np.random.default_rng(0).integers(0, 256, (36, 4, 4, 1), dtype=np.uint8)
-
-    class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Made here."""
-
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(shape=shape),
-                "label": tfds.features.ClassLabel(num_classes=3),
-            }
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
-            )
-
-        def _split_generators(self, manager):
-            return {
-                "train": self._generate_examples(0, 30),
-                "test": self._generate_examples(30, 36),
-            }
-
-        def _generate_examples(self, first, end):
-            for index in range(first, end):
-                yield index, {"image": images[index], "label": index % 3}
-
-    builder = Tiny(data_dir=folder)
-    config = tfds.download.DownloadConfig(num_shards=3)
-    builder.download_and_prepare(download_config=config)
-    return builder.info.splits["train"].filepaths, images
-
-
 @pytest.fixture(scope="module")
 def tiny_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    return folder, *prepared(folder)
+    return folder, *prepare(folder)
 
 
 @pytest.fixture
@@ -621,7 +586,7 @@ def test_other_errors_pass_through():
 
 
 def test_images_without_a_fixed_size_are_refused(tmp_path):
-    prepared(tmp_path, shape=(None, None, 1))
+    prepare(tmp_path, shape=(None, None, 1))
     source = AnyTFDS(dataset="tiny")
     for ask in (source.info, source.records):
         with pytest.raises(checks.UserError, match=r"shape \[None, None, 1\]; allowed: one size"):

@@ -124,7 +124,7 @@ def test_a_search_leaves_table_figure_and_the_best_config(searched):
     ]
     assert (folder / "trials.png").read_bytes().startswith(b"\x89PNG")
     assert (
-        "3 trials; accuracy on the 30 validation images; no test image was seen"
+        "3 trials; accuracy on the validation images; no test image was seen"
         in (folder / "trials.md").read_text()
     )
     best = experiment.load_config(str(folder / "best.json"))

@@ -156,9 +156,12 @@ def reading_errors() -> Iterator[None]:
             error, tf.errors.DataLossError | tf.errors.NotFoundError
         ):
             raise
-        kind = (
-            "a shard has not the records that are promised" if miscounted else "a shard is damaged"
-        )
+        if miscounted:
+            kind = "a shard has not the records that are promised"
+        elif isinstance(error, tf.errors.NotFoundError):
+            kind = "a shard is missing"
+        else:
+            kind = "a shard is damaged"
         raise UserError(
             f"data: {kind} ({reason[:200]}); copy the dataset anew, or prepare it anew with TFDS"
         ) from error

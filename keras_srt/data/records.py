@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from keras_srt.lazy import tf
 
 
@@ -13,10 +15,13 @@ class Records(ABC):
     Attributes:
         lengths: records of each shard.
         image_shape: height, width, channels.
+        known_labels: int32, of all records, -1 for none, where nothing need be read for that;
+            else None.
     """
 
     lengths: tuple[int, ...]
     image_shape: tuple[int, int, int]
+    known_labels: np.ndarray | None = None
 
     @abstractmethod
     def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:

@@ -13,6 +13,9 @@ from keras_srt.checks import InvalidSettings, whole
 from keras_srt.components import component
 from keras_srt.data.records import Records
 
+# The most that a training part may take there, in bytes.
+_IN_MEMORY = 4 * 2**30
+
 
 class Images(NamedTuple):
     """A set of labeled images.
@@ -35,6 +38,8 @@ class DatasetInfo(NamedTuple):
         class_names: in the order of their ids.
         num_train: images to train on.
         num_test: images held out for evaluation.
+        num_labeled: images to train on that have a label; None for all.
+        fingerprint: of the training images, where they may change between runs; or None.
     """
 
     title: str
@@ -42,6 +47,8 @@ class DatasetInfo(NamedTuple):
     class_names: tuple[str, ...]
     num_train: int
     num_test: int
+    num_labeled: int | None = None
+    fingerprint: str | None = None
 
 
 class Source(ABC):
@@ -59,7 +66,7 @@ class Source(ABC):
 
     @abstractmethod
     def load_train(self, data_dir: Path | None) -> Images:
-        """The training part, all of it, in a fixed order."""
+        """The training part, all of it, in a fixed order; the label of an unlabeled image is -1."""
 
     @abstractmethod
     def load_test(self, data_dir: Path | None) -> Images:
@@ -74,7 +81,26 @@ class Source(ABC):
         raise InvalidSettings(
             [
                 f"data.shuffle_buffer: got a number with the dataset {self.name!r}, which lies in "
-                "memory; allowed: null, or a dataset of TFDS or 'synthetic'"
+                "memory; allowed: null, or a dataset of TFDS, 'folder' or 'synthetic'"
+            ]
+        )
+
+    def skipped(self) -> dict[str, str]:
+        """Files that couldn't be read and were skipped so far: reasons by path."""
+        return {}
+
+
+def check_memory(num_bytes: int) -> None:
+    """Checks that a training part is small enough to be held in memory.
+
+    Raises:
+        InvalidSettings: it isn't.
+    """
+    if num_bytes > _IN_MEMORY:
+        raise InvalidSettings(
+            [
+                f"data.shuffle_buffer: got null with {num_bytes / 1e9:.3g} GB of images; "
+                "allowed: a number of images, which are then read as they are needed"
             ]
         )
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Split:
         validation: int64, images (with labels) for choosing the best checkpoint.
         seed: what the split was drawn with.
         selection: how the labeled images were chosen.
+        fingerprint: of the images that the indices stand for, where they may change; or None.
     """
 
     labeled: np.ndarray
@@ -38,6 +39,7 @@ class Split:
     validation: np.ndarray
     seed: int
     selection: str
+    fingerprint: str | None = None
 
     def save(self, path: Path) -> None:
         """Writes the split as JSON."""
@@ -45,6 +47,7 @@ class Split:
             "schema": 1,
             "seed": self.seed,
             "selection": self.selection,
+            **({} if self.fingerprint is None else {"fingerprint": self.fingerprint}),
             **{part: _as_json(getattr(self, part)) for part in PARTS},
         }
         write_text(path, json.dumps({**content, "sha256": _digest(content)}))
@@ -63,22 +66,34 @@ class Split:
             if digest not in (None, _digest(content)):
                 raise ValueError("its digest doesn't fit its content")
             parts = {part: _from_json(content[part]) for part in PARTS}
-            return cls(**parts, seed=content["seed"], selection=content["selection"])
+            return cls(
+                **parts,
+                seed=content["seed"],
+                selection=content["selection"],
+                fingerprint=content.get("fingerprint"),
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}: can't be read as a split ({type(error).__name__}: {error}); restore the "
                 "file, or start anew with another --run-dir"
             ) from error
 
-    def check(self, num_images: int) -> None:
-        """Checks that the parts are disjoint and inside the dataset.
+    def check(self, num_images: int, fingerprint: str | None = None) -> None:
+        """Checks that the parts are disjoint and inside the dataset, which is the same as before.
 
         Args:
             num_images: images of the training part.
+            fingerprint: of these images, or None.
 
         Raises:
             UserError: they are not.
         """
+        if fingerprint != self.fingerprint:
+            raise UserError(
+                "split.json: the images are not those that the run began with (some were added, "
+                "removed, changed or moved to another class); restore them, or start anew with "
+                "another --run-dir"
+            )
         bounds = np.concatenate([_bounds(getattr(self, part)) for part in PARTS])
         bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]
         inside = len(bounds) == 0 or (bounds[0, 0] >= 0 and bounds[-1, 1] <= num_images)
@@ -116,27 +131,57 @@ def _from_json(value: Any) -> np.ndarray | Ranges:
     return Ranges(value["ranges"]) if isinstance(value, dict) else np.asarray(value, np.int64)
 
 
-def check_sizes(
-    total: int, num_classes: int, labeled: int, validation: int, unlabeled: int | None
-) -> None:
-    """Checks, before any image is read, that a split of these sizes can be drawn.
+class Sizes(NamedTuple):
+    """Images of each part of a split."""
+
+    labeled: int
+    validation: int
+    unlabeled: int
+
+
+def split_sizes(
+    total: int,
+    num_classes: int,
+    labeled: int | None,
+    validation: int | None,
+    unlabeled: int | None,
+    known: int | None = None,
+) -> Sizes:
+    """The sizes of a split, before any image is read.
 
     Args:
         total: images of the training part.
         num_classes: how many classes there are.
-        labeled: images whose labels the loss sees.
-        validation: images held back from training.
-        unlabeled: images without labels, or None for all the rest.
+        labeled: images whose labels the loss sees; None for all that have one and are not
+            for validation.
+        validation: images held back from training; None for a tenth of those with a label,
+            at least one for each class.
+        unlabeled: images without labels; None for all the rest.
+        known: how many of the images have a label; None for all.
 
     Raises:
         InvalidSettings: there are too few images, or fewer labels than classes.
+
+    Example:
+        >>> split_sizes(1000, 10, None, None, None, known=100)
+        Sizes(labeled=90, validation=10, unlabeled=900)
     """
+    known = total if known is None else known
+    if validation is None:
+        validation = max(num_classes, round(known / 10))
+    if labeled is None:
+        labeled = max(0, known - validation)
     problems = []
-    wanted = labeled + validation + (unlabeled or 0)
-    if wanted > total:
+    if labeled + validation + (unlabeled or 0) > total:
         problems.append(
-            f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
+            f"data: got labeled + validation + unlabeled = "
+            f"{labeled + validation + (unlabeled or 0)}; allowed: at most the "
             f"{total} images of the training part"
+        )
+    elif labeled + validation > known:
+        problems.append(
+            f"data: got labeled + validation = {labeled + validation}; allowed: at most the "
+            f"{known} images of the training part that have a label"
         )
     if labeled < num_classes:
         problems.append(
@@ -144,13 +189,15 @@ def check_sizes(
         )
     if problems:
         raise InvalidSettings(problems)
+    rest = total - labeled - validation
+    return Sizes(labeled, validation, rest if unlabeled is None else unlabeled)
 
 
 def make_split(
     labels: np.ndarray,
     num_classes: int,
-    labeled: int,
-    validation: int,
+    labeled: int | None,
+    validation: int | None,
     unlabeled: int | None = None,
     selection: Selection = "stratified",
     seed: int = 0,
@@ -158,10 +205,10 @@ def make_split(
     """Draws a split.
 
     Args:
-        labels: int32 [n], class ids of the training part.
+        labels: int32 [n], class ids of the training part, -1 for an image that has none.
         num_classes: how many classes there are.
-        labeled: images whose labels the loss sees.
-        validation: images held back from training; stratified.
+        labeled: images whose labels the loss sees; None as for `split_sizes`.
+        validation: images held back from training, stratified; None as for `split_sizes`.
         unlabeled: images without labels, or None for all the rest.
         selection: "stratified" gives each class its share; "first" takes the first ones,
             as the paper's code does.
@@ -178,10 +225,10 @@ def make_split(
         >>> len(split.labeled), len(split.unlabeled), len(split.validation)
         (4, 10, 6)
     """
-    total = len(labels)
-    check_sizes(total, num_classes, labeled, validation, unlabeled)
+    order = np.flatnonzero(labels >= 0)
+    sizes = split_sizes(len(labels), num_classes, labeled, validation, unlabeled, len(order))
+    labeled, validation, unlabeled = sizes
     generator = np.random.default_rng(seed)
-    order = np.arange(total)
     if selection == "first":
         chosen = order[:labeled]
         rest = generator.permutation(order[labeled:])
@@ -199,7 +246,9 @@ def make_split(
                 "enough for each class (raise data.labeled, or use the selection 'stratified')"
             ]
         )
-    rest = rest if unlabeled is None else rest[:unlabeled]
+    if len(order) < len(labels):
+        rest = np.concatenate([generator.permutation(np.flatnonzero(labels < 0)), rest])
+    rest = rest[:unlabeled]
     return Split(np.sort(chosen), np.sort(rest), np.sort(held_back), seed, selection)
 
 
@@ -220,8 +269,8 @@ def make_streamed_split(
     read_labels: Callable[[int], np.ndarray],
     total: int,
     num_classes: int,
-    labeled: int,
-    validation: int,
+    labeled: int | None,
+    validation: int | None,
     unlabeled: int | None = None,
     selection: Selection = "stratified",
     seed: int = 0,
@@ -253,9 +302,9 @@ def make_streamed_split(
         >>> len(split.labeled), len(split.unlabeled)
         (100, 99999800)
     """
-    check_sizes(total, num_classes, labeled, validation, unlabeled)
-    labels = read_labels(window(total, num_classes, labeled, validation))
-    drawn = make_split(labels, num_classes, labeled, validation, 0, selection, seed)
+    sizes = split_sizes(total, num_classes, labeled, validation, unlabeled)
+    labels = read_labels(window(total, num_classes, sizes.labeled, sizes.validation))
+    drawn = make_split(labels, num_classes, sizes.labeled, sizes.validation, 0, selection, seed)
     rest = Ranges.of(np.concatenate([drawn.labeled, drawn.validation])).complement(total)
     return dataclasses.replace(drawn, unlabeled=rest if unlabeled is None else rest.head(unlabeled))
 

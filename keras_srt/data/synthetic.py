@@ -10,11 +10,10 @@ import numpy as np
 from keras_srt.checks import InvalidSettings, whole
 from keras_srt.components import component
 from keras_srt.data.records import Records
-from keras_srt.data.sources import DatasetInfo, Images, Source
+from keras_srt.data.sources import DatasetInfo, Images, Source, check_memory
 from keras_srt.lazy import tf
 
-# The most that `load_train` makes, in bytes, and the most shards, which are all listed.
-_IN_MEMORY = 4 * 2**30
+# The most shards, which are all listed.
 _SHARDS = 10**6
 # Each class is a pattern of so many patches across, and so far from gray; noise is on top.
 _PATCHES, _CONTRAST, _NOISE = 4, 0.25, 0.2
@@ -126,13 +125,7 @@ class Synthetic(Source):
         Raises:
             InvalidSettings: it is larger than 4 GiB.
         """
-        if self._bytes > _IN_MEMORY:
-            raise InvalidSettings(
-                [
-                    f"data.shuffle_buffer: got null with {self._bytes / 1e9:.3g} GB of images; "
-                    "allowed: a number of images, which are then read as they are needed"
-                ]
-            )
+        check_memory(self._bytes)
         return self._made(0, self.num_train)
 
     def load_test(self, data_dir: Path | None) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 
 from keras_srt.checks import UserError
 from keras_srt.components import component
+from keras_srt.data.reading import reading_errors
 from keras_srt.data.records import Records
 from keras_srt.data.sources import DatasetInfo, Images, Source
 from keras_srt.lazy import tf
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def fixed_shape(name: str, shape: tuple[int | None, ...]) -> tuple[int, int, int]:
@@ -153,11 +157,12 @@ class TFDSImages(Source):
         images = np.empty((count, *builder.info.features["image"].shape), np.uint8)
         labels = np.empty(count, np.int32)
         filled = 0
-        for batch in dataset.batch(1000).as_numpy_iterator():
-            size = len(batch["label"])
-            images[filled : filled + size] = batch["image"]
-            labels[filled : filled + size] = batch["label"]
-            filled += size
+        with reading_errors():
+            for batch in dataset.batch(1000).as_numpy_iterator():
+                size = len(batch["label"])
+                images[filled : filled + size] = batch["image"]
+                labels[filled : filled + size] = batch["label"]
+                filled += size
         if filled != count:
             raise UserError(
                 f"dataset {self.name!r}: its files hold {filled} images of split {split!r}, "
@@ -171,8 +176,9 @@ class TFDSImages(Source):
 
         where = Path(data_dir) if data_dir is not None else Path(tfds.core.constants.DATA_DIR)
         for version in sorted((where / self.tfds_name).glob("*.*.*"), reverse=True):
-            if (version / "dataset_info.json").is_file():
-                return tfds.builder_from_directory(version)
+            # TFDS has other names for what it hasn't finished.
+            if _VERSION.fullmatch(version.name) and (version / "dataset_info.json").is_file():
+                return self._read_builder(version)
         try:
             builder = tfds.builder(self.tfds_name, data_dir=where)
             with _few_quiet_retries():
@@ -186,6 +192,18 @@ class TFDSImages(Source):
                 f"{self.tfds_name!r}, or run again with a network connection"
             ) from error
         return builder
+
+    def _read_builder(self, version: Path) -> Any:
+        import tensorflow_datasets as tfds
+
+        try:
+            return tfds.builder_from_directory(version)
+        except Exception as error:  # TFDS has several parsers, each with errors of its own
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"dataset {self.name!r}: its description in {version} can't be read "
+                f"({type(error).__name__}: {reason}); copy the dataset anew, or prepare it anew"
+            ) from error
 
 
 @component

@@ -59,7 +59,7 @@ def run_all(
             return {}
         strategy, task = "one_device", Task()
     distribution = Distribution.make(strategy, task)
-    distribution.check(plan.sizes, config.data.validation)
+    distribution.check(plan.sizes, plan.num_validation)
     build_classifier(config, info, config.training.precision)
     if config.data.selection == "first" and not run.split.is_file():
         # Whether the first images have every class, their labels alone tell.

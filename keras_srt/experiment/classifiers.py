@@ -58,6 +58,10 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
 
     training = config.training
     classifier = build_classifier(config, info, training.precision)
+    try:
+        config.model.initialize(classifier)
+    except InvalidSettings as error:
+        raise error.under("model") from None
     model = RobustModel(
         classifier,
         config.neighborhood,

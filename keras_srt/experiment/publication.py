@@ -38,7 +38,7 @@ def export_run(
     info = config.data.dataset.info(data_dir)
     classifier = best_classifier(config, run, info)
     split = Split.load(run.split)
-    split.check(info.num_train)
+    split.check(info.num_train, info.fingerprint)
     samples, calibration = (
         np.float32(images / 255.0) for images in _some_images(config, split, data_dir)
     )

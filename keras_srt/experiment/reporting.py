@@ -21,6 +21,8 @@ from keras_srt.outcomes import Outcomes, describe_classes, fingerprint
 from keras_srt.runs import RunFolder, write_json
 
 _PICTURES = 8
+# Skipped files that a report names.
+_NAMED = 100
 
 
 def make_report(
@@ -75,8 +77,10 @@ def _add_training(
     report["dataset"] |= {
         "labeled": plan.num_labeled,
         "unlabeled": plan.num_unlabeled,
-        "validation": config.data.validation,
+        "validation": plan.num_validation,
     }
+    if skipped := config.data.dataset.skipped():
+        report["dataset"]["skipped"] = {"count": len(skipped), "files": sorted(skipped)[:_NAMED]}
     report |= {
         "objective": {**resolved["objective"], "labeled_per_step": plan.sizes.labeled},
         "neighborhood": {**config.neighborhood.describe(), "settings": resolved["neighborhood"]},

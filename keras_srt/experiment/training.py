@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -82,9 +83,9 @@ def _split(run: RunFolder, info: DatasetInfo, draw: Callable[[], Split]) -> Spli
     """The run's split: read if it was saved, else drawn and saved."""
     if run.split.is_file():
         split = Split.load(run.split)
-        split.check(info.num_train)
+        split.check(info.num_train, info.fingerprint)
         return split
-    split = draw()
+    split = dataclasses.replace(draw(), fingerprint=info.fingerprint)
     split.save(run.split)
     return split
 
@@ -105,6 +106,8 @@ def draw_streamed_split(config: Config, records: Records, info: DatasetInfo) -> 
         InvalidSettings: it can't be drawn.
         UserError: the records can't be read.
     """
+    if records.known_labels is not None:
+        return draw_split(config, records.known_labels, info)
     classes = len(info.class_names)
     return make_streamed_split(
         lambda count: load_labels(records, count), info.num_train, classes, **_settings(config)

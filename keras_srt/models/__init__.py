@@ -2,7 +2,9 @@
 
 from keras_srt.components import Registry
 from keras_srt.models.base import ModelBuilder
+from keras_srt.models.mobilenet import MobileNetV2
 from keras_srt.models.resnet import ResNet
+from keras_srt.models.resnet50 import ResNet50
 from keras_srt.models.small_cnn import SmallCNN
 from keras_srt.models.wide_resnet import WideResNet
 
@@ -11,6 +13,8 @@ MODELS: Registry[ModelBuilder] = Registry(
     SmallCNN,
     WideResNet,
     ResNet,
+    MobileNetV2,
+    ResNet50,
 )
 
-__all__ = ["MODELS", "ModelBuilder", "ResNet", "SmallCNN", "WideResNet"]
+__all__ = ["MODELS", "MobileNetV2", "ModelBuilder", "ResNet", "ResNet50", "SmallCNN", "WideResNet"]

@@ -87,6 +87,13 @@ class ModelBuilder(ABC):
             logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
             return keras.Model(inputs, logits, name=self.name)
 
+    def initialize(self, model: keras.Model) -> None:  # noqa: B027
+        """Gives a built model the weights that training starts from, where they are no fresh ones.
+
+        Raises:
+            InvalidSettings: they can't be read.
+        """
+
     @staticmethod
     def _spread(values: tuple[float, ...], input_shape: tuple[int, int, int]) -> list[float]:
         return list(values) * (input_shape[-1] if len(values) == 1 else 1)

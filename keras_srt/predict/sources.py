@@ -10,13 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keras_srt.checks import UserError
-
-# What a folder or a glob contributes. Formats that can't be read are among them, so that
-# such an image fails by name and is not passed over in silence.
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"),
-)
+from keras_srt.images import SUFFIXES
 
 # Names of one folder that are held in memory at a time, to give them in order.
 NAMES_AT_A_TIME = 50_000

@@ -157,6 +157,8 @@ def _dataset_text(dataset: Mapping[str, Any]) -> str:
     }
     counts = [f"{dataset[key]:,} {text}" for key, text in labels.items() if key in dataset]
     counts.append(f"from a training split of {dataset['num_train']:,}")
+    if "skipped" in dataset:
+        counts.append(f"{dataset['skipped']['count']:,} files that can't be read were skipped")
     return f"{dataset['title']}: {', '.join(counts)}"
 
 

@@ -67,7 +67,7 @@ def best_config(config: Config, best: Outcome) -> Config:
     Returns:
         A config that `train.py --config` takes.
     """
-    robust = f"{100 * best.robust:.1f}% of {config.data.validation} validation images"
+    robust = f"{100 * best.robust:.1f}% of the validation images"
     description = [
         "python train.py --config best.json",
         f"Found by keras-srt tune: trial {best.trial} of {config.name}, right about {robust} under "
@@ -80,6 +80,6 @@ def best_config(config: Config, best: Outcome) -> Config:
 def _note(config: Config, made: Sequence[Outcome]) -> str:
     failed = sum(outcome.robust is None for outcome in made)
     return (
-        f"{len(made)} trials{f', {failed} failed' if failed else ''}; accuracy on the "
-        f"{config.data.validation} validation images; no test image was seen."
+        f"{len(made)} trials{f', {failed} failed' if failed else ''}; accuracy on "
+        "the validation images; no test image was seen."
     )

@@ -86,7 +86,7 @@ class Trials(NamedTuple):
     def _train(self, config: Config, run: RunFolder, plan: plans.Plan) -> None:
         """As `keras-srt train`, but without the test images."""
         distribution = Distribution.make(config.training.strategy)
-        distribution.check(plan.sizes, config.data.validation)
+        distribution.check(plan.sizes, plan.num_validation)
         read = experiment.load_config
         with run.held():
             run.claim(config.to_json(), resume=True, read=lambda path: read(str(path)).to_json())

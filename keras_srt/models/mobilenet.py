@@ -1,0 +1,51 @@
+"""MobileNetV2, for phones and other small devices."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from keras_srt import checks
+from keras_srt.components import component
+from keras_srt.lazy import keras
+from keras_srt.models.applications import Application
+from keras_srt.models.base import ChannelValues, PositiveChannelValues
+
+
+@component
+class MobileNetV2(Application):
+    """Inverted residuals with depthwise convolutions; images of at least 32×32 pixels.
+
+    Source: Sandler et al. 2018, as `keras.applications` builds it.
+
+    Args:
+        width: factor on the number of filters (α); a tenth is the least.
+        batch_norm_momentum: of all BatchNorms; Keras has 0.999.
+        weights: local file with the weights of Keras' network without its top (such as
+            `mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5`) to start from;
+            null for fresh ones.
+        mean, std: normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights take.
+
+    Example:
+        >>> MobileNetV2(width=0.35).build((32, 32, 3), 10).output_shape
+        (None, 10)
+    """
+
+    name: ClassVar[str] = "mobilenet_v2"
+
+    width: Annotated[float, checks.real(0.1, 4)] = 1.0
+    batch_norm_momentum: Annotated[float, checks.real(0, 0.9999)] = 0.9
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    mean: ChannelValues = (0.5,)
+    std: PositiveChannelValues = (0.5,)
+
+    def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
+        """Keras' MobileNetV2 without its top."""
+        return keras.applications.MobileNetV2(
+            input_shape=input_shape,
+            alpha=self.width,
+            include_top=False,
+            weights=None,
+            pooling="avg",
+        )
