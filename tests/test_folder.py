@@ -191,6 +191,17 @@ def test_too_many_unreadable_files_end_it(part, root):
     assert "allowed: at most max_unreadable = 2" in str(caught.value)
 
 
+def test_too_many_unreadable_files_end_a_streamed_training(root, capfd):
+    for path in (root / "unlabeled").rglob("*.*"):
+        spoil(path, b"\xc3\x84 'x' ]")
+    config = write_config(root, run_settings(root, shuffle_buffer=12, max_unreadable=3))
+    assert cli.main(["train", "--config", str(config), "--run-dir", str(root / "run")]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["skipped"] * 4 + ["error:"], lines
+    assert lines[-1].startswith("error: data: 4 images can't be read, the last of them ")
+    assert r"""(it begins with b"\xc3\x84 'x'")""" in lines[-1]
+
+
 def test_a_pipe_is_not_waited_for(root):
     os.mkfifo(root / "unlabeled/deep/pipe.png")
     source = folder(root)

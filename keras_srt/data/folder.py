@@ -19,6 +19,7 @@ from keras_srt.components import component
 from keras_srt.data.listing import Listing, list_classes, list_part, list_tree, read_csv
 from keras_srt.data.parallel import on_all_cores
 from keras_srt.data.photos import MAX_BYTES, Framing, Resize
+from keras_srt.data.reading import read_by_python
 from keras_srt.data.records import Records
 from keras_srt.data.sources import DatasetInfo, Images, Source, check_memory
 from keras_srt.images import BadImage
@@ -77,7 +78,8 @@ class _Skipped:
             if path in self._reasons:
                 return
             self._reasons[path] = reason
-            print(f"skipped   {path}: {reason}", file=sys.stderr, flush=True)
+            if len(self._reasons) <= self._most + 1:  # threads may be a few files ahead
+                print(f"skipped   {path}: {reason}", file=sys.stderr, flush=True)
             if len(self._reasons) > self._most:
                 raise UserError(
                     f"data: {len(self._reasons)} images can't be read, the last of them {path} "
@@ -145,8 +147,7 @@ class FolderRecords(Records):
 
     def image(self, record: tf.Tensor) -> tf.Tensor:
         """The photo, read and brought to its size."""
-        image = tf.numpy_function(self._decode, [record], tf.uint8)
-        return tf.ensure_shape(image, self.image_shape)
+        return tf.ensure_shape(read_by_python(self._decode, record), self.image_shape)
 
     def label(self, record: tf.Tensor) -> tf.Tensor:
         """The class id, -1 for none."""

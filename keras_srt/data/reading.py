@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +17,7 @@ from keras_srt.lazy import tf
 FOREVER = np.iinfo(np.int64).max
 # Records that are looked up at once; far cheaper than one by one.
 _CHUNK = 64
+_PROBLEM = "a problem of keras_srt"
 
 
 class Reader:
@@ -140,16 +142,41 @@ def load_labels(records: Records, count: int) -> np.ndarray:
         return np.fromiter(labels.as_numpy_iterator(), np.int32, count)
 
 
+def read_by_python(read: Callable[[int], np.ndarray], record: tf.Tensor) -> tf.Tensor:
+    """What a Python function reads, uint8; its `UserError` leaves `reading_errors` as it is.
+
+    Raised inside of TensorFlow, an error would be printed there, with its traceback.
+
+    Args:
+        read: of a number.
+        record: int64 scalar.
+    """
+
+    def try_to_read(number: np.ndarray) -> tuple[np.ndarray, bytes]:
+        try:
+            return read(int(number)), b""
+        except UserError as error:
+            # As digits, since TensorFlow escapes other letters.
+            return np.zeros(0, np.uint8), str(error).encode().hex().encode()
+
+    image, problem = tf.numpy_function(try_to_read, [record], (tf.uint8, tf.string))
+    with tf.control_dependencies([tf.debugging.Assert(problem == b"", [_PROBLEM, problem])]):
+        return tf.identity(image)
+
+
 @contextmanager
 def reading_errors() -> Iterator[None]:
     """Turns what goes wrong with shards while they are read into a `UserError`.
 
     Raises:
-        UserError: a shard has another number of records than promised, is damaged, or gone.
+        UserError: a shard has another number of records than promised, is damaged, or gone; or
+            what `read_by_python` met.
     """
     try:
         yield
     except tf.errors.OpError as error:
+        if found := re.search(rf"{_PROBLEM}\W+([0-9a-f]+)", error.message):
+            raise UserError(bytes.fromhex(found[1]).decode()) from error
         reason = " ".join(error.message.split())
         miscounted = "expected to contain" in reason
         if not miscounted and not isinstance(
