@@ -32,7 +32,8 @@ ALLOWED = {
     "models": LEAVES | {"dropout"},
     "data": LEAVES | {"images"},
     "search_space": LEAVES,
-    "config": LEAVES | {"search_space"},
+    "settings": LEAVES,
+    "config": LEAVES | {"search_space", "settings"},
     "images": set(),
     "device": {"images", "noise"},
     "export": LEAVES | {"images", "device"},
@@ -66,7 +67,7 @@ ALLOWED = {
     "reproduce": STEP
     | {"attacks", "config", "data", "evaluation", "experiment", "plan", "report", "runs"},
 }
-FREE = {"__init__", "__main__", "cli", "experiment"}
+FREE = {"__init__", "__main__", "cli", "commands", "experiment"}
 
 
 def part_of(path):

@@ -9,7 +9,7 @@ from keras_srt import config as configs
 from keras_srt import plan as plans
 from keras_srt.attacks import ATTACKS
 from keras_srt.checks import InvalidSettings, UserError
-from keras_srt.config import Components, Config, TrainingSettings
+from keras_srt.config import Components, Config
 from keras_srt.data import DATASETS, DatasetInfo
 from keras_srt.lazy import keras, tf
 from keras_srt.models import MODELS
@@ -17,6 +17,7 @@ from keras_srt.neighborhoods import NEIGHBORHOODS
 from keras_srt.objectives import OBJECTIVES
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
+from keras_srt.settings import TrainingSettings
 from keras_srt.states import check_best
 
 COMPONENTS = Components(DATASETS, MODELS, NEIGHBORHOODS, OBJECTIVES, ATTACKS)

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt import plan as plans
 from keras_srt.checks import UserError
-from keras_srt.config import Config, ScheduleSettings, TrainingSettings
+from keras_srt.config import Config
 from keras_srt.data import DatasetInfo
 from keras_srt.distribution import Distribution
 from keras_srt.durable import replacing, write_json
@@ -21,6 +21,7 @@ from keras_srt.lazy import keras
 from keras_srt.objectives import Standard
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
+from keras_srt.settings import ScheduleSettings, TrainingSettings
 
 
 def ask_teacher(
