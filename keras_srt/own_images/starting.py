@@ -140,6 +140,9 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
         "learning_rate": 0.05,
         "schedule": {"name": "cosine"},
         "strength_warmup": 0.3,
+        # Without these two a network may answer one class for all images, and stay there.
+        "weight_warmup": 0.2,
+        "gradient_clip": 1.0,
     }
     if semi:
         # In proportion it would be less than a quarter where labels are few.
@@ -160,7 +163,7 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
             "resize": source.resize,
             "shuffle_buffer": _BUFFER if total > _IN_MEMORY and semi else None,
         },
-        "model": {"name": _model(seen)},
+        "model": _model(seen),
         "neighborhood": {"name": "linf", "epsilon": "4/255", "num_steps": 5},
         "objective": {"name": "srt" if semi else "rt", "robust_weight": 1.0},
         "training": training,
@@ -180,10 +183,13 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _model(seen: Seen) -> str:
+def _model(seen: Seen) -> dict[str, Any]:
     if seen.size >= _PHOTOS:
-        return "mobilenet_v2"
-    return "small_cnn" if seen.channels == 1 else "resnet"
+        return {"name": "mobilenet_v2"}
+    normalization = {"mean": [0.5], "std": [0.5]}
+    if seen.channels == 1:
+        return {"name": "small_cnn", "dropout": 0.0, **normalization}
+    return {"name": "resnet", **normalization}
 
 
 def description(seen: Seen) -> list[str]:
