@@ -172,10 +172,10 @@ def split_sizes(
     if labeled is None:
         labeled = max(0, known - validation)
     problems = []
-    if labeled + validation + (unlabeled or 0) > total:
+    wanted = labeled + validation + (unlabeled or 0)
+    if wanted > total:
         problems.append(
-            f"data: got labeled + validation + unlabeled = "
-            f"{labeled + validation + (unlabeled or 0)}; allowed: at most the "
+            f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
             f"{total} images of the training part"
         )
     elif labeled + validation > known:
