@@ -212,6 +212,16 @@ def test_fooled_is_what_the_model_answers(name, classifier, pictures, answered):
     assert 0 < found.fooled.sum() < len(pictures)  # else this shows nothing
 
 
+def test_answers_that_an_attack_was_told_are_those_to_what_it_found(
+    name, classifier, pictures, answered
+):
+    attack = ATTACKS.build({"name": name, **COMMON[name][0]})
+    found, _ = run(attack, classifier, pictures, answered)
+    if found.classes is not None:
+        now = np.argmax(classifier(found.images), axis=1)
+        np.testing.assert_array_equal(found.classes, now)
+
+
 def test_no_room_changes_nothing_and_fools_nobody(name, classifier, pictures, answered):
     attack = ATTACKS.build({"name": name, **COMMON[name][1]})
     found, _ = run(attack, classifier, pictures, answered)
@@ -574,3 +584,35 @@ def test_an_honest_attack_is_let_through(classifier, pictures, answered):
     honest = Cheating(lambda x, f: f)
     outcome = evaluate_robustness(classifier, pictures, answered, [honest])
     assert "cheating" in outcome.verdicts
+
+
+# Queries, which are filled up to one of few sizes.
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 17, 24])
+def test_a_query_that_is_filled_up_answers_and_counts_its_own_images(
+    count, classifier, pictures, answered
+):
+    victim = Victim(classifier, batch_size=20)
+    goal = Goal(answered[:count])
+    answers, gradient = victim.gradient(pictures[:count], goal)
+    np.testing.assert_array_equal(answers.classes, answered[:count])
+    assert victim.queries == count
+    with tf.GradientTape() as tape:
+        images = tf.Variable(pictures[:count])
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(goal.labels, classifier(images))
+    np.testing.assert_allclose(answers.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(gradient, tape.gradient(loss, images), rtol=1e-4, atol=1e-6)
+
+
+def test_queries_come_in_few_sizes(pictures):
+    sizes = set()
+
+    def logits(images):
+        tf.numpy_function(lambda n: sizes.add(int(n)), [tf.shape(images)[0]], [])
+        return tf.reduce_sum(images, axis=[1, 2])
+
+    victim = Victim(logits, batch_size=24)
+    for count in range(1, 25):
+        victim.logits(pictures[:count])
+    assert sizes == {1, 2, 4, 8, 16, 24}

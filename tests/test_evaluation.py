@@ -118,6 +118,21 @@ def test_attacks_that_come_twice_have_names_of_their_own(some_right, pictures):
     assert [outcome.verdicts[name].attack for name in names] == attacks
 
 
+def test_an_attack_that_tells_wrong_answers_is_found_out(some_right, pictures, monkeypatch):
+    classifier, labels = some_right
+    honest = evaluate_robustness(classifier, pictures, labels, [SMALL_GRID])
+    run = GridAdv.run
+
+    def lie(*arguments):
+        found = run(*arguments)
+        return found._replace(classes=(found.classes + 1) % 3)
+
+    monkeypatch.setattr(GridAdv, "run", lie)
+    outcome = evaluate_robustness(classifier, pictures, labels, [SMALL_GRID])
+    np.testing.assert_array_equal(outcome.still_right("gridadv"), honest.still_right("gridadv"))
+    assert honest.still_right("gridadv").any()
+
+
 def test_verdicts_do_not_depend_on_the_batch_size(some_right, pictures):
     classifier, labels = some_right
     attacks = [FGSM(epsilon=0.02), SMALL_GRID]

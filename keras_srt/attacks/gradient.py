@@ -34,31 +34,35 @@ def _ascend_until_fooled(
     drop out. k steps cost k gradient passes and a forward pass for what is left. With a
     decay μ > 0 the direction is g ← μ·g + ∇/‖∇‖₁ instead of the gradient ∇.
     """
+    ascend = victim.traced(ball.ascend)
     found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+    classes = np.array(goal.labels)
     fooled = np.zeros(len(images), bool)
-    active = np.arange(len(images))
-    momentum = np.zeros_like(images)
+    active, from_where = np.arange(len(images)), images
+    momentum = np.zeros_like(images) if decay else np.zeros(len(images))
     now = ball.start(tf.constant(images), seed, 1.0).numpy()
     for step in range(ball.num_steps + 1):
         last = step == ball.num_steps
         if last:
-            answers, gradient = victim.answers(now, goal[active]), None
+            answers, direction = victim.answers(now, goal[active]), None
         else:
-            answers, gradient = victim.gradient(now, goal[active])
+            answers, direction = victim.gradient(now, goal[active])
         wrong = goal[active].reached(answers.classes)
         better = wrong | (answers.loss > highest[active])
-        found[active[better]], highest[active[better]] = now[better], answers.loss[better]
+        changed = active[better]
+        found[changed], highest[changed] = now[better], answers.loss[better]
+        classes[changed] = answers.classes[better]
         fooled[active[wrong]] = True
-        active, now = active[~wrong], now[~wrong]
-        if last or not len(active):
+        if last or wrong.all():
             break
-        direction = gradient[~wrong]
+        if wrong.any():
+            active, now, direction, momentum, from_where = (
+                rows[~wrong] for rows in (active, now, direction, momentum, from_where)
+            )
         if decay:
-            direction = momentum = decay * momentum[~wrong] + _of_unit_l1_norm(direction)
-        now = ball.ascend(
-            tf.constant(images[active]), tf.constant(now), tf.constant(direction), 1.0
-        ).numpy()
-    return Found(found, found - images, fooled), highest
+            direction = momentum = decay * momentum + _of_unit_l1_norm(direction)
+        now = ascend(*map(tf.constant, (from_where, now, direction)), 1.0).numpy()
+    return Found(found, found - images, fooled, classes=classes), highest
 
 
 def _of_unit_l1_norm(gradient: np.ndarray) -> np.ndarray:
@@ -144,7 +148,7 @@ class PGD(Attack):
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        fooled = np.zeros(len(images), bool)
+        fooled, classes = np.zeros(len(images), bool), np.array(goal.labels)
         for restart in range(self.restarts):
             active = np.flatnonzero(~fooled)
             if not len(active):
@@ -153,9 +157,10 @@ class PGD(Attack):
                 self.neighborhood, victim, images[active], goal[active], fold(seed, restart)
             )
             better = one.fooled | (loss > highest[active])
-            found[active[better]], highest[active[better]] = one.images[better], loss[better]
-            fooled[active] = one.fooled
-        return Found(found, found - images, fooled)
+            changed = active[better]
+            found[changed], highest[changed] = one.images[better], loss[better]
+            fooled[active], classes[changed] = one.fooled, one.classes[better]
+        return Found(found, found - images, fooled, classes=classes)
 
 
 @component

@@ -44,34 +44,34 @@ class SpatialSearch(Attack):
 
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
-        space = self.neighborhood
+        apply = victim.traced(self.neighborhood.apply)
         tried = self._extreme_first(self.candidates(len(images), seed))
         tried = np.broadcast_to(tried, (len(tried), len(images), 3))
-        parameters = np.zeros((len(images), 3), np.float32)
-        start = victim.answers(images, goal)
-        highest, fooled = start.loss, goal.reached(start.classes)
+        found, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
+        classes, highest = map(np.array, victim.answers(images, goal))
+        fooled = goal.reached(classes)
         first = 0
         while first < len(tried) and not fooled.all():
             active = np.flatnonzero(~fooled)
             together = max(1, min(first, victim.batch_size // len(active)))
             chosen = tried[first : first + together, active]
-            moved = space.apply(
+            moved = apply(
                 tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
                 tf.constant(chosen.reshape(-1, 3)),
-            )
-            answers = victim.answers(moved.numpy(), goal[active].repeated(len(chosen)))
+            ).numpy()
+            answers = victim.answers(moved, goal[active].repeated(len(chosen)))
             loss = answers.loss.reshape(len(chosen), -1)
             wrong = goal[active].reached(answers.classes.reshape(len(chosen), -1))
             # Those that fool come before those that don't, then the highest loss.
             best = np.lexsort((loss, wrong), axis=0)[-1]
             column = np.arange(len(active))
             better = wrong[best, column] | (loss[best, column] > highest[active])
-            parameters[active[better]] = chosen[best, column][better]
-            highest[active[better]] = loss[best, column][better]
+            changed, row = active[better], (best * len(active) + column)[better]
+            found[changed], classes[changed] = moved[row], answers.classes[row]
+            parameters[changed], highest[changed] = chosen.reshape(-1, 3)[row], answers.loss[row]
             fooled[active] = wrong[best, column]
             first += len(chosen)
-        moved = space.apply(tf.constant(images), tf.constant(parameters)).numpy()
-        return Found(moved, parameters, fooled)
+        return Found(found, parameters, fooled, classes=classes)
 
     def _extreme_first(self, candidates: np.ndarray) -> np.ndarray:
         limits = np.maximum(self.neighborhood.limits, 1e-6)

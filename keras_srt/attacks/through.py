@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from keras_srt.attacks.goal import Goal
@@ -29,6 +32,10 @@ class Through(Victim):
     def __init__(self, victim: Victim, space: Spatial, point: np.ndarray) -> None:
         super().__init__(victim.logits, victim.batch_size)
         self._victim, self._space, self._point = victim, space, point
+
+    def traced(self, function: Callable[..., Any], key: Any = None) -> Callable[..., Any]:
+        """See `Victim.traced`; kept by the model inside, beyond this transform."""
+        return self._victim.traced(function, key)
 
     def repeated(self, times: int) -> np.ndarray:
         """The transform for that many images: float32 [times, 3]."""

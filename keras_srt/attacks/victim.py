@@ -29,6 +29,9 @@ class Answers(NamedTuple):
 class Victim:
     """A classifier as attacks query it: in inference mode, in batches, each traced once.
 
+    As images drop out of an attack its queries get smaller, by a few images at a time. They are
+    filled up to one of few sizes, see `filled_size`.
+
     Args:
         classifier: float32 images [n, height, width, channels] in [0, 1] -> logits.
         batch_size: images of a query; larger questions are split.
@@ -108,6 +111,25 @@ class Victim:
         logits, gradient = self._ask(pull, "pullback", images, np.float32(weights))
         return logits, gradient
 
+    def traced(self, function: Callable[..., Any], key: Any = None) -> Callable[..., Any]:
+        """The function as a graph, which is kept: an attack calls it for each of its batches.
+
+        Args:
+            function: of tensors, whose first dimension stays open.
+            key: of equal functions; by default the function itself.
+
+        Returns:
+            The `tf.function`.
+        """
+        key = function if key is None else key
+        if key not in self._traced:
+            # The batch size stays open: fooled images drop out of it. TensorFlow counts retraces
+            # by code object, and would warn at the fifth victim; a partial has none.
+            self._traced[key] = tf.function(
+                partial(function), reduce_retracing=True, autograph=False
+            )
+        return self._traced[key]
+
     def _answer(
         self,
         loss: AttackLoss,
@@ -130,27 +152,31 @@ class Victim:
     ) -> list[np.ndarray]:
         """Runs a function on images, and on what is asked about them, batch by batch."""
         columns = [np.asarray(images, np.float32), *_columns(about)]
-        key = (key, len(columns))
-        if key not in self._traced:
-            # The batch size stays open: fooled images drop out of it. TensorFlow counts retraces
-            # by code object, and would warn at the fifth victim; a partial has none.
-            self._traced[key] = tf.function(
-                partial(function), reduce_retracing=True, autograph=False
-            )
-        if not len(images):
-            # The columns are still wanted, and some kernels can't take an empty batch.
-            one = [np.zeros((1, *column.shape[1:]), column.dtype) for column in columns]
-            return [np.asarray(answer)[:0] for answer in self._traced[key](*map(tf.constant, one))]
+        traced = self.traced(function, (key, len(columns)))
         self.queries += len(images)
+        # An empty question is asked about one black image: what its answers look like is wanted.
         parts = [
-            self._traced[key](
-                *(tf.constant(column[first : first + self.batch_size]) for column in columns)
+            self._ask_filled(
+                traced, [column[first : first + self.batch_size] for column in columns]
             )
-            for first in range(0, len(images), self.batch_size)
+            for first in range(0, max(1, len(images)), self.batch_size)
         ]
-        return [
-            np.concatenate([part.numpy() for part in column]) for column in zip(*parts, strict=True)
-        ]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _ask_filled(
+        self, traced: Callable[..., Any], columns: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Answers to the rows of one query, which rows of zeros fill up."""
+        n = len(columns[0])
+        missing = min(filled_size(n), self.batch_size) - n
+        if missing:
+            columns = [
+                np.concatenate([column, np.zeros((missing, *column.shape[1:]), column.dtype)])
+                for column in columns
+            ]
+        return [answer.numpy()[:n] for answer in traced(*map(tf.constant, columns))]
 
 
 class QueryVictim(Victim):
@@ -207,6 +233,19 @@ _NO_GRADIENT = (
 
 def _no_tensors(images: tf.Tensor) -> tf.Tensor:
     raise UserError(_NO_GRADIENT)
+
+
+def filled_size(n: int) -> int:
+    """To how many images a query of n is filled up: a power of 2, or a multiple of 16.
+
+    For each new size oneDNN makes new kernels, which takes half as long as a pass; those
+    of the last 1,024 stay.
+
+    Example:
+        >>> [filled_size(n) for n in (0, 1, 3, 16, 17, 500)]
+        [1, 1, 4, 16, 32, 512]
+    """
+    return -(-n // 16) * 16 if n > 16 else 1 << max(0, n - 1).bit_length()
 
 
 def _checked(gradient: tf.Tensor | None) -> tf.Tensor:
