@@ -125,8 +125,9 @@ class Robustness(NamedTuple):
         beside: dict[str, Any] = {}
         if verdict.targets is not None:
             beside["target_reached"] = float(np.mean(verdict.classes == verdict.targets))
-        if verdict.distances is not None:
-            beside["distance"] = distance_summary(verdict.attack, verdict.distances, self.right)
+        attack, distances = verdict.attack, verdict.distances
+        if isinstance(attack, MinimalNormAttack) and distances is not None:
+            beside["distance"] = distance_summary(attack, distances, self.right)
         return beside
 
 
@@ -287,7 +288,7 @@ def _attack(
         check_inside(attack, images[part], found)
         found_images[part] = found.images
         after[part] = victim.answers(found.images, goal[part]).classes
-        if distances is not None:
+        if isinstance(attack, MinimalNormAttack) and distances is not None:
             distances[part] = _distances(attack, victim, images[part], goal[part], found)
         if progress is not None:
             progress(name, min(first + victim.batch_size, len(images)), len(images))

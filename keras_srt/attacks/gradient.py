@@ -40,9 +40,9 @@ def _ascend_until_fooled(
     momentum = np.zeros_like(images)
     now = ball.start(tf.constant(images), seed, 1.0).numpy()
     for step in range(ball.num_steps + 1):
-        last = step == ball.num_steps
-        if last:
-            answers, gradient = victim.answers(now, goal[active]), None
+        gradient: np.ndarray | None = None
+        if step == ball.num_steps:
+            answers = victim.answers(now, goal[active])
         else:
             answers, gradient = victim.gradient(now, goal[active])
         wrong = goal[active].reached(answers.classes)
@@ -50,7 +50,7 @@ def _ascend_until_fooled(
         found[active[better]], highest[active[better]] = now[better], answers.loss[better]
         fooled[active[wrong]] = True
         active, now = active[~wrong], now[~wrong]
-        if last or not len(active):
+        if gradient is None or not len(active):
             break
         direction = gradient[~wrong]
         if decay:
