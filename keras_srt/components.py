@@ -9,14 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pydantic
 from typing_extensions import dataclass_transform
 
 from keras_srt import checks
 
-T = TypeVar("T")
+
+class Named(Protocol):
+    """What the components of a registry have in common."""
+
+    name: ClassVar[str]
+
+
+T = TypeVar("T", bound=Named)
 C = TypeVar("C", bound=type)
 
 
@@ -46,8 +53,8 @@ def component(cls: C) -> C:
         except pydantic.ValidationError as error:
             raise checks.problems_in(error, made) from None
 
-    made.__init__ = __init__
-    return made
+    made.__init__ = __init__  # type: ignore[method-assign]  # the class is still in the making
+    return made  # type: ignore[return-value]  # Pydantic's types forget which class it is
 
 
 def settings_of(value: Any) -> Any:
@@ -61,7 +68,8 @@ def settings_of(value: Any) -> Any:
         of these (a loss given in Python, say) appears as its name.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {"name": value.name} if isinstance(getattr(value, "name", None), str) else {}
+        name = getattr(value, "name", None)
+        named = {"name": name} if isinstance(name, str) else {}
         fields = {f.name: settings_of(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return named | fields
     if isinstance(value, Mapping):

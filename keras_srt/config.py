@@ -283,13 +283,12 @@ def _named_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
 def _check_pairs(config: Config) -> None:
     """Settings that are right each by itself, and wrong together."""
     training, problems = config.training, []
-    length = training.steps if training.steps is not None else training.epochs
     unit = "steps" if training.steps is not None else "epochs"
-    late = [m for m in training.schedule.milestones if m >= length]
+    late = [m for m in training.schedule.milestones if m >= training.length]
     if late:
         problems.append(
             f"training.schedule.milestones: got {late}; allowed: below training.{unit}, "
-            f"which is {length}"
+            f"which is {training.length}"
         )
     if training.labeled_per_batch is not None and not config.objective.uses_unlabeled:
         problems.append(

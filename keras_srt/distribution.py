@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -25,7 +26,8 @@ _EXAMPLE = (
 )
 
 
-class Task(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Task:
     """Which of the processes of a training this one is.
 
     Attributes:
@@ -105,7 +107,7 @@ class Distribution(NamedTuple):
     task: Task = Task()
 
     @classmethod
-    def make(cls, name: str, task: Task = Task()) -> Distribution:  # noqa: B008
+    def make(cls, name: str, task: Task = Task()) -> Distribution:
         """Makes a strategy; with several processes it waits until all are there.
 
         Args:

@@ -100,9 +100,10 @@ def sync(path: Path) -> None:
 @contextlib.contextmanager
 def reported(path: Path, *faults: type[Exception]) -> Iterator[None]:
     """Says in one line that a file or folder can't be written, see `replacing`."""
+    caught: tuple[type[Exception], ...] = (OSError, *faults)
     try:
         yield
-    except (OSError, *faults) as error:
+    except caught as error:
         # TensorFlow and HDF5 have reasons of their own.
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         first = (str(reason).strip().splitlines() or [type(error).__name__])[0]

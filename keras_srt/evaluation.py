@@ -127,8 +127,9 @@ class Robustness(NamedTuple):
         beside: dict[str, Any] = {}
         if verdict.targets is not None:
             beside["target_reached"] = float(np.mean(verdict.classes == verdict.targets))
-        if verdict.distances is not None:
-            beside["distance"] = distance_summary(verdict.attack, verdict.distances, self.right)
+        attack, distances = verdict.attack, verdict.distances
+        if isinstance(attack, MinimalNormAttack) and distances is not None:
+            beside["distance"] = distance_summary(attack, distances, self.right)
         return beside
 
 
@@ -289,7 +290,7 @@ def _attack(
         check_inside(attack, images[part], found)
         found_images[part] = found.images
         after[part] = _classes_after(victim, found, goal[part])
-        if distances is not None:
+        if isinstance(attack, MinimalNormAttack) and distances is not None:
             distances[part] = _distances(attack, victim, images[part], goal[part], found)
         if progress is not None:
             progress(name, min(first + victim.batch_size, len(images)), len(images))

@@ -70,7 +70,7 @@ class SearchGrowth:
         if steps == 0:
             return cls((Level(0, objective, neighborhood),))
         most = _rounds(objective, neighborhood)
-        if most == 1:
+        if neighborhood is None or most == 1:
             raise InvalidSettings(
                 [
                     f"training.search_growth: got a growing search with the objective "

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import ATTACKS, PGD, Attack, Goal, MinimalNormAttack, QueryVictim, Victim
+from keras_srt.attacks import ATTACKS, Attack, Goal, MinimalNormAttack, QueryVictim, Victim
 from keras_srt.evaluation import Progress, check_inside, proportion
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import L2, LInf
@@ -103,10 +103,10 @@ class Sample(NamedTuple):
             still[index] = ~found.fooled
         return still
 
-    def pgd(self, epsilon: float, **settings: Any) -> PGD:
+    def pgd(self, epsilon: float, **settings: Any) -> Attack:
         """PGD in this norm, without a random start unless `settings` say so."""
-        defaults = {"num_steps": _STEPS, "random_start": False}
-        return PGD(epsilon=epsilon, norm_ball=self.threat.norm, **(defaults | settings))
+        ball = {"name": "pgd", "epsilon": epsilon, "norm_ball": self.threat.norm}
+        return ATTACKS.build({**ball, "num_steps": _STEPS, "random_start": False, **settings})
 
 
 class Comparison(NamedTuple):
@@ -171,10 +171,10 @@ def accuracy_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np
     """
     threat = sample.threat
     largest = 1.0 if threat.norm == "linf" else float(np.sqrt(sample.images[0].size))
-    radii = {threat.epsilon * multiple for multiple in _MULTIPLES}
-    radii = sorted({radius for radius in radii if radius < largest} | {threat.epsilon, largest})
+    inside = {threat.epsilon * multiple for multiple in _MULTIPLES}
+    inside = {radius for radius in inside if radius < largest}
     standing = {0.0: sample.right}
-    for radius in radii:
+    for radius in sorted(inside | {threat.epsilon, largest}):
         standing[radius] = sample.standing(sample.pgd(radius), sample.right)
     curve = [{"epsilon": radius, **proportion(still)} for radius, still in standing.items()]
     return curve, standing
@@ -220,14 +220,15 @@ def more_effort(sample: Sample, standing: np.ndarray) -> list[Finding]:
         ("steps", {"num_steps": _TIMES * _STEPS}, f"{_TIMES} times the steps"),
         ("restarts", restarts, f"{_STARTS} starts instead of 1"),
     ):
-        attack = sample.pgd(epsilon, **settings)
-        got = compare(
-            standing, lambda among, attack=attack: (among, sample.standing(attack, among))
-        )
+        got = compare(standing, _attacked_by(sample.pgd(epsilon, **settings), sample))
         meaning = ": the attacks in the report may be far from the worst case" if got.fell else ""
         text = f"{what} take PGD's accuracy {got}{meaning}"
         findings.append(Finding(name, not got.fell, text, got.numbers))
     return findings
+
+
+def _attacked_by(attack: Attack, sample: Sample) -> Trial:
+    return lambda among: (among, sample.standing(attack, among))
 
 
 def square_is_weaker(sample: Sample, standing: np.ndarray) -> Finding:

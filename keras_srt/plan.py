@@ -109,7 +109,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     if data.shuffle_buffer is not None and unlabeled:
         Streaming(data.shuffle_buffer, data.readers).check(sizes)
     epoch = math.ceil(split.labeled / sizes.labeled)
-    steps = training.steps if training.steps is not None else training.epochs * epoch
+    steps = training.length * (1 if training.epochs is None else epoch)
     by_default = epoch if epoch >= 100 else math.ceil(steps / 20)
     growth_steps = round(training.search_growth * steps)
     growth = SearchGrowth.over(growth_steps, objective, config.neighborhood)
@@ -186,7 +186,7 @@ def learning_rate(config: Config, plan: Plan) -> Any:
     """The learning rate or its Keras schedule."""
     training, schedule = config.training, config.training.schedule
     schedules = keras.optimizers.schedules
-    warmup = round(schedule.warmup * plan.steps)
+    warmup = round((schedule.warmup or 0.0) * plan.steps)
     rate: Any = training.learning_rate
     if schedule.name == "step":
         unit = plan.steps_per_epoch if training.epochs is not None else 1

@@ -248,7 +248,7 @@ def _differences(one: Any, other: Any, path: str = "") -> list[str]:
 
 def describe_environment() -> dict[str, Any]:
     """Versions, machine and devices, for `environment.json`."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

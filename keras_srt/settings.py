@@ -154,6 +154,12 @@ class TrainingSettings:
     interval: Annotated[int, whole(1)] | None = None
     on_nan: OnNaNSettings = OnNaNSettings()
 
+    @property
+    def length(self) -> int:
+        """The training length, in steps or in epochs, whichever is given."""
+        (length,) = (given for given in (self.steps, self.epochs) if given is not None)
+        return length
+
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             given = "neither" if self.steps is None else "both"

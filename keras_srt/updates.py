@@ -236,7 +236,7 @@ class Update:
             decay = weight_decay / replicas
             gradients = [g + decay * w for g, w in zip(gradients, weights, strict=True)]
         pairs = list(zip(gradients, weights, strict=True))
-        if finite is None:
+        if self.loss_scale is None:
             optimizer.apply_gradients(pairs)
         else:
             _apply_if(finite, optimizer, pairs)

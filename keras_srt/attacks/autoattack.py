@@ -66,17 +66,31 @@ class AutoAttack(Attack):
     @property
     def members(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
-        common = {"epsilon": self.epsilon, "norm_ball": self.norm_ball}
-        steps, targets = {"num_steps": self.num_steps}, {"num_targets": self.num_targets}
+        epsilon, norm, steps = self.epsilon, self.norm_ball, self.num_steps
+        passes = self.eot_iter or (_EOT_ITER if self.version == "rand" else 1)
+        apgd_ce = APGDCE(epsilon=epsilon, norm_ball=norm, num_steps=steps, eot_iter=passes)
         if self.version == "rand":
-            passes = {"eot_iter": self.eot_iter or _EOT_ITER}
-            return APGDCE(**common, **steps, **passes), APGDDLR(**common, **steps, **passes)
-        passes = {"eot_iter": self.eot_iter or 1}
+            return (
+                apgd_ce,
+                APGDDLR(epsilon=epsilon, norm_ball=norm, num_steps=steps, eot_iter=passes),
+            )
         return (
-            APGDCE(**common, **steps, **passes),
-            APGDT(**common, **steps, **targets, **passes),
-            FABT(**common, **steps, **targets, stop_early=True),
-            Square(**common, queries=self.queries),
+            apgd_ce,
+            APGDT(
+                epsilon=epsilon,
+                norm_ball=norm,
+                num_steps=steps,
+                num_targets=self.num_targets,
+                eot_iter=passes,
+            ),
+            FABT(
+                epsilon=epsilon,
+                norm_ball=norm,
+                num_steps=steps,
+                num_targets=self.num_targets,
+                stop_early=True,
+            ),
+            Square(epsilon=epsilon, norm_ball=norm, queries=self.queries),
         )
 
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:

@@ -10,7 +10,7 @@ import pydantic
 from keras_srt import checks
 from keras_srt.attacks.base import Attack, Found
 from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.victim import Victim
+from keras_srt.attacks.victim import Answers, Victim
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import L2, LInf
@@ -27,8 +27,8 @@ def _ascend_until_fooled(
     goal: Goal,
     seed: tf.Tensor,
     decay: float = 0.0,
-) -> tuple[Found, np.ndarray]:
-    """One run of projected gradient ascent; returns the loss of what it found, too.
+) -> tuple[Found, Answers]:
+    """One run of projected gradient ascent, and the answers to what it found.
 
     The answer that comes with each gradient shows which images are fooled already; they
     drop out. k steps cost k gradient passes and a forward pass for what is left. With a
@@ -44,7 +44,7 @@ def _ascend_until_fooled(
     for step in range(ball.num_steps + 1):
         last = step == ball.num_steps
         if last:
-            answers, direction = victim.answers(now, goal[active]), None
+            answers, direction = victim.answers(now, goal[active]), np.zeros_like(now)
         else:
             answers, direction = victim.gradient(now, goal[active])
         wrong = goal[active].reached(answers.classes)
@@ -62,7 +62,7 @@ def _ascend_until_fooled(
         if decay:
             direction = momentum = decay * momentum + _of_unit_l1_norm(direction)
         now = ascend(*map(tf.constant, (from_where, now, direction)), 1.0).numpy()
-    return Found(found, found - images, fooled, classes=classes), highest
+    return Found(found, found - images, fooled, classes=classes), Answers(classes, highest)
 
 
 def _of_unit_l1_norm(gradient: np.ndarray) -> np.ndarray:
@@ -153,13 +153,13 @@ class PGD(Attack):
             active = np.flatnonzero(~fooled)
             if not len(active):
                 break
-            one, loss = _ascend_until_fooled(
+            one, answers = _ascend_until_fooled(
                 self.neighborhood, victim, images[active], goal[active], fold(seed, restart)
             )
-            better = one.fooled | (loss > highest[active])
+            better = one.fooled | (answers.loss > highest[active])
             changed = active[better]
-            found[changed], highest[changed] = one.images[better], loss[better]
-            fooled[active], classes[changed] = one.fooled, one.classes[better]
+            found[changed], highest[changed] = one.images[better], answers.loss[better]
+            fooled[active], classes[changed] = one.fooled, answers.classes[better]
         return Found(found, found - images, fooled, classes=classes)
 
 

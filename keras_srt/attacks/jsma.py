@@ -93,8 +93,10 @@ class JSMA(MinimalNormAttack):
         """Moves the best pair of each active image, in place; bool, whether there was one."""
         sign, flat = np.sign(self.theta), now.reshape(len(now), -1)
         free = flat[active] < 1 if sign > 0 else flat[active] > 0
-        benefit = [(sign * part.reshape(free.shape)).astype(np.float64) for part in (gain, -others)]
-        pairs, exists = best_pairs(*benefit, free)
+        gain, drop = (
+            (sign * part.reshape(free.shape)).astype(np.float64) for part in (gain, -others)
+        )
+        pairs, exists = best_pairs(gain, drop, free)
         rows = active[exists, None]
         flat[rows, pairs[exists]] = np.clip(flat[rows, pairs[exists]] + self.theta, 0, 1)
         return exists

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 
@@ -29,10 +29,13 @@ class MinimalNormAttack(Attack):
         epsilons: further radii at which the evaluation reports the accuracy.
     """
 
-    ball: ClassVar[type[LpBall]]
-
     epsilon: Annotated[float, checks.real(0)]
     epsilons: tuple[Annotated[float, checks.real(0)], ...] = ()
+
+    @property
+    @abstractmethod
+    def ball(self) -> type[LpBall]:
+        """The kind of ball, by its norm."""
 
     @abstractmethod
     def find_nearest(

@@ -38,6 +38,11 @@ class SpatialSearch(Attack):
     max_rotation: float
     max_translation: float
 
+    @property
+    @abstractmethod
+    def neighborhood(self) -> Spatial:
+        """Rotations and translations."""
+
     @abstractmethod
     def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
         """Transforms, float32 [candidates, num_images or 1, 3]: degrees, pixels, pixels."""
@@ -83,7 +88,10 @@ class SpatialSearch(Attack):
 class _GridSearch(SpatialSearch):
     """All transforms of an even grid."""
 
-    grid: tuple[int, int, int]
+    @property
+    @abstractmethod
+    def grid(self) -> tuple[int, int, int]:
+        """Points of translation right, translation down and rotation."""
 
     @property
     def neighborhood(self) -> Spatial:
@@ -162,7 +170,7 @@ class GridAdvR(_GridSearch):
     max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
     points: Annotated[int, checks.whole(1)] = 31
 
-    max_translation: ClassVar[float] = 0.0
+    max_translation = 0.0
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -188,7 +196,7 @@ class GridAdvT(_GridSearch):
     max_translation: Annotated[float, checks.real(0)] = 3.0
     points: Annotated[int, checks.whole(1)] = 5
 
-    max_rotation: ClassVar[float] = 0.0
+    max_rotation = 0.0
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -237,7 +245,7 @@ class RandAdvR(_RandomSearch):
     max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
     num_samples: Annotated[int, checks.whole(1)] = 10
 
-    max_translation: ClassVar[float] = 0.0
+    max_translation = 0.0
 
 
 @component
@@ -258,4 +266,4 @@ class RandAdvT(_RandomSearch):
     max_translation: Annotated[float, checks.real(0)] = 3.0
     num_samples: Annotated[int, checks.whole(1)] = 10
 
-    max_rotation: ClassVar[float] = 0.0
+    max_rotation = 0.0

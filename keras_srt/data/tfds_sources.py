@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,18 +33,19 @@ def fixed_shape(name: str, shape: tuple[int | None, ...]) -> tuple[int, int, int
         The shape.
 
     Raises:
-        UserError: something varies.
+        UserError: something varies, or they are no images.
 
     Example:
         >>> fixed_shape("cifar10", (32, 32, 3))
         (32, 32, 3)
     """
-    if any(size is None for size in shape):
+    sizes = tuple(int(size) for size in shape if size is not None)
+    if len(shape) != 3 or len(sizes) != 3:
         raise UserError(
             f"dataset {name!r}: got images of the shape {list(shape)}; allowed: one size for all "
             "of them; prepare it with images of one size (as TFDS' imagenet_resized)"
         )
-    return tuple(int(size) for size in shape)
+    return sizes
 
 
 class TFDSRecords(Records):
@@ -117,10 +119,18 @@ class TFDSImages(Source):
     Read from `data_dir` if it lies there prepared, else downloaded by TFDS.
     """
 
-    tfds_name: ClassVar[str]
-    title: ClassVar[str]
     # For datasets whose prepared files may lack the names and have numbers instead.
     known_class_names: ClassVar[tuple[str, ...] | None] = None
+
+    @property
+    @abstractmethod
+    def tfds_name(self) -> str:
+        """Its name in TFDS."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """How results name it."""
 
     def info(self, data_dir: Path | None) -> DatasetInfo:
         """As TFDS describes the prepared dataset."""

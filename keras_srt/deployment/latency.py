@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray
     }
     for name, path in files.items():
         classifier = Classifier(path)
-        calls[name] = lambda classifier=classifier: classifier.classify(image)
+        calls[name] = partial(classifier.classify, image)
     return interleaved(calls)
 
 

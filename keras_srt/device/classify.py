@@ -147,7 +147,8 @@ class Classifier:
                 f"{path}: takes and gives {shapes}; allowed: float32 [1, height, width, channels] "
                 f"and [1, {len(self.labels)}], the number of its labels"
             )
-        self.shape: tuple[int, int, int] = shapes[0][1:]
+        _, height, width, channels = shapes[0]
+        self.shape = (height, width, channels)
         self._source, self._answer = source[0]["index"], answer[0]["index"]
 
     def classify(self, image: np.ndarray) -> np.ndarray:

@@ -234,7 +234,7 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
     def remember(number: int, _: object) -> None:
         came.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, remember)

@@ -75,7 +75,8 @@ class Trainer:
             raise BadModel(f"{path}: lacks the signatures {', '.join(sorted(_SIGNATURES))}")
         self._run = {name: self._interpreter.get_signature_runner(name) for name in _SIGNATURES}
         image = self._run["infer"].get_input_details()["image"]
-        self.shape: tuple[int, int, int] = tuple(int(size) for size in image["shape"][1:])
+        height, width, channels = (int(size) for size in image["shape"][1:])
+        self.shape = (height, width, channels)
 
     def classify(self, image: np.ndarray) -> np.ndarray:
         """The distribution over the classes for one image, by the weights as they are now.

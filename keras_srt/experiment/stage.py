@@ -260,7 +260,7 @@ def _fit(
             raise UserError(callbacks.data_ran_out(segment.first_step)) from error
 
 
-def _validation(data: TrainingPart, distribution: Distribution) -> tuple[Any, int]:
+def _validation(data: TrainingPart | StreamedPart, distribution: Distribution) -> tuple[Any, int]:
     """The validation images, each on one of the replicas, and how many batches they are."""
     images, labels = data.validation
     size = distribution.batch_size(len(labels), VALIDATION_BATCH)

@@ -55,27 +55,36 @@ class StreamedPart(NamedTuple):
     def batches(
         self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
     ) -> tf.data.Dataset:
-        """Training batches from a step on, see `streamed_batches`."""
-        settings = {
-            "seed": config.seed,
-            "first_step": first_step,
-            "augmentation": Augmentation(
-                config.data.augmentation.pad, config.data.augmentation.flip
-            ),
-            "replicas": replicas,
-        }
+        """Training batches from a step on, see `streamed_batches`.
+
+        Raises:
+            ValueError: the config has no shuffle buffer.
+        """
+        data = config.data
+        augmentation = Augmentation(data.augmentation.pad, data.augmentation.flip)
         if not plan.num_unlabeled:
-            none = self.labeled.images[:0]
-            return training_batches(*self.labeled, none, plan.sizes, **settings)
-        streaming = Streaming(config.data.shuffle_buffer, config.data.readers)
+            return training_batches(
+                *self.labeled,
+                self.labeled.images[:0],
+                plan.sizes,
+                seed=config.seed,
+                first_step=first_step,
+                augmentation=augmentation,
+                replicas=replicas,
+            )
+        if data.shuffle_buffer is None:
+            raise ValueError("data.shuffle_buffer: got null; allowed: a number, for streamed data")
         return streamed_batches(
             self.labeled,
             self.records,
             _as_ranges(self.split.unlabeled),
             plan.sizes,
-            streaming,
+            Streaming(data.shuffle_buffer, data.readers),
             pseudo_labels=self.pseudo_labels,
-            **settings,
+            seed=config.seed,
+            first_step=first_step,
+            augmentation=augmentation,
+            replicas=replicas,
         )
 
     def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:

@@ -101,8 +101,7 @@ def _schedule(training: TrainingSettings, plan: Plan) -> ScheduleSettings:
     schedule = training.schedule
     if schedule.name != "step":
         return schedule
-    length = training.steps if training.steps is not None else training.epochs
-    stretched = {round(m * plan.teacher_steps / length) for m in schedule.milestones}
+    stretched = {round(m * plan.teacher_steps / training.length) for m in schedule.milestones}
     inside = tuple(sorted(m for m in stretched if 1 <= m < plan.teacher_steps))
     if not inside:
         return ScheduleSettings()

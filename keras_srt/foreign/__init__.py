@@ -131,8 +131,7 @@ def open_model(source: str, info: DatasetInfo, samples: np.ndarray, batch_size: 
     probabilities = _gives_probabilities(source, predict, info, samples)
     answers = "probabilities" if probabilities else "logits"
     if classifier is None:
-        victim = _queried(predict, probabilities, batch_size)
-        return Foreign(victim, kind, source, answers)
+        return Foreign(_queried(predict, probabilities, batch_size), kind, source, answers)
     victim, warnings = _differentiated(classifier, probabilities, samples, batch_size)
     return Foreign(victim, kind, source, answers, warnings)
 

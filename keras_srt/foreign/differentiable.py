@@ -55,10 +55,9 @@ def open_savedmodel(path: Path) -> Classifier:
     (source,) = inputs
 
     def answer(images: tf.Tensor) -> tf.Tensor:
-        return signature(**{source: images})[outputs[0]]
+        # A signature alone doesn't keep the object that owns its variables.
+        return loaded.signatures[name](**{source: images})[outputs[0]]
 
-    # The function holds the signature, and not the object that owns its variables.
-    answer.loaded = loaded
     return answer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, ClassVar
 
@@ -95,7 +95,7 @@ class ModelBuilder(ABC):
         """
 
     @staticmethod
-    def _spread(values: tuple[float, ...], input_shape: tuple[int, int, int]) -> list[float]:
+    def _spread(values: Sequence[float], input_shape: tuple[int, int, int]) -> list[float]:
         return list(values) * (input_shape[-1] if len(values) == 1 else 1)
 
 

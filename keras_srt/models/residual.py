@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from keras_srt.lazy import keras, tf
 
-Tensors = "keras.KerasTensor"
+Tensors: TypeAlias = "keras.KerasTensor"
 Activation = Callable[[Tensors], Tensors]
 Shortcut = Callable[[Tensors, int, int], Tensors]
 

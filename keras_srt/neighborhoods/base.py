@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -58,6 +59,8 @@ class Neighborhood(ABC):
     name: ClassVar[str]
     kind: ClassVar[str]
     has_kernels: ClassVar[bool] = True  # of XLA, for T(x;θ)
+    # A component is a dataclass: `dataclasses.replace` takes every subclass.
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @abstractmethod
     def apply(self, images: tf.Tensor, parameters: Any) -> tf.Tensor:

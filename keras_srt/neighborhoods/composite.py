@@ -31,7 +31,8 @@ def _build_stages(stages: Any) -> tuple[Neighborhood, ...]:
     if not isinstance(stages, list | tuple) or len(stages) < 2:
         allowed = 'a list of two or more neighborhoods, such as [{"name": "linf", …}, …]'
         raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
-    built, problems = [], []
+    built: list[Neighborhood] = []
+    problems: list[str] = []
     for index, stage in enumerate(stages):
         try:
             built.append(stage if isinstance(stage, Neighborhood) else NEIGHBORHOODS.build(stage))
@@ -102,8 +103,7 @@ class Composite(Neighborhood):
         if self.mode == "sequential":
             return _in_turn(self.stages, images, loss_fn, seeds, scale, start_loss)
         images = tf.convert_to_tensor(images)
-        outer = self._outer
-        stage = self.stages[outer]
+        outer, stage = self._outer
         # The same seeds for every candidate: among them is then what "sequential" finds when
         # the stage of the candidates is the first.
         candidate = stage.candidates(images, seeds[outer], scale)
@@ -172,14 +172,19 @@ class Composite(Neighborhood):
         return dataclasses.replace(self, stages=stages)
 
     @property
-    def _outer(self) -> int:
-        """Which stage's candidates the joint search goes through."""
-        return next(index for index, stage in enumerate(self.stages) if _num_candidates(stage))
+    def _outer(self) -> tuple[int, CandidateSearch]:
+        """The place of the stage whose candidates the joint search goes through, and the stage."""
+        return next(
+            (index, stage)
+            for index, stage in enumerate(self.stages)
+            if isinstance(stage, CandidateSearch) and stage.num_candidates
+        )
 
     @property
     def _passes_a_candidate(self) -> Passes:
         """What the joint search costs for one candidate."""
-        others = self.stages[: self._outer] + self.stages[self._outer + 1 :]
+        outer, _ = self._outer
+        others = self.stages[:outer] + self.stages[outer + 1 :]
         cost = _passes_in_turn(others, known=False)
         return cost if others[-1].knows_loss else cost._replace(forward=cost.forward + 1)
 
@@ -188,7 +193,7 @@ class Composite(Neighborhood):
         """The sum over the stages; if joint, once for each candidate and for θ = 0."""
         if self.mode == "sequential":
             return _passes_in_turn(self.stages, known=True)
-        times = 1 + self.stages[self._outer].num_candidates
+        times = 1 + self._outer[1].num_candidates
         forward, gradient = self._passes_a_candidate
         return Passes(times * forward, times * gradient)
 

@@ -17,12 +17,12 @@ class Rows(NamedTuple):
 
     Attributes:
         first: int32 scalar, the first of them.
-        count: int32 scalar, how many.
+        size: int32 scalar, how many.
         total: int32 scalar, rows of the global batch.
     """
 
     first: int | tf.Tensor
-    count: int | tf.Tensor
+    size: int | tf.Tensor
     total: int | tf.Tensor
 
 
@@ -63,7 +63,7 @@ def for_rows(seed: tf.Tensor, parts: Sequence[Rows]) -> RowSeed:
     """
     rows, offset = [], 0
     for part in parts:
-        rows.append(offset + part.first + tf.range(part.count))
+        rows.append(offset + part.first + tf.range(part.size))
         offset = offset + part.total
     return RowSeed(seed, tf.concat(rows, axis=0), offset)
 

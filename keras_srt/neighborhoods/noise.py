@@ -57,7 +57,7 @@ class Noise(CandidateSearch):
     @property
     def bound(self) -> float:
         """The largest |r|."""
-        return _CUTOFF * self.sigma if self.epsilon is None else self.epsilon
+        return _CUTOFF * (self.sigma or 0.0) if self.epsilon is None else self.epsilon
 
     @property
     def num_candidates(self) -> int:

@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import Self
+
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
 from keras_srt.neighborhoods.draws import Seed
@@ -18,8 +20,11 @@ Worst = tuple[Any, "tf.Tensor"]
 class CandidateSearch(Neighborhood):
     """A neighborhood that is searched by trying θ after θ, each image its own.
 
-    The image itself is one more candidate, so that the loss never falls.
+    The image itself is one more candidate, so that the loss never falls. A subclass has the
+    field `num_samples`, how many draws there are for each image.
     """
+
+    num_samples: int
 
     @property
     @abstractmethod
@@ -67,7 +72,7 @@ class CandidateSearch(Neighborhood):
         """The random draws; a grid is searched as a whole."""
         return self.num_samples if getattr(self, "search", "random") == "random" else 1
 
-    def shortened(self, rounds: int) -> CandidateSearch:
+    def shortened(self, rounds: int) -> Self:
         """Fewer random draws."""
         if self.rounds == 1:
             return self

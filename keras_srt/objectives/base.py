@@ -84,7 +84,6 @@ class Objective(ABC):
         name: in configs.
         uses_unlabeled: whether it sees unlabeled images.
         uses_neighborhood: whether it searches a neighborhood.
-        uses_teacher: whether it wants pseudo-labels that another classifier gave.
         labeled_share: of a batch; None for the proportional one.
         without_unlabeled: the objective that is the same where there are none.
         warmed_terms: the loss terms whose weight λ may grow from 0 in training.
@@ -93,10 +92,14 @@ class Objective(ABC):
     name: ClassVar[str]
     uses_unlabeled: ClassVar[bool] = False
     uses_neighborhood: ClassVar[bool] = True
-    uses_teacher: ClassVar[bool] = False
     labeled_share: ClassVar[float | None] = None
     without_unlabeled: ClassVar[str] = ""
     warmed_terms: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether it wants pseudo-labels that another classifier gave."""
+        return False
 
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses a neighborhood that it can't use.
@@ -107,13 +110,26 @@ class Objective(ABC):
         Raises:
             InvalidSettings: it can't; says why and what to use.
         """
-        if neighborhood is None and self.uses_neighborhood:
+        if self.uses_neighborhood:
+            self.required(neighborhood)
+
+    def required(self, neighborhood: Neighborhood | None) -> Neighborhood:
+        """The neighborhood, for an objective that can't do without.
+
+        Args:
+            neighborhood: where it would search.
+
+        Raises:
+            InvalidSettings: there is none.
+        """
+        if neighborhood is None:
             raise checks.InvalidSettings(
                 [
                     f"neighborhood: got None; allowed: a neighborhood, because the objective "
                     f"{self.name!r} searches one"
                 ]
             )
+        return neighborhood
 
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
         """The neighborhood with the search that this objective asks for."""

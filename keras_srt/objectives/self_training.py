@@ -118,13 +118,13 @@ class UAT(Objective):
         """Refuses no neighborhood, and an ascent that starts where KL has no slope."""
         super().check(neighborhood)
         if "online" in self.weights:
-            check_start(self, neighborhood)
+            check_start(self, self.required(neighborhood))
 
     def prepare(
         self,
         classifier: Classifier,
         batch: Batch,
-        neighborhood: Neighborhood,
+        neighborhood: Neighborhood | None,
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Perturbations:
@@ -146,7 +146,9 @@ class UAT(Objective):
 
         everything = tf.concat(list(images.values()), axis=0)
         parts = ["labeled" if name == "robust" else "unlabeled" for name in images]
-        found = neighborhood.maximize(everything, loss, batch.seed_for(seed, *parts), scale)
+        found = self.required(neighborhood).maximize(
+            everything, loss, batch.seed_for(seed, *parts), scale
+        )
         perturbed = tf.split(tf.stop_gradient(found.images), sizes)
         return Perturbations(dict(zip(images, perturbed, strict=True)), targets)
 
@@ -163,11 +165,11 @@ class UAT(Objective):
         """`robust`, `fixed` and `online`, those that have a weight."""
         return tuple(self.weights)
 
-    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """Own answers on U, a search for each term, and one training pass over all x'."""
         images = labeled + (len(self.weights) - 1) * unlabeled
         own = unlabeled if "online" in self.weights else 0
-        search = passes_with_start(neighborhood)
+        search = passes_with_start(self.required(neighborhood))
         return StepPasses(own + search.forward * images, search.gradient * images, images)
 
 

@@ -55,13 +55,13 @@ class _RobustTraining(Objective):
         """Refuses no neighborhood, and with KL an ascent that starts where KL has no slope."""
         super().check(neighborhood)
         if self.robust_loss == "kl":
-            check_start(self, neighborhood)
+            check_start(self, self.required(neighborhood))
 
     def prepare(
         self,
         classifier: Classifier,
         batch: Batch,
-        neighborhood: Neighborhood,
+        neighborhood: Neighborhood | None,
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Prepared:
@@ -72,7 +72,7 @@ class _RobustTraining(Objective):
         logits = tf.stop_gradient(classifier(images, training=False))
         target = losses.Target(tf.argmax(logits, axis=-1, output_type=tf.int32), logits)
         loss = losses.get(self.robust_loss)
-        found = neighborhood.maximize(
+        found = self.required(neighborhood).maximize(
             images,
             lambda moved: loss(target, classifier(moved, training=False)),
             batch.seed_for(seed, *parts),
@@ -98,10 +98,10 @@ class _RobustTraining(Objective):
         """`labeled` and `robust`."""
         return ("labeled", "robust")
 
-    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """One clean pass, the search, and one training pass over labeled and perturbed."""
         images = labeled + (unlabeled if self.uses_unlabeled else 0)
-        search = neighborhood.passes
+        search = self.required(neighborhood).passes
         return StepPasses(
             forward=(1 + search.forward) * images,
             gradient=search.gradient * images,

@@ -85,13 +85,13 @@ class Adversarial(Objective):
         self,
         classifier: Classifier,
         batch: Batch,
-        neighborhood: Neighborhood,
+        neighborhood: Neighborhood | None,
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Batch:
         """The batch with its images replaced by the worst of their neighborhoods."""
         loss, target = losses.get(self.robust_loss), losses.Target(batch.labels)
-        found = self.searched(neighborhood).maximize(
+        found = self.searched(self.required(neighborhood)).maximize(
             batch.images,
             lambda images: loss(target, classifier(images, training=False)),
             batch.seed_for(seed, "labeled"),
@@ -110,7 +110,7 @@ class Adversarial(Objective):
         """`robust`."""
         return ("robust",)
 
-    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """The search (with its start where it compares with it) and one training pass."""
-        search = passes_with_start(self.searched(neighborhood))
+        search = passes_with_start(self.searched(self.required(neighborhood)))
         return StepPasses(search.forward * labeled, search.gradient * labeled, labeled)

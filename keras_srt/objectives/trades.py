@@ -57,7 +57,7 @@ class Consistency(Objective):
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses no neighborhood, and an ascent that starts where KL has no slope."""
         super().check(neighborhood)
-        check_start(self, neighborhood)
+        check_start(self, self.required(neighborhood))
 
     def answered(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of a batch that are trained on, and what their answers should be."""
@@ -67,19 +67,20 @@ class Consistency(Objective):
         self,
         classifier: Classifier,
         batch: Batch,
-        neighborhood: Neighborhood,
+        neighborhood: Neighborhood | None,
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Pairs:
         """The images with those of their neighborhoods whose answers differ most, by KL."""
         images, labels = self.answered(batch)
-        own = losses.Target(labels, tf.stop_gradient(classifier(images, training=False)))
-        found = self.searched(neighborhood).maximize(
+        logits = tf.stop_gradient(classifier(images, training=False))
+        own = losses.Target(labels, logits)
+        found = self.searched(self.required(neighborhood)).maximize(
             images,
             lambda moved: losses.kl(own, classifier(moved, training=False)),
             batch.seed_for(seed, *self.answered_parts),
             scale,
-            start_loss=tf.zeros_like(own.logits[:, 0]),
+            start_loss=tf.zeros_like(logits[:, 0]),
         )
         return Pairs(images, labels, tf.stop_gradient(found.images))
 
@@ -100,10 +101,10 @@ class Consistency(Objective):
         """`labeled` (the clean loss) and `robust` (KL)."""
         return ("labeled", "robust")
 
-    def passes(self, neighborhood: Neighborhood, labeled: int, unlabeled: int) -> StepPasses:
+    def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
         """One clean pass, the search, and a training pass over the images and their x'."""
         images = labeled + (unlabeled if self.uses_unlabeled else 0)
-        search = self.searched(neighborhood).passes
+        search = self.searched(self.required(neighborhood)).passes
         return StepPasses(
             forward=(1 + search.forward) * images,
             gradient=search.gradient * images,

@@ -36,7 +36,7 @@ def worst_of(neighborhood: Neighborhood, num_samples: int) -> Neighborhood:
     return dataclasses.replace(neighborhood, num_samples=num_samples, **search)
 
 
-def check_draws(objective: Objective, neighborhood: Neighborhood) -> None:
+def check_draws(objective: WorstOfK | KLR, neighborhood: Neighborhood) -> None:
     """Refuses a neighborhood that isn't searched by draws.
 
     A random point of a pixel ball is harmless, the more so the more pixels there are; its
@@ -87,7 +87,7 @@ class WorstOfK(Adversarial):
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses no neighborhood, and one that isn't searched by draws."""
         super().check(neighborhood)
-        check_draws(self, neighborhood)
+        check_draws(self, self.required(neighborhood))
 
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
         """The worst of k draws."""
@@ -126,7 +126,7 @@ class KLR(Consistency):
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses no neighborhood, and one that isn't searched by draws."""
         Objective.check(self, neighborhood)  # not that of TRADES: draws need no slope
-        check_draws(self, neighborhood)
+        check_draws(self, self.required(neighborhood))
 
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
         """The worst of k draws."""

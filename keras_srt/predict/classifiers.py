@@ -37,12 +37,14 @@ class Answer:
     error: str = ""
 
     def top(self, count: int) -> list[int]:
-        """The ids of the most probable classes, the first one first.
+        """The ids of the most probable classes, the first one first; none where the image failed.
 
         Example:
             >>> Answer(np.float32([0.25, 0.5, 0.25]), ("a", "b", "c")).top(2)
             [1, 0]
         """
+        if self.probabilities is None:
+            return []
         return np.argsort(-self.probabilities, kind="stable")[:count].tolist()
 
 

@@ -35,16 +35,14 @@ def json_line(result: Result, top: int, title: str) -> str:
         '{"file": "x.png", "model": "m", "error": "is empty"}'
     """
     content: dict[str, Any] = {"file": str(result.file), "model": title}
-    if result.answer.error:
-        return json.dumps({**content, "error": result.answer.error})
+    answer = result.answer
+    if answer.probabilities is None:
+        return json.dumps({**content, "error": answer.error})
     ranking = [
-        {
-            "class_name": result.answer.classes[i],
-            "score": float(result.answer.probabilities[i]),
-        }
-        for i in result.answer.top(top)
+        {"class_name": answer.classes[i], "score": float(answer.probabilities[i])}
+        for i in answer.top(top)
     ]
-    best = result.answer.top(1)[0]
+    best = answer.top(1)[0]
     return json.dumps({**content, "class_id": best, **ranking[0], "top": ranking})
 
 
@@ -103,7 +101,7 @@ class Table:
         """The lines for an image: one for each of its best classes."""
         file = self._printable(str(result.file))
         answer = result.answer
-        if answer.error:
+        if answer.probabilities is None:
             return [self._row(file, "error", "", "")]
         lines = []
         for i in answer.top(self._top):

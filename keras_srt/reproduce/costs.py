@@ -32,7 +32,7 @@ class Costs:
         self._pass_seconds: dict[str, float] = {}
         for model in models:
             if model.finished and _architecture(model) not in self._pass_seconds:
-                seconds = train_seconds(model.stored.run) / _passes(model.plan, model.plan.steps)
+                seconds = train_seconds(model.begun.run) / _passes(model.plan, model.plan.steps)
                 self._pass_seconds[_architecture(model)] = seconds
         for model in models:
             known = _architecture(model) in self._pass_seconds

@@ -105,8 +105,13 @@ def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
     places, values, reach = _values(row["cells"])
     # A sweep has several lines of a defense: srt_clean, srt_pgd.
     color = _COLOR_OF.get(row["key"].partition("_")[0], index)
-    look = {"color": _COLORS[color % len(_COLORS)], "ls": _DASHES[index % len(_DASHES)]}
-    look |= {"marker": _MARKERS[index % len(_MARKERS)], "ms": 4, "lw": 1.5}
+    look: dict[str, object] = {
+        "color": _COLORS[color % len(_COLORS)],
+        "ls": _DASHES[index % len(_DASHES)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "ms": 4,
+        "lw": 1.5,
+    }
     if places:
         axes.errorbar(places, values, reach, capsize=2, elinewidth=0.8, label=row["title"], **look)
     _mark_paper(axes, row["cells"], 0.0)

@@ -135,7 +135,7 @@ class _Job:
         missing = model.missing()
         if not missing:
             return
-        run, config = model.stored
+        run, config = model.begun
         # One for all attacks, so that the model is traced once.
         classifier = experiment.best_classifier(config, run, model.info)
         victim = Victim(classifier, model.config.evaluation.batch_size)
@@ -163,7 +163,7 @@ class _Job:
         seconds = self._clock.end("attack", estimate)
         found = proportion(outcome.still_right)
         print(
-            f"{head} {wanted.name} on {model.stored.run.path.name}: {100 * found['accuracy']:.1f}% "
+            f"{head} {wanted.name} on {model.begun.run.path.name}: {100 * found['accuracy']:.1f}% "
             f"(n={found['n']:,}, {duration(seconds)}){self._left()}",
             flush=True,
         )

@@ -58,6 +58,17 @@ class Model:
     evaluations: Evaluations | None = None
 
     @property
+    def begun(self) -> Stored:
+        """Its run.
+
+        Raises:
+            RuntimeError: there is none yet.
+        """
+        if self.stored is None:
+            raise RuntimeError(f"{self.config.name}: its training hasn't begun")
+        return self.stored
+
+    @property
     def done(self) -> int:
         """Training steps done."""
         return 0 if self.stored is None else steps_done(self.stored.run, self.plan.steps)
@@ -70,7 +81,7 @@ class Model:
     def open(self) -> Evaluations:
         """Its evaluations, read when they are first asked for."""
         if self.evaluations is None:
-            self.evaluations = Evaluations(self.stored.run)
+            self.evaluations = Evaluations(self.begun.run)
         return self.evaluations
 
     def missing(self) -> list[Wanted]:

@@ -132,6 +132,6 @@ def _model(model: Model) -> Results:
         "folder": None,
     }
     if model.finished:
-        run = model.stored.run
+        run = model.begun.run
         described |= {"train_seconds": round(train_seconds(run), 1), "folder": run.path.name}
     return described

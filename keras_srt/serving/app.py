@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Protocol
 
@@ -68,6 +69,13 @@ def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
         An ASGI application.
     """
     api, page = _Api(models, limits, metrics), _Page()
+    # Starlette's own type has handlers of any exception alone.
+    handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
+        RequestError: api.refuse,
+        HTTPException: _http_error,
+        ClientDisconnect: _gone,
+        Exception: _internal_error,
+    }
     app = Starlette(
         routes=[
             Route("/v1/{rest:path}", api.answer, methods=_METHODS),
@@ -77,12 +85,7 @@ def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
             Route("/", page.index),
             Route("/static/{name}", page.file),
         ],
-        exception_handlers={
-            RequestError: api.refuse,
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-            Exception: _internal_error,
-        },
+        exception_handlers=handlers,
     )
     return _Observed(app, metrics)
 

@@ -100,9 +100,10 @@ class Gateway:
         signatures = await self._signatures(target)
         request = await self._read(read_request, document, signatures, self._limits)
         del document
-        if not signatures.is_encoded(request.signature):
+        shape = signatures.image_shape
+        if shape is None or not signatures.is_encoded(request.signature):
             return await self._call("POST", f"{target.path()}:predict", body)
-        rows = await self._rows(target, request, signatures.image_shape)
+        rows = await self._rows(target, request, shape)
         if request.rows:
             return to_json({"predictions": rows})
         return to_json({"outputs": {key: [row[key] for row in rows] for key in rows[0]}})

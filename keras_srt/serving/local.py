@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,16 +29,15 @@ _SMALL_BODY = 2**16
 
 
 class _Key(NamedTuple):
-    """What images must have in common to share a batch."""
+    """What images must have in common to share a batch.
+
+    `shape` is what encoded images are decoded to, and None for those that are decoded.
+    """
 
     model: LoadedModel
     signature: str
-    encoded: bool = False
+    shape: tuple[int, int, int] | None = None
     large: bool = False
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.model.signatures.image_shape
 
 
 class LocalModels:
@@ -67,7 +68,7 @@ class LocalModels:
             model.refresh()
             if model.current is None:
                 raise UserError(_nothing_loads(model))
-            metrics.watch_version(model.name, lambda model=model: model.current.version)
+            metrics.watch_version(model.name, partial(_served_version, model))
         self._decoder = Decoder(limits)
         self._batcher = Batcher(self._run, limits.max_batch)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
@@ -132,19 +133,20 @@ class LocalModels:
         """In parts, one after another, so that a large request lets others in between."""
         parts = []
         for key, items in self._parts(model, request):
-            if key.large:
-                images = await self._decoder.decode_large(items[0][0], key.image_shape)
-                key, items = key._replace(encoded=False, large=False), [(images[0],)]
+            if key.shape is not None and key.large:
+                images = await self._decoder.decode_large(items[0][0], key.shape)
+                key, items = key._replace(shape=None, large=False), [(images[0],)]
             outputs = await asyncio.wrap_future(self._batcher.submit(key, items))
             self._metrics.count_images(name, outputs)
             parts.append(outputs)
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _parts(self, model: LoadedModel, request: PredictRequest) -> Iterator[tuple[_Key, list]]:
-        if model.signatures.is_encoded(request.signature):
+        shape = model.signatures.image_shape
+        if shape is not None and model.signatures.is_encoded(request.signature):
             (images,) = request.inputs.values()
             for part in self._decoder.parts(images):
-                key = _Key(model, IMAGE_SIGNATURE, encoded=True, large=part.large)
+                key = _Key(model, IMAGE_SIGNATURE, shape, part.large)
                 yield key, [(image,) for image in part.images]
             return
         items = list(zip(*request.inputs.values(), strict=True))
@@ -155,8 +157,8 @@ class LocalModels:
     def _run(self, key: _Key, items: list[tuple[Any, ...]]) -> Outputs:
         """Called in a worker thread, so that no more is decoded than is run next."""
         columns = list(zip(*items, strict=True))
-        if key.encoded:
-            arrays = [self._decoder.decode(columns[0], key.image_shape)]
+        if key.shape is not None:
+            arrays = [self._decoder.decode(columns[0], key.shape)]
         else:
             arrays = [_stacked(column) for column in columns]
         names = key.model.signatures.find(key.signature).inputs
@@ -167,6 +169,10 @@ def _stacked(rows: Sequence[Any]) -> np.ndarray:
     if isinstance(rows[0], bytes):
         return np.array(rows, object)
     return np.stack(rows)
+
+
+def _served_version(model: ModelFolder) -> float:
+    return math.nan if model.current is None else model.current.version
 
 
 def _nothing_loads(model: ModelFolder) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ _PARSE_ERRORS = {
 }
 
 
-class PredictRequest(NamedTuple):
+@dataclass(frozen=True)
+class PredictRequest:
     """A predict request, read and checked.
 
     Attributes:

@@ -49,6 +49,7 @@ def serve(
     """
     with _bound(host, port) as listener:
         metrics = Metrics()
+        answering: LocalModels | Gateway
         if backend is None:
             answering = LocalModels([Path(folder) for folder in models], limits, metrics, tell)
         else:

@@ -12,6 +12,7 @@ from keras_srt.config import Config
 from keras_srt.report.style import GREY, INK, STYLE
 from keras_srt.search_space import Range
 from keras_srt.tuning.outcomes import Outcome, short_names, shown
+from keras_srt.tuning.trial_config import tune_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +49,10 @@ def write_figure(config: Config, outcomes: Sequence[Outcome], path: Path) -> Non
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = list(config.tune.space)
+    space = tune_of(config).space
+    names = list(space)
     axes_of = [
-        setting_axis(title, config.tune.space[name])
+        setting_axis(title, space[name])
         for title, name in zip(short_names(names), names, strict=True)
     ]
     if len({outcome.steps for outcome in outcomes}) > 1:

@@ -17,7 +17,7 @@ OBJECTIVE = "robust_accuracy"
 _COMPLETED, _FAILED = TrialStatus.COMPLETED, TrialStatus.FAILED
 
 
-class Journaled:
+class Journaled(keras_tuner.Oracle):
     """Mixed into an oracle: writes down what it gives and gets, and can be brought back there.
 
     Args:
@@ -26,12 +26,15 @@ class Journaled:
         **settings: of the oracle.
     """
 
+    ongoing_trials: dict[str, Trial]
+
     def __init__(self, journal: Journal, failures: int, **settings: Any) -> None:
         # keras-tuner's own limit raises in the middle of a call, for workers without a reason.
         super().__init__(**settings, max_consecutive_failed_trials=10**9)
         self.verbose = 0
         self._journal, self._failures = journal, failures
         self._left: list[Trial] = []
+        self._replaying = False
 
     def replay(self) -> None:
         """Does everything in the journal over again; call it once, when it has its tuner.
@@ -40,7 +43,7 @@ class Journaled:
             UserError: other values come out, as another version of keras-tuner may give.
         """
         events = self._journal.read()
-        journal, self._journal = self._journal, None
+        self._replaying = True
         owners = {}
         for number, event in enumerate(events, start=1):
             if event["event"] == "end":
@@ -56,7 +59,7 @@ class Journaled:
                     f"{event['values']}); go on with the version of keras-tuner that it was begun "
                     "with, or give another --run-dir"
                 )
-        self._journal = journal
+        self._replaying = False
         self.tuner_ids.clear()  # who is there will ask
         begun = list(self.ongoing_trials.values())
         self.ongoing_trials = {owners[trial.trial_id]: trial for trial in begun}
@@ -90,7 +93,7 @@ class Journaled:
             # Of scikit-learn, about the fit to a handful of trials.
             warnings.simplefilter("ignore")
             trial = super().create_trial(tuner_id)
-        if trial.trial_id in self.trials.keys() - known and self._journal is not None:
+        if trial.trial_id in self.trials.keys() - known and not self._replaying:
             self._journal.add(
                 {
                     "event": "begin",
@@ -108,7 +111,7 @@ class Journaled:
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
         super().end_trial(trial)
         ended = self.trials[trial.trial_id]
-        if self._journal is not None:
+        if not self._replaying:
             self._journal.add(
                 {
                     "event": "end",

@@ -13,7 +13,7 @@ from keras_srt.experiment import COMPONENTS
 from keras_srt.runs import write_json
 from keras_srt.tuning.figure import write_figure
 from keras_srt.tuning.outcomes import Outcome, markdown_table, ranked, shown, terminal_table
-from keras_srt.tuning.trial_config import apply_values
+from keras_srt.tuning.trial_config import apply_values, tune_of
 
 
 def conclude(
@@ -50,8 +50,9 @@ def conclude(
         )
     if gave_up:
         reason = next(outcome.reason for outcome in reversed(outcomes) if outcome.reason)
+        failures = tune_of(config).failures
         raise UserError(
-            f"tune: {config.tune.failures} trials in a row failed, the last one because: {reason}; "
+            f"tune: {failures} trials in a row failed, the last one because: {reason}; "
             "narrow tune.space, or raise tune.failures, in a new --run-dir"
         )
     return made
@@ -66,7 +67,12 @@ def best_config(config: Config, best: Outcome) -> Config:
 
     Returns:
         A config that `train.py --config` takes.
+
+    Raises:
+        ValueError: the trial failed.
     """
+    if best.robust is None:
+        raise ValueError(f"trial {best.trial} failed ({best.reason})")
     robust = f"{100 * best.robust:.1f}% of the validation images"
     description = [
         "python train.py --config best.json",

@@ -27,7 +27,13 @@ from keras_srt.tuning.oracles import OBJECTIVE, decode, make_oracle
 from keras_srt.tuning.outcomes import Outcome, read_outcome, shown
 from keras_srt.tuning.results import conclude
 from keras_srt.tuning.trial import TrialFailed, Trials
-from keras_srt.tuning.trial_config import apply_values, check_space, trial_steps, with_length
+from keras_srt.tuning.trial_config import (
+    apply_values,
+    check_space,
+    trial_steps,
+    tune_of,
+    with_length,
+)
 
 Role = Literal["alone", "chief", "worker"]
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
@@ -88,8 +94,9 @@ class Search(BaseTuner):
         """Trains and scores; only what is the fault of the values themselves fails a trial."""
         self._asked = 0
         search, numbers = self._trials.config, trial.hyperparameters.values
-        values = decode(search.tune, numbers)
-        length = trial_steps(search.tune, numbers.get("tuner/epochs"))
+        tune = tune_of(search)
+        values = decode(tune, numbers)
+        length = trial_steps(tune, numbers.get("tuner/epochs"))
         name = f"{search.name}-trial-{trial.trial_id}"
         description = [f"trial {trial.trial_id} of the search {search.name}"]
         settings = {"name": name, "description": description}
@@ -149,7 +156,7 @@ def tune(
 
 def _run(config: Config, folder: Path, trials: Trials, role: Role) -> list[Outcome]:
     """Searches to the end, and concludes."""
-    oracle = make_oracle(config.tune, Journal(folder / "journal.jsonl"))
+    oracle = make_oracle(tune_of(config), Journal(folder / "journal.jsonl"))
     with tempfile.TemporaryDirectory(prefix="keras-srt-tune-") as directory:
         search = Search(oracle, trials, directory)
         if role != "worker":
@@ -160,8 +167,8 @@ def _run(config: Config, folder: Path, trials: Trials, role: Role) -> list[Outco
     if role == "worker":
         print(f"the search is over; the chief writes its results to {folder}", flush=True)
         return []
-    outcomes = [read_outcome(trials.folder / trial) for trial in oracle.end_order]
-    outcomes = [outcome for outcome in outcomes if outcome is not None]
+    read = (read_outcome(trials.folder / trial) for trial in oracle.end_order)
+    outcomes = [outcome for outcome in read if outcome is not None]
     return conclude(config, folder, outcomes, oracle.gives_up)
 
 

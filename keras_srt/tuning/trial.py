@@ -119,7 +119,7 @@ class Trials(NamedTuple):
         batches = evaluation_batches(images, labels, VALIDATION_BATCH)
         found = model.evaluate(batches, verbose=0, return_dict=True)
         # 32-bit floats have seven digits.
-        return tuple(round(float(found[key]), 6) for key in ("robust_accuracy", "accuracy"))
+        return round(float(found["robust_accuracy"]), 6), round(float(found["accuracy"]), 6)
 
 
 def _validation(config: Config, run: RunFolder, data_dir: Path | None) -> Images:

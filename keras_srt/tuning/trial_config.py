@@ -55,8 +55,22 @@ def trial_steps(tune: TuneSettings, parts: int | None) -> dict[str, int]:
     """
     if tune.steps is None:
         return {}
-    share = 1.0 if parts is None else parts / tune.max_epochs
+    share = 1.0 if parts is None or tune.max_epochs is None else parts / tune.max_epochs
     return {"training.steps": max(1, round(tune.steps * share))}
+
+
+def tune_of(config: Config) -> TuneSettings:
+    """The part `tune` of a config.
+
+    Raises:
+        InvalidSettings: there is no search.
+    """
+    if config.tune is None:
+        raise InvalidSettings(
+            ['tune: missing; give what to search, as "tune": {"space": {"training.learning_rate": '
+             '{"min": 0.01, "max": 0.3, "sampling": "log"}}}']
+        )  # fmt: skip
+    return config.tune
 
 
 def with_length(config: Config) -> Config:
@@ -65,12 +79,7 @@ def with_length(config: Config) -> Config:
     Raises:
         InvalidSettings: there is no search, or a length that can't be changed.
     """
-    tune, training, problems = config.tune, config.training, []
-    if tune is None:
-        raise InvalidSettings(
-            ['tune: missing; give what to search, as "tune": {"space": {"training.learning_rate": '
-             '{"min": 0.01, "max": 0.3, "sampling": "log"}}}']
-        )  # fmt: skip
+    tune, training, problems = tune_of(config), config.training, []
     hyperband = tune.tuner == "hyperband"
     steps = tune.steps
     if hyperband and steps is None:
@@ -86,7 +95,7 @@ def with_length(config: Config) -> Config:
             'for one length, with tune.steps or "hyperband"; allowed: the schedule "cosine" or '
             '"constant"'
         )
-    if hyperband and steps is not None and steps < tune.max_epochs:
+    if tune.max_epochs is not None and steps is not None and steps < tune.max_epochs:
         problems.append(
             f"tune.max_epochs: got {tune.max_epochs} parts of {steps} steps; allowed: at most "
             f"{steps}"
@@ -102,7 +111,7 @@ def with_length(config: Config) -> Config:
 
 
 def check_space(
-    config: Config, components: Components, check: Callable[[Config], None] | None = None
+    config: Config, components: Components, check: Callable[[Config], object] | None = None
 ) -> None:
     """Finds values that a trial could not be run with, before there is one.
 
@@ -114,7 +123,8 @@ def check_space(
     Raises:
         InvalidSettings: with the first problems found.
     """
-    tune, problems = config.tune, {}
+    tune = tune_of(config)
+    problems: dict[str, str] = {}
     shortest = 1 if tune.tuner == "hyperband" else None
     for values in corners(tune):
         try:
