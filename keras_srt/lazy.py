@@ -22,7 +22,10 @@ def _load(name: str) -> types.ModuleType:
     if "tensorflow" in sys.modules:
         return _import(name)
     with without_lines(START_UP):
-        return _import(name)
+        module = _import(name)
+        # Newer ones say that there is no GPU not at the import, but when they first look.
+        sys.modules["tensorflow"].config.list_physical_devices()
+    return module
 
 
 def _import(name: str) -> types.ModuleType:

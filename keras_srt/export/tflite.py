@@ -22,6 +22,7 @@ CONVERTER_NOISE = (
     r"|Running initialization op|SavedModel load for tags|disabling MLIR crash reproducer"
     r"|Starting new session|Number of (eligible )?GPUs|devices: \d+"
     r"|Reading SavedModel debug info|Estimated count of arithmetic ops"
+    r"|Skipping runtime version metadata in the model"
     r"|^fully_quantize: \d+, inference_type"
     # Its table of the operations that need no conversion.
     r"|Summary on the non-converted ops|^-+$|^ \* (Accepted dialects|Non-Converted Ops|\d+ \w+ ops)"
