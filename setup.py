@@ -87,6 +87,7 @@ setup(
             "mypy>=1.11",
             "pytest>=8",
             "pytest-cov>=5",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.6",
             f"tflite-runtime>=2.14; {_REFERENCE}",
