@@ -19,8 +19,6 @@ from keras_srt.data.sources import DatasetInfo, Images, Source
 from keras_srt.lazy import tf
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-# TensorFlow's default, which newer ones announce on the terminal unless it is asked for.
-_BUFFER_BYTES = 2**18
 
 
 def fixed_shape(name: str, shape: tuple[int | None, ...]) -> tuple[int, int, int]:
@@ -85,8 +83,7 @@ class TFDSRecords(Records):
 
     def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
         """Serialized examples; what is skipped is read but not decoded."""
-        file = tf.gather(tf.constant(self._files), shard)
-        return tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES).skip(first)
+        return tf.data.TFRecordDataset(tf.gather(tf.constant(self._files), shard)).skip(first)
 
     def image(self, record: tf.Tensor) -> tf.Tensor:
         """Decodes PNG or JPEG."""

@@ -11,8 +11,6 @@ import numpy as np
 from keras_srt.lazy import tf
 
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
-# TensorFlow's default, which newer ones announce on the terminal unless it is asked for.
-_BUFFER_BYTES = 2**18
 
 
 class Request(NamedTuple):
@@ -60,8 +58,7 @@ def read_warmup(folder: Path) -> Iterator[Request]:
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
-    records = tf.data.TFRecordDataset(str(folder / WARMUP_FILE), buffer_size=_BUFFER_BYTES)
-    for record in records.as_numpy_iterator():
+    for record in tf.data.TFRecordDataset(str(folder / WARMUP_FILE)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
         yield Request(request.model_spec.signature_name, inputs)
