@@ -1,11 +1,14 @@
 """Installation; versions that import together are pinned here (see DESIGN, section 7)."""
 
+import os
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# The reference has TensorFlow Addons; no TensorFlow that they fit runs on Python 3.12.
-_REFERENCE, _CURRENT = 'python_version < "3.12"', 'python_version >= "3.12"'
+# The reference has TensorFlow Addons; no TensorFlow that they fit runs on Python 3.12. What 3.12
+# gets, 3.11 gets by `KERAS_SRT_TENSORFLOW=2.21 pip install -e .`, so that the two can be compared.
+_CURRENT_FROM = "3.11" if os.environ.get("KERAS_SRT_TENSORFLOW") == "2.21" else "3.12"
+_REFERENCE, _CURRENT = (f'python_version {sign} "{_CURRENT_FROM}"' for sign in ("<", ">="))
 _HERE = Path(__file__).parent
 # Below this line of constraints.txt stands what the extras `test` and `docs` alone bring along.
 _TOOLS = "# Tools"
@@ -17,7 +20,8 @@ def _tested_versions() -> list[str]:
     Left to choose the indirect dependencies, the pip that comes with Python 3.10 tries one
     version after another for over ten minutes.
     """
-    needed, _, _ = (_HERE / "constraints.txt").read_text(encoding="utf-8").partition(_TOOLS)
+    text = (_HERE / "constraints.txt").read_text(encoding="utf-8")
+    needed, _, _ = text.replace('"3.12"', f'"{_CURRENT_FROM}"').partition(_TOOLS)
     return [line for line in needed.splitlines() if line and not line.startswith("#")]
 
 
@@ -83,6 +87,7 @@ setup(
             "mypy>=1.11",
             "pytest>=8",
             "pytest-cov>=5",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.6",
             f"tflite-runtime>=2.14; {_REFERENCE}",

@@ -10,6 +10,7 @@ TensorFlow, whose own is Keras 3.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,13 @@ def _load(name: str) -> types.ModuleType:
     """Imports TensorFlow or Keras 2, quietly if TensorFlow is not there yet."""
     if "tensorflow" in sys.modules:
         return _import(name)
+    # Newer ones say something in passing wherever they open a file; warnings are still told.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     with without_lines(START_UP):
-        return _import(name)
+        module = _import(name)
+        # Newer ones say that there is no GPU not at the import, but when they first look.
+        sys.modules["tensorflow"].config.list_physical_devices()
+    return module
 
 
 def _import(name: str) -> types.ModuleType:

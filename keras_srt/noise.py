@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What TensorFlow writes while it is imported, and that a user can't act on: CPU
-# hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
+# What TensorFlow writes while it is imported and looks for devices, and that a user can't act
+# on: CPU hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
 START_UP = (
     r"oneDNN custom operations are on"
     r"|Could not find cuda drivers"
@@ -18,6 +18,8 @@ START_UP = (
     r"|This TensorFlow binary is optimized to use available CPU instructions"
     r"|To enable the following instructions: .* rebuild TensorFlow"
     r"|TF-TRT Warning: Could not find TensorRT"
+    # The library of the NVIDIA driver isn't there; other failures are told.
+    r"|failed call to cuInit: .*UNKNOWN ERROR \(303\)"
     r"|All log messages before absl::InitializeLog\(\) is called are written to STDERR"
 )
 

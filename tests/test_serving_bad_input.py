@@ -66,6 +66,13 @@ def float_case(name, instances, wanted):
     return Case(name, {"signature_name": "image", "instances": instances}, wanted)
 
 
+def nested(depth):
+    value = 0.5
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def json_case(name, body, text, code=400):
     return Case(name, body, (code, text))
 
@@ -127,6 +134,8 @@ NUMBERS = [
     float_case("an object", [[[[{}]]]], (400, "Type: Object is not of expected type: float")),
     float_case("too large a number", [[[[10**400]]]], (400, "without loss of precision")),
     float_case("empty lists", [[], []], (400, "Shape of tensor image [2,0] is not compatible")),
+    float_case("rank 100", [nested(100)], (400, "at unexpected level: 32 expected < 32")),
+    float_case("deep beside flat", [nested(300), 0.5], (400, "unexpected level: 32 expected < 32")),
     float_case("10,000 images", [[[[0]]]] * 10_000, (400, "expected shape [?,8,8,1]")),
 ]
 
@@ -138,7 +147,8 @@ REQUESTS = [
     json_case("UTF-16", '{"instances": [1]}'.encode("utf-16"), "Invalid encoding in string."),
     json_case("a list", b"[1]", "Is not object"),
     json_case("nested deeply", b"[" * 100_000, "Terminate parsing due to Handler error."),
-    json_case("nested objects", b'{"a":' * 4000, "Terminate parsing due to Handler error."),
+    # Python 3.13 reads as deep as this, and sees where it ends.
+    json_case("nested objects", b'{"a":' * 4000, "JSON Parse error"),
     json_case("digits without end", b"[" + b"1" * 10**6 + b"]", "Terminate parsing"),
     json_case("a million lists", b"[],".join([b"["] * 10**6), "Too many values", 413),
     json_case("many objects", b'{"a":1},' * 10_000, "Too many values", 413),

@@ -1,6 +1,7 @@
 """TFLite files answer as the model does, and their versions are never touched."""
 
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import settled
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_srt.checks import UserError
+from keras_srt.device.model_file import BadModel
 from keras_srt.export import export_tflite, tflite, tflite_probabilities
 from keras_srt.lazy import keras
 
@@ -139,6 +141,37 @@ def test_a_quantized_file_that_answers_otherwise_is_left_out(classifier, samples
     assert {path.name for path in folder.glob("*.tflite")} == {
         f"model_{kind}.tflite" for kind in KINDS[:3]
     }
+
+
+def test_a_quantized_file_that_no_interpreter_takes_is_left_out(
+    classifier, samples, tmp_path, monkeypatch
+):
+    def refuse_int8(path, images):
+        if path.name == "model_int8.tflite":
+            raise BadModel(f"{path}: the interpreter refuses it")
+        return probabilities(path, images)
+
+    probabilities = tflite.tflite_probabilities
+    monkeypatch.setattr(tflite, "tflite_probabilities", refuse_int8)
+    folder, files = export_tflite(classifier, NAMES, tmp_path, 1, samples)
+    assert files[-1] == ("int8", 1.0, 0.0, False)
+    assert not (folder / "model_int8.tflite").exists()
+
+
+def test_a_file_of_full_precision_that_is_refused_is_an_error(
+    classifier, samples, tmp_path, monkeypatch
+):
+    refuse = mock.Mock(side_effect=BadModel("refused"))
+    monkeypatch.setattr(tflite, "tflite_probabilities", refuse)
+    with pytest.raises(BadModel):
+        export_tflite(classifier, NAMES, tmp_path, 1, samples)
+
+
+def test_a_classifier_with_a_dead_layer_is_exported(samples, tmp_path):
+    dead = make_small_classifier()
+    dead.layers[1].bias.assign(tf.fill([8], -100.0))  # of the convolution
+    _, files = export_tflite(dead, NAMES, tmp_path, 1, samples)
+    assert [file.published for file in files[:3]] == [True] * 3
 
 
 def test_answers_too_close_to_rank_count_as_the_same_class():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import operator
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def open_interpreter(path: str | Path, num_threads: int, name: str | None = None
     """
     make = load_interpreter(name)
     try:
-        with without_lines(_NOISE):
+        with without_lines(_NOISE), warnings.catch_warnings():
+            # Said of TensorFlow's own, the last of `INTERPRETERS`, whoever uses it.
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is dep")
             interpreter = make(model_path=str(path), num_threads=num_threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:

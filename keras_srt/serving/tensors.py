@@ -20,6 +20,8 @@ _FLOAT_MAX = float(np.finfo(np.float32).max)
 # Whole numbers up to here are exact in float32.
 _EXACT = 2**24 - 1
 _SHOWN = 200
+# NumPy 1 has no more dimensions, and no classifier takes as many.
+_MAX_RANK = 32
 
 # What JSON may become a type; image classifiers take no others.
 _JSON_TYPES: dict[str, set[type]] = {"DT_FLOAT": {int, float}, "DT_STRING": {str, dict}}
@@ -60,7 +62,7 @@ def tensor_from_json(value: Any, dtype: str) -> np.ndarray:
 def _flatten(value: Any) -> tuple[list[Any], tuple[int, ...]]:
     """Takes lists apart, level by level, as long as all of a level are lists of one length."""
     level, shape = [value], []
-    while level and set(map(type, level)) == {list}:
+    while level and len(shape) < _MAX_RANK and set(map(type, level)) == {list}:
         sizes = set(map(len, level))
         if len(sizes) != 1:
             break
@@ -90,7 +92,7 @@ def _lossy(value: Any) -> RequestError:
 def _leading_shape(value: Any) -> list[int]:
     """The shape along the first elements, which the others are measured by."""
     shape = []
-    while isinstance(value, list):
+    while isinstance(value, list) and len(shape) < _MAX_RANK:
         shape.append(len(value))
         if not value:
             break
