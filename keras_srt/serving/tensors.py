@@ -61,7 +61,8 @@ def tensor_from_json(value: Any, dtype: str) -> np.ndarray:
 
 def _flatten(value: Any) -> tuple[list[Any], tuple[int, ...]]:
     """Takes lists apart, level by level, as long as all of a level are lists of one length."""
-    level, shape = [value], []
+    level: list[Any] = [value]
+    shape: list[int] = []
     while level and len(shape) < _MAX_RANK and set(map(type, level)) == {list}:
         sizes = set(map(len, level))
         if len(sizes) != 1:
@@ -91,7 +92,7 @@ def _lossy(value: Any) -> RequestError:
 
 def _leading_shape(value: Any) -> list[int]:
     """The shape along the first elements, which the others are measured by."""
-    shape = []
+    shape: list[int] = []
     while isinstance(value, list) and len(shape) < _MAX_RANK:
         shape.append(len(value))
         if not value:
