@@ -17,13 +17,12 @@ from typing import Any
 
 from keras_srt.checks import UserError
 from keras_srt.durable import is_draft, remove_drafts, write_json, write_text
-from keras_srt.lazy import tf
+from keras_srt.lazy import keras, tf
 from keras_srt.states import best_weights, manifests
 
 _PACKAGES = (
     "keras-srt",
     "tensorflow",
-    "keras",
     "tensorflow-addons",
     "tensorflow-datasets",
     "numpy",
@@ -248,8 +247,10 @@ def _differences(one: Any, other: Any, path: str = "") -> list[str]:
 
 def describe_environment() -> dict[str, Any]:
     """Versions, machine and devices, for `environment.json`."""
+    # Beside a newer TensorFlow stands a Keras 3 that isn't used.
+    used_keras = keras.Model.__module__.partition(".")[0]
     versions: dict[str, str | None] = {}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, used_keras):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -147,7 +147,11 @@ def test_report_json_keeps_its_contract(typed):
 def test_environment_split_and_history_say_what_happened(finished):
     _, run = finished
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["packages"]["tensorflow"].startswith("2.")
+    packages = environment["packages"]
+    assert packages["tensorflow"].startswith("2.")
+    # The Keras that was used, not one that is merely installed.
+    (keras,) = {"keras", "tf_keras"} & set(packages)
+    assert packages[keras].startswith("2.")
     split = json.loads((run / "split.json").read_text())
     parts = [set(split[part]) for part in ("labeled", "unlabeled", "validation")]
     assert [len(part) for part in parts] == [40, 1297 - 70, 30]
