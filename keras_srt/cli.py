@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 from keras_srt import completion
 from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.commands import compare, evaluate, predict, serve
+from keras_srt.invocation import shown_command
 from keras_srt.own_images import command as own_images
 from keras_srt.reproduce import command as reproduce
 from keras_srt.tuning import command as tuning
@@ -171,7 +171,7 @@ def _train(options: argparse.Namespace) -> None:
 
     run = RunFolder(options.run_dir if options.run_dir is not None else Path("runs") / config.name)
     again = [argument for argument in sys.argv if argument != "--resume"]
-    how_to_resume = shlex.join(["python", *again, "--resume"])
+    how_to_resume = shown_command([*again, "--resume"])
     with _sigterm_as_ctrl_c():
         experiment.run_all(
             config, run, options.data_dir, options.resume, how_to_resume, options.strategy

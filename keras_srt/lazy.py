@@ -18,6 +18,11 @@ from typing import TYPE_CHECKING, Any
 from keras_srt.noise import START_UP, without_lines
 
 
+def load_tensorflow() -> None:
+    """Imports TensorFlow now, before another package does so and its noise is heard."""
+    _load("tensorflow")
+
+
 def _load(name: str) -> types.ModuleType:
     """Imports TensorFlow or Keras 2, quietly if TensorFlow is not there yet."""
     if "tensorflow" in sys.modules:
@@ -53,4 +58,4 @@ else:
     tf = _LazyModule("tensorflow")
     keras = _LazyModule("keras")
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "load_tensorflow", "tf"]

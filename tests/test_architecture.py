@@ -22,6 +22,7 @@ ALLOWED = {
     "checks": set(),
     "noise": set(),
     "completion": set(),
+    "invocation": set(),
     "components": {"checks"},
     "lazy": {"noise"},
     "durable": {"checks"},
@@ -52,7 +53,7 @@ ALLOWED = {
     "deployment": LEAVES | {"evaluation", "device", "export"},
     "scaling": STEP | {"plan"},
     "runs": LEAVES | {"states"},
-    "report": LEAVES | {"runs", "plan"},
+    "report": LEAVES | {"invocation", "runs", "plan"},
     "masking": NEIGHBORHOODS | {"attacks", "evaluation"},
     "curves": NEIGHBORHOODS | {"attacks", "evaluation", "masking"},
     "outcomes": LEAVES | {"evaluation"},
@@ -62,7 +63,7 @@ ALLOWED = {
     "callbacks": STEP | {"checkpoints", "plan", "states"},
     "tuning": STEP
     | {"callbacks", "config", "data", "distribution", "experiment", "plan", "report", "runs"}
-    | {"search_space", "states", "training"},
+    | {"invocation", "search_space", "states", "training"},
     "own_images": LEAVES | {"data", "experiment", "images"},
     "reproduce": STEP
     | {"attacks", "config", "data", "evaluation", "experiment", "plan", "report", "runs"},

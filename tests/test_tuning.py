@@ -202,6 +202,12 @@ def test_the_command(tmp_path, capsys):
     assert "tune: missing" in capsys.readouterr().err
 
 
+def test_a_search_starts_without_tensorflows_noise(tmp_path):
+    path, folder = write_config(tmp_path, settings(trials=1)), tmp_path / "search"
+    ended = python("-m", "keras_srt", "tune", "--config", str(path), "--run-dir", str(folder))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_wrong_settings_answer_without_tensorflow(tmp_path):
     path = write_config(tmp_path, settings(space={"model.width": [2, 0]}))
     code = (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_srt.invocation import shown_command
 from keras_srt.report.content import (
     Report,
     Row,
@@ -184,7 +184,7 @@ def _attack(attack: dict[str, Any]) -> str:
 def _how_to_repeat(report: Report) -> list[str]:
     if "environment" not in report:
         return []
-    command = shlex.join(["python", *report["environment"]["command"]])
+    command = shown_command(report["environment"]["command"])
     return [
         "The command was:",
         "",

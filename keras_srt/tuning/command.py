@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
+
+from keras_srt.invocation import shown_command
+from keras_srt.lazy import load_tensorflow
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
@@ -28,6 +30,7 @@ def run(options: argparse.Namespace) -> None:
     config = with_length(experiment.load_config(options.config, options.variant, options.set))
     # Before the seconds that importing TensorFlow and keras-tuner takes.
     check_space(config, experiment.COMPONENTS)
+    load_tensorflow()  # which keras-tuner imports
     from keras_srt.tuning.study import tune
 
     folder = options.run_dir
@@ -37,5 +40,5 @@ def run(options: argparse.Namespace) -> None:
         Path("runs") / f"{config.name}-tune" if folder is None else folder,
         options.data_dir,
         options.resume,
-        shlex.join(["python", *again, "--resume"]),
+        shown_command([*again, "--resume"]),
     )
