@@ -7,6 +7,7 @@ import io
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,28 @@ class StopAtNaN(keras.callbacks.Callback):
         if bad:
             step = int(self.model.optimizer.iterations.numpy())
             raise NotFinite(not_finite([f"{name} is {value}" for name, value in bad.items()], step))
+
+
+class StopAtSignal(keras.callbacks.Callback):
+    """Ends training after a batch, as Ctrl-C does, once a signal came; the last callback.
+
+    Args:
+        came: whether one did, see `remembered`.
+    """
+
+    def __init__(self, came: Callable[[], bool]) -> None:
+        super().__init__()
+        self._came = came
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Ends it after a step."""
+        if self._came():
+            raise KeyboardInterrupt
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Ends it after a batch of validation images."""
+        if self._came():
+            raise KeyboardInterrupt
 
 
 class AllSteps(keras.callbacks.Callback):

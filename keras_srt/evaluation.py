@@ -17,8 +17,6 @@ Progress = Callable[[str, int, int], None]
 
 # Above its bound by this share is rounding: results are float32, the check is float64.
 _ROUNDING = 1e-5
-# Of the answers that an attack has been told, one in so many is asked for again.
-_ONE_IN = 16
 
 
 class Verdict(NamedTuple):
@@ -289,27 +287,13 @@ def _attack(
         found = attack.run(victim, images[part], goal[part], draw)
         check_inside(attack, images[part], found)
         found_images[part] = found.images
-        after[part] = _classes_after(victim, found, goal[part])
+        after[part] = victim.answers(found.images, goal[part]).classes
         if isinstance(attack, MinimalNormAttack) and distances is not None:
             distances[part] = _distances(attack, victim, images[part], goal[part], found)
         if progress is not None:
             progress(name, min(first + victim.batch_size, len(images)), len(images))
     seconds = time.perf_counter() - began
     return Verdict(attack, found_images, after, seconds, goal.targets, distances)
-
-
-def _classes_after(victim: Victim, found: Found, goal: Goal) -> np.ndarray:
-    """The model's answers to what was found: int32 [n].
-
-    Where the attack has been told them, a part of the images is asked about again; if it is
-    not the same answers, all are.
-    """
-    if found.classes is not None:
-        part = slice(None, None, _ONE_IN)
-        again = victim.answers(found.images[part], goal[part]).classes
-        if np.array_equal(again, found.classes[part]):
-            return found.classes
-    return victim.answers(found.images, goal).classes
 
 
 def _distances(

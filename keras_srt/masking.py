@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import ATTACKS, Attack, Goal, MinimalNormAttack, QueryVictim, Victim
+from keras_srt.attacks import ATTACKS, PGD, Attack, Goal, MinimalNormAttack, QueryVictim, Victim
 from keras_srt.evaluation import Progress, check_inside, proportion
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import L2, LInf
@@ -103,10 +103,11 @@ class Sample(NamedTuple):
             still[index] = ~found.fooled
         return still
 
-    def pgd(self, epsilon: float, **settings: Any) -> Attack:
+    def pgd(self, epsilon: float, **settings: Any) -> PGD:
         """PGD in this norm, without a random start unless `settings` say so."""
-        ball = {"name": "pgd", "epsilon": epsilon, "norm_ball": self.threat.norm}
-        return ATTACKS.build({**ball, "num_steps": _STEPS, "random_start": False, **settings})
+        ball: dict[str, Any] = {"epsilon": epsilon, "norm_ball": self.threat.norm}
+        defaults = {"num_steps": _STEPS, "random_start": False}
+        return PGD(**(ball | defaults | settings))
 
 
 class Comparison(NamedTuple):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shlex
 import shutil
 import signal
@@ -269,13 +270,15 @@ def test_evaluate_aims_at_a_class(finished, tmp_path, capsys):
     output = tmp_path / "targeted.json"
     arguments = ["--run", str(run), "--attacks", "pgd@0.5,ddn@1", "--output", str(output)]
     assert cli.main(["evaluate", *arguments, "--target", "3"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    # A row is name, settings, numbers; a line that goes on with the settings has these alone.
+    cells = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    settings = " ".join(row[1] if len(row) > 1 else row[0] for row in cells)
     made = json.loads(output.read_text())
     for attack in made["attacks"]:
         assert attack["settings"]["target"] == 3
         assert 0 <= attack["target_reached"] <= 1
-    assert printed.split().count("target") == 2  # a line may end after it
-    assert "median" in printed.split()
+    assert settings.count("target 3") == 2
+    assert "median distance" in settings
     assert ["distance" in attack for attack in made["attacks"]] == [False, True]
 
 

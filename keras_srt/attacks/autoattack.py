@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -66,31 +66,17 @@ class AutoAttack(Attack):
     @property
     def members(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
-        epsilon, norm, steps = self.epsilon, self.norm_ball, self.num_steps
-        passes = self.eot_iter or (_EOT_ITER if self.version == "rand" else 1)
-        apgd_ce = APGDCE(epsilon=epsilon, norm_ball=norm, num_steps=steps, eot_iter=passes)
+        ball: dict[str, Any] = {"epsilon": self.epsilon, "norm_ball": self.norm_ball}
+        steps: dict[str, Any] = {**ball, "num_steps": self.num_steps}
         if self.version == "rand":
-            return (
-                apgd_ce,
-                APGDDLR(epsilon=epsilon, norm_ball=norm, num_steps=steps, eot_iter=passes),
-            )
+            passes = self.eot_iter or _EOT_ITER
+            return APGDCE(**steps, eot_iter=passes), APGDDLR(**steps, eot_iter=passes)
+        passes = self.eot_iter or 1
         return (
-            apgd_ce,
-            APGDT(
-                epsilon=epsilon,
-                norm_ball=norm,
-                num_steps=steps,
-                num_targets=self.num_targets,
-                eot_iter=passes,
-            ),
-            FABT(
-                epsilon=epsilon,
-                norm_ball=norm,
-                num_steps=steps,
-                num_targets=self.num_targets,
-                stop_early=True,
-            ),
-            Square(epsilon=epsilon, norm_ball=norm, queries=self.queries),
+            APGDCE(**steps, eot_iter=passes),
+            APGDT(**steps, num_targets=self.num_targets, eot_iter=passes),
+            FABT(**steps, num_targets=self.num_targets, stop_early=True),
+            Square(**ball, queries=self.queries),
         )
 
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:

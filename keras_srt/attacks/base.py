@@ -25,15 +25,12 @@ class Found(NamedTuple):
         nearest: float32 [n, height, width, channels], of attacks that look for the smallest
             perturbation: the nearest image that fools, also beyond the threat model, or the
             image itself where none was found. None for the others.
-        classes: int32 [n], the model's answers to `images`, of attacks that asked about just
-            these. None for the others.
     """
 
     images: np.ndarray
     parameters: Any
     fooled: np.ndarray
     nearest: np.ndarray | None = None
-    classes: np.ndarray | None = None
 
 
 @component

@@ -10,7 +10,7 @@ import pydantic
 from keras_srt import checks
 from keras_srt.attacks.base import Attack, Found
 from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.victim import Answers, Victim
+from keras_srt.attacks.victim import Victim
 from keras_srt.components import component
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import L2, LInf
@@ -27,8 +27,8 @@ def _ascend_until_fooled(
     goal: Goal,
     seed: tf.Tensor,
     decay: float = 0.0,
-) -> tuple[Found, Answers]:
-    """One run of projected gradient ascent, and the answers to what it found.
+) -> tuple[Found, np.ndarray]:
+    """One run of projected gradient ascent; returns the loss of what it found, too.
 
     The answer that comes with each gradient shows which images are fooled already; they
     drop out. k steps cost k gradient passes and a forward pass for what is left. With a
@@ -36,33 +36,30 @@ def _ascend_until_fooled(
     """
     ascend = victim.traced(ball.ascend)
     found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-    classes = np.array(goal.labels)
     fooled = np.zeros(len(images), bool)
-    active, from_where = np.arange(len(images)), images
-    momentum = np.zeros_like(images) if decay else np.zeros(len(images))
+    active, centers = np.arange(len(images)), images
+    momentum = np.zeros_like(images)
     now = ball.start(tf.constant(images), seed, 1.0).numpy()
     for step in range(ball.num_steps + 1):
-        last = step == ball.num_steps
-        if last:
-            answers, direction = victim.answers(now, goal[active]), np.zeros_like(now)
+        direction: np.ndarray | None = None
+        if step == ball.num_steps:
+            answers = victim.answers(now, goal[active])
         else:
             answers, direction = victim.gradient(now, goal[active])
         wrong = goal[active].reached(answers.classes)
         better = wrong | (answers.loss > highest[active])
-        changed = active[better]
-        found[changed], highest[changed] = now[better], answers.loss[better]
-        classes[changed] = answers.classes[better]
+        found[active[better]], highest[active[better]] = now[better], answers.loss[better]
         fooled[active[wrong]] = True
-        if last or wrong.all():
+        if direction is None or wrong.all():
             break
         if wrong.any():
-            active, now, direction, momentum, from_where = (
-                rows[~wrong] for rows in (active, now, direction, momentum, from_where)
+            active, now, direction, momentum, centers = (
+                rows[~wrong] for rows in (active, now, direction, momentum, centers)
             )
         if decay:
             direction = momentum = decay * momentum + _of_unit_l1_norm(direction)
-        now = ascend(*map(tf.constant, (from_where, now, direction)), 1.0).numpy()
-    return Found(found, found - images, fooled, classes=classes), Answers(classes, highest)
+        now = ascend(*map(tf.constant, (centers, now, direction)), 1.0).numpy()
+    return Found(found, found - images, fooled), highest
 
 
 def _of_unit_l1_norm(gradient: np.ndarray) -> np.ndarray:
@@ -148,19 +145,18 @@ class PGD(Attack):
     def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        fooled, classes = np.zeros(len(images), bool), np.array(goal.labels)
+        fooled = np.zeros(len(images), bool)
         for restart in range(self.restarts):
             active = np.flatnonzero(~fooled)
             if not len(active):
                 break
-            one, answers = _ascend_until_fooled(
+            one, loss = _ascend_until_fooled(
                 self.neighborhood, victim, images[active], goal[active], fold(seed, restart)
             )
-            better = one.fooled | (answers.loss > highest[active])
-            changed = active[better]
-            found[changed], highest[changed] = one.images[better], answers.loss[better]
-            fooled[active], classes[changed] = one.fooled, answers.classes[better]
-        return Found(found, found - images, fooled, classes=classes)
+            better = one.fooled | (loss > highest[active])
+            found[active[better]], highest[active[better]] = one.images[better], loss[better]
+            fooled[active] = one.fooled
+        return Found(found, found - images, fooled)
 
 
 @component

@@ -53,8 +53,8 @@ class SpatialSearch(Attack):
         tried = self._extreme_first(self.candidates(len(images), seed))
         tried = np.broadcast_to(tried, (len(tried), len(images), 3))
         found, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
-        classes, highest = map(np.array, victim.answers(images, goal))
-        fooled = goal.reached(classes)
+        start = victim.answers(images, goal)
+        highest, fooled = np.array(start.loss), goal.reached(start.classes)
         first = 0
         while first < len(tried) and not fooled.all():
             active = np.flatnonzero(~fooled)
@@ -72,11 +72,11 @@ class SpatialSearch(Attack):
             column = np.arange(len(active))
             better = wrong[best, column] | (loss[best, column] > highest[active])
             changed, row = active[better], (best * len(active) + column)[better]
-            found[changed], classes[changed] = moved[row], answers.classes[row]
-            parameters[changed], highest[changed] = chosen.reshape(-1, 3)[row], answers.loss[row]
+            found[changed], parameters[changed] = moved[row], chosen.reshape(-1, 3)[row]
+            highest[changed] = answers.loss[row]
             fooled[active] = wrong[best, column]
             first += len(chosen)
-        return Found(found, parameters, fooled, classes=classes)
+        return Found(found, parameters, fooled)
 
     def _extreme_first(self, candidates: np.ndarray) -> np.ndarray:
         limits = np.maximum(self.neighborhood.limits, 1e-6)

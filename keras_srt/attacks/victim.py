@@ -238,8 +238,7 @@ def _no_tensors(images: tf.Tensor) -> tf.Tensor:
 def filled_size(n: int) -> int:
     """To how many images a query of n is filled up: a power of 2, or a multiple of 16.
 
-    For each new size oneDNN makes new kernels, which takes half as long as a pass; those
-    of the last 1,024 stay.
+    For each new size oneDNN makes new kernels, which takes up to half as long as the pass itself.
 
     Example:
         >>> [filled_size(n) for n in (0, 1, 3, 16, 17, 500)]

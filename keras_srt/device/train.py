@@ -7,8 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from keras_srt.device.folders import BadFolder, ImageFiles, list_labeled, list_u
 from keras_srt.device.trainer import SCALARS, Trainer
 from keras_srt.device.weights import BadWeights, Learned, restore, save_weights
 from keras_srt.images import BadImage
+from keras_srt.signals import remembered
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 # Streams of random numbers, all from one --seed.
@@ -199,7 +199,7 @@ def _learn(
 
     progress = _Progress(first, options.steps)
     done = saved = first
-    with _stop_signals() as stopped:
+    with remembered([signal.SIGINT, signal.SIGTERM]) as stopped:
         while done < options.steps and not stopped():
             losses = trainer.step(**batches.at(done), **scalars)
             done += 1
@@ -217,32 +217,6 @@ def _learn(
         if done > saved or not options.output.is_file():
             save(done)
     return done
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and a shutdown wait for the step to end; a second one doesn't.
-
-    An exception in the middle of a step would leave weights that are one step ahead of
-    the count, or half updated.
-
-    Yields:
-        Whether one came.
-    """
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def remember(number: int, _: object) -> None:
-        came.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, remember)
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from keras_srt.experiment.streamed import StreamedPart
 from keras_srt.lazy import keras, tf
 from keras_srt.plan import Plan
 from keras_srt.runs import RunFolder
+from keras_srt.signals import remembered
 from keras_srt.states import NotFinite
 
 VALIDATION_BATCH = 250
@@ -149,11 +151,15 @@ class _Stage(NamedTuple):
         )
         watching = _callbacks(self.config, self.run, data.validation, bar, checkpoints, history)
         try:
-            if unvalidated:
-                batches, steps = _validation(data, distribution)
-                interval = (first_step - 1) // plan.interval
-                _validate_late(model, interval, batches, steps, watching, checkpoints.means())
-            _fit(model, self.config, plan, first_step, data, watching, distribution)
+            with remembered(_interrupting()) as came:
+                watching.append(callbacks.StopAtSignal(came))
+                if unvalidated:
+                    batches, steps = _validation(data, distribution)
+                    interval = (first_step - 1) // plan.interval
+                    _validate_late(model, interval, batches, steps, watching, checkpoints.means())
+                _fit(model, self.config, plan, first_step, data, watching, distribution)
+            if came():  # after the last batch
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             bar.close()
             self._interrupt(model, checkpoints)
@@ -191,6 +197,11 @@ class _Stage(NamedTuple):
         raise Interrupted(
             f"interrupted: the state after step {step} is saved; go on with\n  {self.how_to_resume}"
         ) from None
+
+
+def _interrupting() -> list[signal.Signals]:
+    """The signals that raise an exception, and neither are ignored nor end the process."""
+    return [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
 
 
 def _callbacks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,17 +61,15 @@ class StreamedPart(NamedTuple):
             ValueError: the config has no shuffle buffer.
         """
         data = config.data
-        augmentation = Augmentation(data.augmentation.pad, data.augmentation.flip)
+        settings: dict[str, Any] = {
+            "seed": config.seed,
+            "first_step": first_step,
+            "augmentation": Augmentation(data.augmentation.pad, data.augmentation.flip),
+            "replicas": replicas,
+        }
         if not plan.num_unlabeled:
-            return training_batches(
-                *self.labeled,
-                self.labeled.images[:0],
-                plan.sizes,
-                seed=config.seed,
-                first_step=first_step,
-                augmentation=augmentation,
-                replicas=replicas,
-            )
+            none = self.labeled.images[:0]
+            return training_batches(*self.labeled, none, plan.sizes, **settings)
         if data.shuffle_buffer is None:
             raise ValueError("data.shuffle_buffer: got null; allowed: a number, for streamed data")
         return streamed_batches(
@@ -81,10 +79,7 @@ class StreamedPart(NamedTuple):
             plan.sizes,
             Streaming(data.shuffle_buffer, data.readers),
             pseudo_labels=self.pseudo_labels,
-            seed=config.seed,
-            first_step=first_step,
-            augmentation=augmentation,
-            replicas=replicas,
+            **settings,
         )
 
     def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
