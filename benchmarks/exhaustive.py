@@ -20,11 +20,14 @@ class Searched(NamedTuple):
         fooled: bool [n], whether anything fooled the model.
         needed: image passes that are needed if an image is left alone once it is fooled.
         every: image passes with nothing left out.
+        rounds: those of `needed` one after the other, where each is a query of its own (a
+            query of a grid search holds several transforms).
     """
 
     fooled: np.ndarray
     needed: Passes
     every: Passes
+    rounds: tuple[Passes, ...] = ()
 
 
 def search_grid(attack: GridAdv, victim: Victim, images: np.ndarray, goal: Goal) -> Searched:
@@ -68,12 +71,14 @@ def search_steps(
         now = ball.ascend(tf.constant(images), now, tf.constant(gradient), 1.0)
     reached[-1] = goal.reached(victim.answers(now.numpy(), goal).classes)
     # Every point but the last is asked about together with its gradient.
-    last = first_or_last(reached) == ball.num_steps
-    gradients = np.minimum(first_or_last(reached) + 1, ball.num_steps)
+    tried = first_or_last(reached)
+    left = [int((tried >= step).sum()) for step in range(ball.num_steps + 1)]
+    rounds = (*(Passes(0, n) for n in left[:-1]), Passes(left[-1], 0))
     return Searched(
         reached.any(axis=0),
-        Passes(int(last.sum()), int(gradients.sum())),
+        Passes(left[-1], sum(left[:-1])),
         Passes(len(images), ball.num_steps * len(images)),
+        rounds,
     )
 
 

@@ -205,10 +205,15 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 def finish(document: dict[str, Any], text: str, output: Path | None) -> int:
     """Prints the table and writes the JSON; 0, the exit code."""
     print(f"{describe(document['machine'])}\n\n{text}")
+    save(document, output)
+    return 0
+
+
+def save(document: dict[str, Any], output: Path | None) -> None:
+    """Writes the JSON, if a file was given."""
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, document)
-    return 0
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -80,7 +80,8 @@ PARTS = (
         "that was trained against the attack. The bare passes are one of each untouched "
         "image and those that it needs until something fools the model, at the speed of a full "
         "batch; an evaluation also checks what was found and asks again, and the few images that "
-        "are left late make small, slower batches. An image that stays right needs every step or "
+        "are left late make small, slower batches: PGD's passes are replayed in these, too, since "
+        "a gradient waits for the one before. An image that stays right needs every step or "
         "transform, so that an evaluation is at most 1 / (share that stays right) times cheaper "
         "than exhaustive search.",
         evaluation_cost.to_markdown,
@@ -92,7 +93,8 @@ PARTS = (
             f"time_to_robustness.py --goal {goal}",
             "Seconds of a training on this machine, from the start of Python to the chosen "
             f"classifier, for {100 * target.accuracy:.2f}% of all test images right under "
-            f"`{target.attack.name}`: the row of SRT in the paper.",
+            f"`{target.attack.name}`: the row of SRT in the paper. `--set` in the "
+            "line of settings belongs to the command, too.",
             time_to_robustness.to_markdown,
         )
         for goal, target in time_to_robustness.TARGETS.items()

@@ -285,6 +285,11 @@ def test_the_passes_of_exhaustive_search_are_counted(weak):
     attack = PGD(epsilon=0.06, num_steps=8, step_size=0.01)
     searched = exhaustive.search_steps(attack, victim, images, goal, fold(tf.constant([0, 0]), 0))
     assert searched.every == Passes(n, 8 * n) == Passes(victim.queries - 8 * n, 8 * n)
+    forward, gradient = zip(*searched.rounds, strict=True)
+    assert len(searched.rounds) == 9
+    assert gradient[0] == n
+    assert list(gradient) == sorted(gradient, reverse=True)
+    assert searched.needed == Passes(sum(forward), sum(gradient))
     # The attack itself asks for just what is needed.
     victim = Victim(classifier)
     attack.run(victim, images, goal, fold(tf.constant([0, 0]), 0))
@@ -365,10 +370,12 @@ def test_the_table_of_evaluations():
         "exhaustive_seconds": 3.3,
         "others": [{"library": "a 1", "attack": "B", "images": 5, "seconds": 1.0}],
     }
-    text = evaluation_cost.to_markdown({"images": 10, "rows": [row]})
+    steps = {"attack": "pgd", "seconds": {**row["seconds"], "replayed": [0.3]}, "others": []}
+    text = evaluation_cost.to_markdown({"images": 10, "rows": [row, row | steps]})
+    assert "| ≤ 1.15: yes | 1.10 (1.10–1.10) | ≤ 1.15: yes | 10.0× |" in text
     assert (
         "| `gridadv`, standard | 90.0% → 10.0% | 30.3 | 2.0 | 1.65 (1.65–1.65) | "
-        "1.10 (1.10–1.10) | ≤ 1.15: yes | 10.0× (≥ 20: **no**) | 10 of 10 |"
+        "1.10 (1.10–1.10) | ≤ 1.15: yes | – | – | 10.0× (≥ 20: **no**) | 10 of 10 |"
     ) in text
     assert text.endswith("| `gridadv`, standard | a 1: B | 5 | 5 | 30.3 | 6.1× |")
 
