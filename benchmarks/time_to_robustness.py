@@ -50,12 +50,13 @@ class Target(NamedTuple):
 
 
 _PGD = PGD(epsilon=0.3, num_steps=40, step_size=0.01)
-_FEW = ("data.labeled=300",)
 TARGETS = {
     "spatial": Target("mnist_spatial.json", "quick", (), GridAdv(), 0.9212, 600),
     "pixel": Target("mnist_pixel.json", "record", (), _PGD, 0.9660, 2400),
-    "spatial-300": Target("mnist_spatial.json", "quick", _FEW, GridAdv(), 0.9212, 600),
-    "pixel-300": Target("mnist_pixel.json", "record", _FEW, _PGD, 0.9660, 2400),
+    "spatial-300": Target(
+        "mnist_spatial.json", "quick", ("data.labeled=300",), GridAdv(), 0.9212, 600
+    ),
+    "pixel-300": Target("mnist_pixel.json", "record-300", (), _PGD, 0.9660, 2400),
 }
 
 
