@@ -7,10 +7,11 @@ import base64
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 from helpers import ROOT
+from quiet_server import QuietServer
 
 from keras_srt.images import BadImage, decode_image
 
@@ -60,7 +61,7 @@ class PageServer:
     def start(self):
         if self._server is None:
             handler = type("Handler", (_Handler,), {"stand_in": self})
-            self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+            self._server = QuietServer(("127.0.0.1", self.port), handler)
             self.port = self._server.server_port
             threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

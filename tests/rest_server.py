@@ -7,9 +7,10 @@ import base64
 import json
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from brightness_model import CLASSES, SIZE, expected
+from quiet_server import QuietServer
 
 from keras_srt.images import BadImage, decode_image
 
@@ -18,7 +19,7 @@ SIGNATURES = {
 }
 
 
-class RestServer(ThreadingHTTPServer):
+class RestServer(QuietServer):
     """What the server counts, and what a test sets.
 
     Attributes:
