@@ -1,4 +1,4 @@
-"""Callbacks of a run: progress, history, pictures, a hint, a stop at NaN."""
+"""Callbacks of a run: progress, history, summaries, pictures, a hint, a stop at NaN."""
 
 from __future__ import annotations
 
@@ -191,6 +191,17 @@ class History(keras.callbacks.Callback):
         table.writeheader()
         table.writerows(rows)
         durable.write_text(self._path, text.getvalue())
+
+
+class Summaries(keras.callbacks.TensorBoard):
+    """TensorBoard's curves, a point for each interval.
+
+    Keras' own makes tensors of the losses of each step, even where it writes none of them, and
+    TensorFlow keeps a tensor for every number that it has ever made one of: some KB a step.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Nothing is written of a step."""
 
 
 class CollapseHint(keras.callbacks.Callback):

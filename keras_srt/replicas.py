@@ -73,5 +73,24 @@ def average(losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     ]
 
 
+def total(shares: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Scalars of this replica, summed over all of them in one exchange.
+
+    Args:
+        shares: float32 scalars.
+
+    Returns:
+        As many float32 scalars, alike in all replicas.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> float(total([tf.constant(2.0)])[0])
+        2.0
+    """
+    if count() == 1:
+        return list(shares)
+    return tf.unstack(_sum_over_replicas(tf.stack(shares)))
+
+
 def _sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -153,10 +153,18 @@ class RobustModel(keras.Model):
             total, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         self.update.apply(self.optimizer, self.classifier, gradients, self.weight_decay)
-        for name, value in {"loss": loss, **means}.items():
-            # Metrics average over the replicas what here adds up.
-            self._term_metrics[name].update_state(value * replicas.count())
-        return {name: metric.result() for name, metric in self._term_metrics.items()}
+        return self._mean_losses({"loss": loss, **means})
+
+    def _mean_losses(self, shares: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Means over the interval so far, of losses whose shares add up over the replicas.
+
+        The shares are added in one exchange; `Mean.result` would make two for each of them. A
+        step counts once in the saved means, however many replicas there are.
+        """
+        count = replicas.count()
+        for name, value in zip(shares, replicas.total(list(shares.values())), strict=True):
+            self._term_metrics[name].update_state(value, sample_weight=1 / count)
+        return {name: mean.total / mean.count for name, mean in self._term_metrics.items()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Accuracy on clean images, and where they stay right in the neighborhood."""

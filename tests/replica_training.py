@@ -40,7 +40,7 @@ VALIDATION, VALIDATION_BATCH = 13, 8
 
 
 def trained(case, distribution):
-    """The weights, how far they moved, and the history of one training."""
+    """The weights, how far they moved, the history, and the saved means of one training."""
     spec, neighborhood, objective, updated = CASES[case]
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (40, 16, 16, 1), np.uint8)
@@ -67,17 +67,27 @@ def trained(case, distribution):
         pseudo_labels=answers if objective.uses_teacher else None,
     )
     whole = evaluation_batches(images[:VALIDATION], labels[:VALIDATION], VALIDATION_BATCH)
+    saved = SavedMeans()
     history = model.fit(
         distribution.spread(lambda replicas: batches(replicas=replicas)),
         steps_per_epoch=STEPS,
         validation_data=distribution.spread(functools.partial(split_rows, whole)),
         validation_steps=-(-VALIDATION // VALIDATION_BATCH),
+        callbacks=[saved],
         verbose=0,
     ).history
     weights = classifier.get_weights()
     moved = max(float(np.max(np.abs(a - b))) for a, b in zip(weights, start, strict=True))
     last = {name: values[-1] for name, values in history.items()}
-    return weights + model.shipped.get_weights(), moved, last
+    return weights + model.shipped.get_weights(), moved, last, saved.values
+
+
+class SavedMeans(keras.callbacks.Callback):
+    """Sums and counts of the loss terms, as a checkpoint has them."""
+
+    def on_test_begin(self, logs=None):
+        means = self.model.term_metrics
+        self.values = [float(tf.convert_to_tensor(v)) for mean in means for v in mean.variables]
 
 
 def main(count, cases):
@@ -88,8 +98,8 @@ def main(count, cases):
     # One strategy for all cases: TensorFlow numbers the sums of each anew, and mixes them up.
     several = Distribution.make("mirrored")
     for case in cases:
-        one, moved, history = trained(case, Distribution.make("one_device"))
-        weights, _, its_history = trained(case, several)
+        one, moved, history, means = trained(case, Distribution.make("one_device"))
+        weights, _, its_history, its_means = trained(case, several)
         pairs = list(zip(one, weights, strict=True))
         result = {
             "case": case,
@@ -97,6 +107,7 @@ def main(count, cases):
             "moved": moved,
             "difference": max(float(np.max(np.abs(a - b))) for a, b in pairs),
             "history": {name: [history[name], its_history[name]] for name in history},
+            "means": [means, its_means],
         }
         print(json.dumps(result), flush=True)
 

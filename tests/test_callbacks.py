@@ -1,10 +1,13 @@
-"""What is said during a training, and which of its classifiers is kept."""
+"""What is said during a training, which of its classifiers is kept, and what memory it takes."""
+
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_srt import durable
-from keras_srt.callbacks import CollapseHint
+from keras_srt.callbacks import CollapseHint, Summaries
 from keras_srt.checkpoints import Checkpoints
 from keras_srt.lazy import keras
 from keras_srt.neighborhoods import LInf
@@ -49,3 +52,20 @@ def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score,
     about = durable.read_sealed(tmp_path / "best.json")
     assert about.pop("sha256") == durable.sha256(tmp_path / "best.weights.h5")
     assert about == {"step": step, **score}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads /proc")
+def test_summaries_of_steps_take_no_memory(tmp_path):
+    summaries = Summaries(str(tmp_path), write_graph=False)
+    summaries.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    summaries.on_train_begin()
+    before = resident()
+    for step in range(10_000):
+        summaries.on_train_batch_begin(step)
+        summaries.on_train_batch_end(step, {"loss": step / 7, "robust": step / 11})
+    assert resident() - before < 1.0
+
+
+def resident():
+    """MiB in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

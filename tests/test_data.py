@@ -238,6 +238,7 @@ def test_batches_have_the_form_that_training_takes(numbered):
     assert isinstance(spec["unlabeled"], tf.TensorSpec)  # images alone, no label
     assert spec["unlabeled"].shape == (3, 4, 4, 1)
     assert spec["unlabeled"].dtype == tf.float32
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
 
 
 def test_pseudo_labels_come_with_their_own_images(numbered):

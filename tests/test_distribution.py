@@ -48,6 +48,8 @@ def assert_replicas_train_as_one(count, *cases):
         assert result["difference"] < 1e-5, result
         for name, (one, several) in result["history"].items():
             assert several == pytest.approx(one, abs=1e-5), name
+        one, several = result["means"]
+        assert several == pytest.approx(one, rel=1e-5)  # so that either goes on with the other's
 
 
 def test_two_replicas_train_as_one_device():

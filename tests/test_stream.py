@@ -257,6 +257,7 @@ def test_shards_before_the_place_are_not_opened():
 
 def test_streamed_batches_have_the_form_of_those_in_memory():
     dataset = streamed(pseudo_labels=np.arange(92, dtype=np.int32))
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     spec = dataset.element_spec
     assert [part.shape for part in spec["labeled"]] == [(3, 4, 4, 2), (3,)]
     assert [part.dtype for part in spec["labeled"]] == [tf.float32, tf.int32]

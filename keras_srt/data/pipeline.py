@@ -295,12 +295,17 @@ def training_batches(
         return assemble(labeled, others, pseudo, augmented)
 
     steps = elements(first_step, replicas)
-    return steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return endless(steps.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(4)
 
 
 def elements(first_step: int, replicas: Replicas) -> tf.data.Dataset:
     """Numbers of the elements from a step on; `Replicas.at` says which batch each is of."""
     return tf.data.Dataset.range(first_step * replicas.local, np.iinfo(np.int64).max)
+
+
+def endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Says that they don't end: else replicas ask each other before each step whether they did."""
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def augmenter(

@@ -27,6 +27,7 @@ from keras_srt.data.pipeline import (
     augmenter,
     draw,
     elements,
+    endless,
     shuffled,
 )
 from keras_srt.data.ranges import Ranges
@@ -178,7 +179,7 @@ def streamed_batches(
         )
 
     numbered = tf.data.Dataset.zip((elements(first_step, replicas), others))
-    return numbered.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return endless(numbered.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(2)
 
 
 def _unlabeled_rows(

@@ -233,7 +233,7 @@ def _callbacks(
         *pictures,
         checkpoints,
         history,
-        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
+        callbacks.Summaries(str(run.tensorboard), write_graph=False),
     ]
 
 
