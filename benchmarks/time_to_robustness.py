@@ -1,6 +1,7 @@
 """Seconds from the raw images to a given robust accuracy, as in a training speed record.
 
     python benchmarks/time_to_robustness.py --goal spatial [--seeds 0 1 2] [--data-dir DIR]
+    python benchmarks/time_to_robustness.py --goal spatial --seeds 2 --keep  # go on
 
 Each seed trains the goal's config in a process of its own: from the start of Python, through
 reading the data and choosing the best classifier on validation images, to the end of the training.
@@ -11,6 +12,7 @@ seed whose accuracy is below the goal are none, and its row says so.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from typing import Any, NamedTuple
 from measuring import bound, finish, machine, parser, save, table
 
 from keras_srt.attacks import PGD, Attack, GridAdv
+from keras_srt.checks import UserError
 from keras_srt.components import settings_of
 from keras_srt.evaluation import Progress, evaluate_robustness
 from keras_srt.experiment import best_classifier, load_config, load_test, train
@@ -51,10 +54,10 @@ class Target(NamedTuple):
 
 _PGD = PGD(epsilon=0.3, num_steps=40, step_size=0.01)
 TARGETS = {
-    "spatial": Target("mnist_spatial.json", "quick", (), GridAdv(), 0.9212, 600),
+    "spatial": Target("mnist_spatial.json", "record", (), GridAdv(), 0.9212, 600),
     "pixel": Target("mnist_pixel.json", "record", (), _PGD, 0.9660, 2400),
     "spatial-300": Target(
-        "mnist_spatial.json", "quick", ("data.labeled=300",), GridAdv(), 0.9212, 600
+        "mnist_spatial.json", "record", ("data.labeled=300",), GridAdv(), 0.9212, 600
     ),
     "pixel-300": Target("mnist_pixel.json", "record-300", (), _PGD, 0.9660, 2400),
 }
@@ -63,31 +66,68 @@ TARGETS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints a table; 0, or 1 if a seed stays below the goal."""
     options = _options().parse_args(arguments)
-    target, described = TARGETS[options.goal], machine()
+    target = TARGETS[options.goal]
     variant = options.variant or target.variant
+    settings = [*target.overrides, *options.set]
+    if options.quick:
+        settings += ["training.steps=4", "training.interval=4"]
     rows: list[dict[str, Any]] = []
     document = {
-        "machine": described,
+        "machine": machine(),
         "goal": options.goal,
         "variant": variant,
-        "overrides": [*target.overrides, *options.set],
+        "overrides": settings,
         "attack": settings_of(target.attack),
         "rows": rows,
     }
+    if options.keep:
+        try:
+            rows += kept_rows(document, options.output, options.seeds)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory(prefix="keras-srt-record-") as scratch:
         for seed in options.seeds:
-            overrides = [*target.overrides, *options.set, f"seed={seed}", f"name=seed{seed}"]
-            if options.quick:
-                overrides += ["training.steps=4", "training.interval=4"]
+            overrides = [*settings, f"seed={seed}", f"name=seed{seed}"]
             job = (target.config, variant, overrides, scratch, options.data_dir)
             began = time.perf_counter()
             _in_a_new_process(train_once, job)
             seconds = time.perf_counter() - began
             limit = 20 if options.quick else None
             rows.append({"seed": seed, "seconds": seconds, **_measure(target, job, limit)})
+            rows.sort(key=lambda row: row["seed"])
             save(document, options.output)  # a seed may take an hour
     finish(document, to_markdown(document), options.output)
     return 0 if all(row["accuracy"] >= target.accuracy for row in rows) else 1
+
+
+def kept_rows(
+    document: dict[str, Any], file: Path | None, seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The rows of a file that are of other seeds.
+
+    Args:
+        document: what is measured now.
+        file: an earlier output.
+        seeds: that are measured now.
+
+    Raises:
+        UserError: there is no such file, or it is of other settings or of another machine.
+    """
+    if file is None or not file.is_file():
+        raise UserError(f"--keep: got the output {file}; allowed: a file of earlier seeds")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if _conditions(found) != _conditions(document):
+        raise UserError(
+            f"--keep: {file} is of other settings, or of another machine; measure all seeds anew"
+        )
+    return [row for row in found["rows"] if row["seed"] not in seeds]
+
+
+def _conditions(document: dict[str, Any]) -> dict[str, Any]:
+    """What rows must have in common; tuples are lists, as in a file."""
+    machine = {k: v for k, v in document["machine"].items() if k not in ("load", "date")}
+    return json.loads(json.dumps({**document, "machine": machine, "rows": None}))
 
 
 def train_once(
@@ -180,6 +220,7 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--variant", help="of the goal's config; left out, the goal's own")
     made.add_argument("--set", action="append", default=[], help="a setting, as for train.py")
     made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    made.add_argument("--keep", action="store_true", help="other seeds' rows of the output file")
     made.add_argument("--data-dir", type=Path, help="of the datasets")
     return made
 

@@ -26,6 +26,7 @@ from exhaustive import first_or_last
 from keras_srt import SRT, Adversarial, Composite, LInf, Spatial, evaluate_robustness
 from keras_srt.attacks import PGD, GridAdv, Victim
 from keras_srt.attacks.goal import Goal
+from keras_srt.checks import UserError
 from keras_srt.lazy import tf
 from keras_srt.neighborhoods import Passes
 from keras_srt.neighborhoods.base import fold
@@ -410,6 +411,24 @@ def test_the_page_is_made_of_the_figures(tmp_path):
 def test_the_page_in_the_documentation_says_what_the_figures_say():
     expected = page.to_markdown(page.PARTS, measuring.FOLDER)
     assert page.PAGE.read_text(encoding="utf-8") == expected
+
+
+def test_rows_of_other_seeds_are_kept_where_the_settings_are_the_same(tmp_path):
+    file = tmp_path / "rows.json"
+    before = {"load": 0.1, "date": "2026-11-26", "cores": 2}
+    document = {"machine": before, "attack": {"grid": (5, 5, 31)}, "rows": []}
+    rows = [{"seed": 0}, {"seed": 1}, {"seed": 2}]
+    file.write_text(json.dumps({**document, "rows": rows}))
+    now = {**document, "machine": {**before, "load": 0.7, "date": "2026-11-27"}}
+    assert time_to_robustness.kept_rows(now, file, [1]) == [{"seed": 0}, {"seed": 2}]
+    for changed, path in (
+        ({"machine": {**before, "cores": 4}}, file),
+        ({"attack": {"grid": (3, 3, 31)}}, file),
+        ({}, tmp_path / "missing.json"),
+        ({}, None),
+    ):
+        with pytest.raises(UserError, match="--keep"):
+            time_to_robustness.kept_rows({**now, **changed}, path, [1])
 
 
 def test_a_training_that_stays_below_the_goal_has_no_time():
