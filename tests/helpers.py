@@ -71,6 +71,12 @@ def settled(classifier, samples):
     return classifier
 
 
+def resident(process="self"):
+    """MiB in memory of a running process, by its number."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def heed_ctrl_c():
     """For `preexec_fn`: a shell's background jobs ignore SIGINT, and pass that on."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,10 +1,10 @@
 """What is said during a training, which of its classifiers is kept, and what memory it takes."""
 
-import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import resident
 
 from keras_srt import durable
 from keras_srt.callbacks import CollapseHint, Summaries
@@ -64,8 +64,3 @@ def test_summaries_of_steps_take_no_memory(tmp_path):
         summaries.on_train_batch_begin(step)
         summaries.on_train_batch_end(step, {"loss": step / 7, "robust": step / 11})
     assert resident() - before < 1.0
-
-
-def resident():
-    """MiB in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

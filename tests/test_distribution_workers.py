@@ -1,7 +1,6 @@
 """Processes on 127.0.0.1 that train together: a killed worker, resume, other numbers of them."""
 
 import json
-import resource
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import ROOT, clean_environment, tiny, write_config
+from helpers import ROOT, clean_environment, resident, tiny, write_config
 
 from keras_srt.runs import RunFolder
 
@@ -58,12 +57,6 @@ def streamed(**changes):
         training__labeled_per_batch=7,
         **changes,
     )
-
-
-def resident(process):
-    """MiB in memory of a running process."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def free_ports(count):
@@ -255,9 +248,9 @@ def test_memory_of_two_workers_stays_flat_on_hundreds_of_gigabytes(tmp_path):
     workers = start_workers([write_config(tmp_path, settings)] * 2, tmp_path / "run")
     try:
         wait_for_step(tmp_path / "run", 600)
-        before = np.array([resident(worker) for worker in workers])
+        before = np.array([resident(worker.pid) for worker in workers])
         wait_for_step(tmp_path / "run", 1800)
-        after = np.array([resident(worker) for worker in workers])
+        after = np.array([resident(worker.pid) for worker in workers])
     finally:
         for worker in workers:
             worker.kill()
