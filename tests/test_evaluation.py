@@ -246,6 +246,25 @@ def test_repeated_evaluations_are_not_taken_for_retracing(some_right, pictures, 
     assert "retracing" not in caplog.text
 
 
+@pytest.mark.parametrize("attack", [PGD(epsilon=0.1, num_steps=2), GridAdv(grid=(1, 1, 3))])
+def test_a_neighborhood_made_anew_for_each_batch_is_traced_once(
+    some_right, pictures, attack, monkeypatch
+):
+    classifier, labels = some_right
+    kind, method = type(attack.neighborhood), "ascend" if attack.needs_gradients else "apply"
+    traced, original = [], getattr(kind, method)
+
+    def counted(self, images, *others):
+        if not tf.executing_eagerly():
+            traced.append(images.shape)
+        return original(self, images, *others)
+
+    monkeypatch.setattr(kind, method, counted)
+    evaluate_robustness(classifier, pictures, labels, [attack], batch_size=5)
+    # Once for the first batch, and once with an open batch size.
+    assert 1 <= len(traced) <= 2
+
+
 @pytest.mark.parametrize("settings", [{"name": "pgd"}, {"name": "ddn", "num_steps": 60}])
 def test_a_single_image_of_a_single_pixel_is_attacked(settings):
     """NumPy makes a scalar of `np.float64(one element)`."""

@@ -116,12 +116,14 @@ class Victim:
 
         Args:
             function: of tensors, whose first dimension stays open.
-            key: of equal functions; by default the function itself.
+            key: of equal functions; by default the function itself, and for a method its object:
+                an attack makes its neighborhood anew for each batch, equal to the one before.
 
         Returns:
             The `tf.function`.
         """
-        key = function if key is None else key
+        if key is None:
+            key = getattr(function, "__func__", function), getattr(function, "__self__", None)
         if key not in self._traced:
             # The batch size stays open: fooled images drop out of it. TensorFlow counts retraces
             # by code object, and would warn at the fifth victim; a partial has none.
