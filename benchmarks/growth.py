@@ -4,7 +4,8 @@
 
 - steps: the time of an SRT step against k, images of a batch and pixels of an image, with the
   least-squares line and its R².
-- memory: resident memory over 5,000 steps, and over 20 epochs of `fit` with validation, tiny model.
+- memory: resident memory of `train.py` over 5,000 steps of a tiny model in 20 intervals, each with
+  validation, a checkpoint and summaries.
 - pipeline: steps on batches of the input pipeline, with augmentation, beside steps on one batch.
 - start_up: seconds until `--help` and a config error are answered.
 """
@@ -12,9 +13,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +39,9 @@ from measuring import (
 from passes import compiled, random_batch, whole_step
 
 from keras_srt import SRT, LInf, RobustModel, SmallCNN
-from keras_srt.data import Augmentation, BatchSizes, evaluation_batches, training_batches
+from keras_srt.data import Augmentation, BatchSizes, training_batches
 from keras_srt.lazy import tf
+from keras_srt.runs import RunFolder
 
 ASKED_MEMORY, ASKED_PIPELINE, ASKED_SECONDS = 0.02, 0.03, 1.0
 _K, _BATCH, _SIDE = 5, 64, 28
@@ -140,39 +145,36 @@ def _model(side: int, k: int, width: int, hidden: int) -> RobustModel:
 
 
 def measure_memory(quick: bool) -> dict[str, Any]:
-    """MiB of resident memory, over steps and over epochs."""
-    steps, epochs, shape = (200, 8, (16, 16, 1)) if quick else (5000, 20, (16, 16, 1))
-    step = whole_step(_model(16, 2, width=2, hidden=8), random_batch(4, 12, shape))
-    progress, over_steps = Progress(steps), []
-    for number in range(steps):
-        step()
-        if (number + 1) % (steps // 40) == 0:
-            over_steps.append(_resident())
-            progress.tell(number + 1, "steps")
-    return {"steps": steps, "over_steps": over_steps, "over_epochs": _epochs(epochs)}
+    """MiB of resident memory of a training by `train.py`, after each of its intervals."""
+    steps, intervals = (40, 4) if quick else (5000, 20)
+    with tempfile.TemporaryDirectory(prefix="keras-srt-growth-") as scratch:
+        run = RunFolder(Path(scratch) / "run")
+        settings = [f"training.steps={steps}", f"training.interval={steps // intervals}"]
+        command = [sys.executable, "train.py", "--config", "digits_pixel.json"]
+        command += ["--variant", "smoke", "--run-dir", str(run.path)]
+        command += [word for setting in settings for word in ("--set", setting)]
+        with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL) as training:
+            try:
+                resident = _after_each_interval(training, run, intervals)
+            finally:
+                training.kill()
+    today = datetime.date.today().isoformat()
+    return {"steps": steps, "resident": resident, "date": today}
 
 
-def _epochs(epochs: int) -> list[float]:
-    """MiB of resident memory after each epoch of `fit`, with validation."""
-    from keras_srt.lazy import keras
-
-    images, labels = _pictures(400, 16)
-    batches = training_batches(images[:100], labels[:100], images[100:], BatchSizes(4, 12), seed=0)
-    progress, over_epochs = Progress(epochs), []
-
-    def note(epoch: int, logs: Any) -> None:
-        over_epochs.append(_resident())
-        progress.tell(epoch + 1, "epochs")
-
-    _model(16, 2, width=2, hidden=8).fit(
-        batches,
-        epochs=epochs,
-        steps_per_epoch=25,
-        validation_data=evaluation_batches(images, labels, 50),
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=note)],
-        verbose=0,
-    )
-    return over_epochs
+def _after_each_interval(
+    training: subprocess.Popen[bytes], run: RunFolder, intervals: int
+) -> list[float]:
+    """MiB that a training holds whenever its history has got a row more."""
+    progress, resident = Progress(intervals), []
+    while len(resident) < intervals:
+        if training.poll() is not None:
+            sys.exit(f"the training ended with exit code {training.returncode}")
+        if len(run.read_history()) > len(resident):
+            resident.append(_resident(training.pid))
+            progress.tell(len(resident), "intervals of a training")
+        time.sleep(0.05)
+    return resident
 
 
 def measure_pipeline(quick: bool) -> dict[str, Any]:
@@ -232,9 +234,9 @@ def _pictures(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     return images, generator.integers(10, size=count, dtype=np.int32)
 
 
-def _resident() -> float:
-    """MiB of memory that this process holds."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def _resident(process: int) -> float:
+    """MiB of memory that a process holds."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -259,14 +261,17 @@ def _steps_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _memory_table(part: dict[str, Any]) -> str:
-    body = []
-    for over, series in (
-        (f"{part['steps']:,} steps", part["over_steps"]),
-        (f"{len(part['over_epochs'])} epochs of `fit`", part["over_epochs"]),
-    ):
-        growth = grown(series)
-        body.append([over, f"{series[-1]:.0f}", f"{growth:+.2%}", bound(growth, ASKED_MEMORY)])
-    return table(["resident memory over", "MiB at the end", "growth", "asked"], body)
+    series = part["resident"]
+    growth = grown(series)
+    row = [
+        f"{part['steps']:,} steps in {len(series)} intervals",
+        f"{series[-1]:.0f}",
+        f"{growth:+.2%}",
+        bound(growth, ASKED_MEMORY),
+        part["date"],
+    ]
+    header = ["resident memory over", "MiB at the end", "growth", "asked", "measured"]
+    return table(header, [row])
 
 
 def _pipeline_table(part: dict[str, Any]) -> str:

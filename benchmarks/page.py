@@ -104,7 +104,8 @@ PARTS = (
         "growth",
         "growth.py",
         "Step time against k, batch and image size, with the least-squares line; resident memory "
-        "of a tiny model (the first quarter of the series is left out); steps on the input "
+        "of `train.py` with a tiny model, after each interval with its validation, checkpoint and "
+        "summaries (the first quarter of the series is left out); steps on the input "
         "pipeline, with pad-crop and flip, beside steps on one batch; and how soon a command "
         "answers.",
         growth.to_markdown,

@@ -52,6 +52,7 @@ class Target(NamedTuple):
     seconds: float
 
 
+SEEDS = (0, 1, 2)
 _PGD = PGD(epsilon=0.3, num_steps=40, step_size=0.01)
 TARGETS = {
     "spatial": Target("mnist_spatial.json", "record", (), GridAdv(), 0.9212, 600),
@@ -189,7 +190,7 @@ def _progress() -> Progress:
 
 
 def to_markdown(document: dict[str, Any]) -> str:
-    """The figures as a table, a row for each seed."""
+    """The figures as a table, a row for each seed, those that aren't measured last."""
     target = TARGETS[document["goal"]]
     rows = []
     for row in document["rows"]:
@@ -207,6 +208,10 @@ def to_markdown(document: dict[str, Any]) -> str:
                 str(row["n"]),
             ]
         )
+    measured = {row["seed"] for row in document["rows"]}
+    for seed in sorted(set(SEEDS) - measured):
+        title = f"`{document['goal']}`, seed {seed}"
+        rows.append([title, "–", "–", "not measured: **no**", "–", "–", "–", "–"])
     header = ["goal, seed", "steps", "seconds", "asked", "clean"]
     header += [f"right under `{target.attack.name}`", "goal", "n"]
     sets = [f"--set {setting}" for setting in document["overrides"]]
@@ -219,7 +224,7 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--goal", choices=list(TARGETS), default="spatial")
     made.add_argument("--variant", help="of the goal's config; left out, the goal's own")
     made.add_argument("--set", action="append", default=[], help="a setting, as for train.py")
-    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     made.add_argument("--keep", action="store_true", help="other seeds' rows of the output file")
     made.add_argument("--data-dir", type=Path, help="of the datasets")
     return made

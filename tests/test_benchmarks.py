@@ -383,7 +383,7 @@ def test_the_table_of_evaluations():
 
 def test_the_tables_of_growth():
     document = {
-        "memory": {"steps": 5000, "over_steps": [90, 100, 100, 101], "over_epochs": [100] * 8},
+        "memory": {"steps": 5000, "resident": [90, 100, 100, 101], "date": "2026-11-27"},
         "pipeline": {
             "steps": 2,
             "seconds": {"fixed": [1.0], "pipeline": [1.05], "batches alone": [0.01]},
@@ -391,8 +391,7 @@ def test_the_tables_of_growth():
         "start_up": {"train.py --help": [0.2, 0.2, 0.3]},
     }
     text = growth.to_markdown(document)
-    assert "| 5,000 steps | 101 | +1.00% | ≤ 0.02: yes |" in text
-    assert "| 8 epochs of `fit` | 100 | +0.00% | ≤ 0.02: yes |" in text
+    assert "| 5,000 steps in 4 intervals | 101 | +1.00% | ≤ 0.02: yes | 2026-11-27 |" in text
     assert "| 500 (500–500) | 525 (525–525) | 5.00 (5.00–5.00) | 1.05 (1.05–1.05) " in text
     assert "≤ 1.03: **no**" in text
     assert "| train.py --help | 0.200 (0.200–0.250) | ≤ 1: yes |" in text
@@ -452,4 +451,14 @@ def test_a_training_that_stays_below_the_goal_has_no_time():
     assert page.not_kept(text) == [
         "`spatial`, seed 1: ≤ 600: **no**",
         "`spatial`, seed 2: ≥ 0.9212: **no**",
+    ]
+
+
+def test_seeds_that_were_not_measured_are_rows_too():
+    row = {"seed": 1, "seconds": 421.4, "steps": 3000, "clean": 0.99, "accuracy": 0.93}
+    rows = [{**row, "ci95": [0.92, 0.94], "n": 10000}]
+    document = {"goal": "spatial", "variant": "quick", "overrides": [], "rows": rows}
+    assert page.not_kept(time_to_robustness.to_markdown(document)) == [
+        "`spatial`, seed 0: not measured: **no**",
+        "`spatial`, seed 2: not measured: **no**",
     ]
