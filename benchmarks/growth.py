@@ -234,9 +234,9 @@ def _pictures(count: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     return images, generator.integers(10, size=count, dtype=np.int32)
 
 
-def _resident(process: int) -> float:
+def _resident(pid: int) -> float:
     """MiB of memory that a process holds."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

@@ -301,7 +301,7 @@ def split_rows(dataset: tf.data.Dataset, replicas: Replicas) -> tf.data.Dataset:
 
 
 def _mirrored() -> Any:
-    """On the GPUs of this machine, or its logical CPUs where there are none."""
+    """The strategy on the GPUs of this machine, or its logical CPUs where there are none."""
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     count = len(tf.config.list_logical_devices(kind))
     if count < 2:

@@ -71,9 +71,9 @@ def settled(classifier, samples):
     return classifier
 
 
-def resident(process="self"):
-    """MiB in memory of a running process, by its number."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+def resident(pid="self"):
+    """MiB in memory of a running process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
