@@ -123,6 +123,43 @@ class Progress:
         print(f"\r\x1b[K{line[:110]}", end=end, file=sys.stderr, flush=True)
 
 
+class HostClock:
+    """How much of the processors' time the host of a virtual machine gave to others.
+
+    Seconds of a benchmark on such a machine are more than its processors took for it. Linux
+    counts in /proc/stat for how long a processor had work and was not let run ("steal").
+
+    Args:
+        file: of that count.
+    """
+
+    def __init__(self, file: Path = Path("/proc/stat")) -> None:
+        self._file = file
+        self._before = _processor_ticks(file)
+
+    def taken(self) -> float | None:
+        """The share that was taken since this was made; None where nothing counts it."""
+        before, now = self._before, _processor_ticks(self._file)
+        if before is None or now is None or now.total == before.total:
+            return None
+        return (now.stolen - before.stolen) / (now.total - before.total)
+
+
+class _Ticks(NamedTuple):
+    """Of all processors together, since the start of the machine."""
+
+    stolen: int
+    total: int
+
+
+def _processor_ticks(file: Path) -> _Ticks | None:
+    if not file.is_file():
+        return None
+    # cpu user nice system idle iowait irq softirq steal guest guest_nice: guests are in user, too.
+    ticks = [int(field) for field in file.read_text().splitlines()[0].split()[1:9]]
+    return _Ticks(ticks[7], sum(ticks))
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on: processor, cores, memory, versions, load, date."""
     cpuinfo = _cpuinfo()

@@ -412,6 +412,16 @@ def test_the_page_in_the_documentation_says_what_the_figures_say():
     assert page.PAGE.read_text(encoding="utf-8") == expected
 
 
+def test_what_the_host_took_is_its_share_of_all_processors_time(tmp_path):
+    count = tmp_path / "stat"
+    count.write_text("cpu  100 0 50 800 10 0 0 40 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    clock = measuring.HostClock(count)
+    assert clock.taken() is None  # no time has passed
+    count.write_text("cpu  150 0 60 820 10 0 0 60 9 0\n")
+    assert clock.taken() == 0.2
+    assert measuring.HostClock(tmp_path / "missing").taken() is None
+
+
 def test_rows_of_other_seeds_are_kept_where_the_settings_are_the_same(tmp_path):
     file = tmp_path / "rows.json"
     before = {"load": 0.1, "date": "2026-11-26", "cores": 2}
@@ -434,7 +444,7 @@ def test_a_training_that_stays_below_the_goal_has_no_time():
     row = {"steps": 3000, "clean": 0.99, "ci95": [0.91, 0.93], "n": 10000}
     rows = [
         {"seed": 0, "seconds": 421.4, "accuracy": 0.9212, **row},
-        {"seed": 1, "seconds": 601.0, "accuracy": 0.9300, **row},
+        {"seed": 1, "seconds": 601.0, "host_took": 0.381, "accuracy": 0.9300, **row},
         {"seed": 2, "seconds": 90.0, "accuracy": 0.9211, **row},
     ]
     document = {"goal": "spatial", "variant": "quick", "overrides": ["a=1"], "rows": rows}
@@ -442,12 +452,12 @@ def test_a_training_that_stays_below_the_goal_has_no_time():
     assert text.startswith("`mnist_spatial.json --variant quick --set a=1`\n")
     cells = [line.strip("| ").split(" | ") for line in text.splitlines()[-3:]]
     assert [line[0] for line in cells] == [f"`spatial`, seed {seed}" for seed in range(3)]
-    assert [line[2:4] for line in cells] == [
-        ["421", "≤ 600: yes"],
-        ["601", "≤ 600: **no**"],
-        ["90", ""],
+    assert [line[2:5] for line in cells] == [
+        ["421", "–", "≤ 600: yes"],
+        ["601", "38%", "≤ 600: **no**"],
+        ["90", "–", ""],
     ]
-    assert [line[6] for line in cells] == ["≥ 0.9212: yes", "≥ 0.9212: yes", "≥ 0.9212: **no**"]
+    assert [line[7] for line in cells] == ["≥ 0.9212: yes", "≥ 0.9212: yes", "≥ 0.9212: **no**"]
     assert page.not_kept(text) == [
         "`spatial`, seed 1: ≤ 600: **no**",
         "`spatial`, seed 2: ≥ 0.9212: **no**",
