@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import signal
 import sys
 import tempfile
@@ -23,14 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measuring import HostClock, bound, finish, machine, parser, save, table
+from trainings import Job, attack_trained, train_apart, trained_steps
 
 from keras_srt.attacks import PGD, Attack, GridAdv
 from keras_srt.checks import UserError
 from keras_srt.components import settings_of
-from keras_srt.evaluation import Progress, evaluate_robustness
-from keras_srt.experiment import best_classifier, load_config, load_test, train
-from keras_srt.plan import duration
-from keras_srt.runs import RunFolder
 
 
 class Target(NamedTuple):
@@ -90,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     with tempfile.TemporaryDirectory(prefix="keras-srt-record-") as scratch:
         for seed in options.seeds:
-            overrides = [*settings, f"seed={seed}", f"name=seed{seed}"]
-            job = (target.config, variant, overrides, scratch, options.data_dir)
+            overrides = (*settings, f"seed={seed}", f"name=seed{seed}")
+            job = Job(target.config, variant, overrides, scratch, options.data_dir)
             began, host = time.perf_counter(), HostClock()
-            _in_a_new_process(train_once, job)
+            train_apart(job)
             timed = {"seconds": time.perf_counter() - began, "host_took": host.taken()}
             limit = 20 if options.quick else None
             rows.append({"seed": seed, **timed, **_measure(target, job, limit)})
@@ -132,65 +128,16 @@ def _conditions(document: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps({**document, "machine": machine, "rows": None}))
 
 
-def train_once(
-    config: str, variant: str | None, overrides: list[str], scratch: str, data_dir: Path | None
-) -> None:
-    """Trains into a folder of the seed.
-
-    Args:
-        config: its name.
-        variant: of it.
-        overrides: of its settings.
-        scratch: the folder of all seeds.
-        data_dir: of the datasets.
-    """
-    parsed = load_config(config, variant, overrides)
-    run = RunFolder(Path(scratch) / parsed.name)
-    run.claim(parsed.to_json(), resume=False)
-    train(parsed, run, data_dir)
-
-
-def _in_a_new_process(function: Any, arguments: tuple[Any, ...]) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
-    process.start()
-    try:
-        process.join()
-    finally:
-        process.terminate()  # nothing where it has ended
-    if process.exitcode:
-        sys.exit(process.exitcode)
-
-
-def _measure(target: Target, job: tuple[Any, ...], limit: int | None) -> dict[str, Any]:
+def _measure(target: Target, job: Job, limit: int | None) -> dict[str, Any]:
     """Clean and robust accuracy of the seed's classifier on the test images."""
-    config_name, variant, overrides, scratch, data_dir = job
-    config = load_config(config_name, variant, overrides)
-    run = RunFolder(Path(scratch) / config.name)
-    classifier = best_classifier(config, run, config.data.dataset.info(data_dir))
-    test = load_test(config, data_dir, limit)
-    attack = target.attack
-    outcome = evaluate_robustness(
-        classifier, test.images, test.labels, [attack], progress=_progress()
-    ).report()
+    outcome = attack_trained(job, [target.attack], limit).report()
     robust = outcome["attacks"][0]
     return {
-        "steps": int(run.read_history()[-1]["step"]),
+        "steps": trained_steps(job),
         "clean": outcome["clean"]["accuracy"],
         **{key: robust[key] for key in ("accuracy", "ci95", "n")},
         "attack_seconds": robust["seconds"],
     }
-
-
-def _progress() -> Progress:
-    began = time.perf_counter()
-
-    def tell(name: str, done: int, total: int) -> None:
-        rest = (time.perf_counter() - began) / done * (total - done)
-        end = "\n" if done == total else ""
-        line = f"\r\x1b[K{name} {done}/{total}, about {duration(rest)} left"
-        print(line, end=end, file=sys.stderr, flush=True)
-
-    return tell
 
 
 def to_markdown(document: dict[str, Any]) -> str:

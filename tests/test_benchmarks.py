@@ -19,6 +19,7 @@ import page
 import passes
 import peer_jobs
 import peers
+import precision_cost
 import step_cost
 import time_to_robustness
 from exhaustive import first_or_last
@@ -410,6 +411,45 @@ def test_the_page_is_made_of_the_figures(tmp_path):
 def test_the_page_in_the_documentation_says_what_the_figures_say():
     expected = page.to_markdown(page.PARTS, measuring.FOLDER)
     assert page.PAGE.read_text(encoding="utf-8") == expected
+
+
+def test_a_change_of_accuracy_is_that_of_paired_proportions():
+    # Images that only the one or only the other gets right, against NumPy's standard error.
+    changes = np.repeat([-1, 1, 0], [30, 10, 960])
+    change, half = precision_cost.difference(30, 10, 1000)
+    assert change == pytest.approx(changes.mean())
+    assert half == pytest.approx(1.96 * changes.std() / np.sqrt(1000))
+    assert precision_cost.difference(0, 0, 5) == (0.0, 0.0)
+    before = {"clean": np.array([1, 1, 0, 0, 1], bool)}
+    after = {"clean": np.array([1, 0, 0, 1, 0], bool)}
+    assert precision_cost.compare(before, after) == ({"clean": 2}, {"clean": 1})
+
+
+def test_the_table_of_precisions_has_the_change_over_all_seeds():
+    rows = [
+        {
+            "seed": seed,
+            "n": 100,
+            "steps": 5,
+            "float32": {"seconds": 10.0, "clean": 90, "robust": 50},
+            "mixed_bfloat16": {"seconds": 5.0, "clean": 89 + 2 * seed, "robust": 46},
+            "lost": {"clean": 1, "robust": 4},
+            "won": {"clean": 2 * seed, "robust": 0},
+        }
+        for seed in (0, 1)
+    ]
+    document = {"config": "a.json", "variant": "b", "overrides": ["c=1"], "rows": rows}
+    text = precision_cost.to_markdown({**document, "attacks": ["fgsm", "pgd"]})
+    title = "`a.json --variant b --set c=1`; under attack: the worst case of `fgsm`, `pgd`\n"
+    assert text.startswith(title)
+    assert text.splitlines()[-3:] == [
+        "| seed 0 | 5 | 10 | 5 | 90.00% | 89.00% | -1.00 ± 1.95 | "
+        "50.00% | 46.00% | -4.00 ± 3.84 | 100 |",
+        "| seed 1 | 5 | 10 | 5 | 90.00% | 91.00% | +1.00 ± 3.39 | "
+        "50.00% | 46.00% | -4.00 ± 3.84 | 100 |",
+        "| mean |  | 10 | 5 | 90.00% | 90.00% | +0.00 ± 1.96 | "
+        "50.00% | 46.00% | -4.00 ± 2.72 | 200 |",
+    ]
 
 
 def test_what_the_host_took_is_its_share_of_all_processors_time(tmp_path):

@@ -1,0 +1,88 @@
+"""Whole trainings, each in a process of its own, and their classifiers on the test images."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from keras_srt.attacks import Attack
+from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
+from keras_srt.experiment import best_classifier, load_config, load_test, train
+from keras_srt.plan import duration
+from keras_srt.runs import RunFolder
+
+
+class Job(NamedTuple):
+    """A training.
+
+    Attributes:
+        config: its name.
+        variant: of it, or None.
+        overrides: of its settings, as for `--set`; among them `name`, of the run's folder.
+        scratch: the folder of the run's folder.
+        data_dir: of the datasets, or None.
+    """
+
+    config: str
+    variant: str | None
+    overrides: tuple[str, ...]
+    scratch: str
+    data_dir: Path | None
+
+
+def train_apart(job: Job) -> None:
+    """Trains in a new process, from the start of Python; ends the program if that fails."""
+    process = multiprocessing.get_context("spawn").Process(target=_train, args=(job,))
+    process.start()
+    try:
+        process.join()
+    finally:
+        process.terminate()  # nothing where it has ended
+    if process.exitcode:
+        sys.exit(process.exitcode)
+
+
+def _train(job: Job) -> None:
+    config, run = _opened(job)
+    run.claim(config.to_json(), resume=False)
+    train(config, run, job.data_dir)
+
+
+def attack_trained(job: Job, attacks: Sequence[Attack], limit: int | None) -> Robustness:
+    """Attacks the chosen classifier of a training on the test images, which are read here alone.
+
+    Args:
+        job: that has been trained.
+        attacks: on it.
+        limit: of test images, the first ones; None for all.
+    """
+    config, run = _opened(job)
+    classifier = best_classifier(config, run, config.data.dataset.info(job.data_dir))
+    test = load_test(config, job.data_dir, limit)
+    return evaluate_robustness(classifier, test.images, test.labels, attacks, progress=_progress())
+
+
+def trained_steps(job: Job) -> int:
+    """How many steps a training took."""
+    return int(_opened(job)[1].read_history()[-1]["step"])
+
+
+def _opened(job: Job) -> tuple[Any, RunFolder]:
+    config = load_config(job.config, job.variant, job.overrides)
+    return config, RunFolder(Path(job.scratch) / config.name)
+
+
+def _progress() -> Progress:
+    began = time.perf_counter()
+
+    def tell(name: str, done: int, total: int) -> None:
+        rest = (time.perf_counter() - began) / done * (total - done)
+        end = "\n" if done == total else ""
+        line = f"\r\x1b[K{name} {done}/{total}, about {duration(rest)} left"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    return tell
