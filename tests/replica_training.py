@@ -90,6 +90,19 @@ class SavedMeans(keras.callbacks.Callback):
         self.values = [float(tf.convert_to_tensor(v)) for mean in means for v in mean.variables]
 
 
+def collective_operations(strategy):
+    """TensorFlow's collective operations in the graph of a sum over the replicas."""
+
+    @tf.function(autograph=False)
+    def total():
+        replica = tf.distribute.get_replica_context
+        return strategy.run(lambda: replica().all_reduce("SUM", tf.ones(2)))
+
+    graph = total.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for of in graph.library.function for node in of.node_def)]
+    return sorted({node.op for node in nodes if node.op.startswith("Collective")})
+
+
 def main(count, cases):
     """Prints, case by case, how far the weights of several replicas are from those of one."""
     cpus = tf.config.list_physical_devices("CPU")
@@ -104,6 +117,7 @@ def main(count, cases):
         result = {
             "case": case,
             "replicas": several.replicas,
+            "collective": collective_operations(several.strategy),
             "moved": moved,
             "difference": max(float(np.max(np.abs(a - b))) for a, b in pairs),
             "history": {name: [history[name], its_history[name]] for name in history},

@@ -44,6 +44,8 @@ def assert_replicas_train_as_one(count, *cases):
     assert [result["case"] for result in results] == list(cases)
     for result in results:
         assert result["replicas"] == count
+        # On CPUs they keep some memory of each exchange for good.
+        assert result["collective"] == []
         assert result["moved"] > 1e-3  # or equal weights would say nothing
         assert result["difference"] < 1e-5, result
         for name, (one, several) in result["history"].items():
