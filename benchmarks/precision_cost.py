@@ -16,13 +16,12 @@ import signal
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import HostClock, finish, machine, parser, save, table
+from measuring import finish, machine, parser, save, table
 from trainings import Job, attack_trained, train_apart, trained_steps
 
 from keras_srt.attacks import Attack
@@ -70,9 +69,7 @@ def _measure(jobs: dict[str, Job], attacks: Sequence[Attack], limit: int | None)
     row: dict[str, Any] = {}
     right = {}
     for precision, job in jobs.items():
-        began, host = time.perf_counter(), HostClock()
-        train_apart(job)
-        timed = {"seconds": time.perf_counter() - began, "host_took": host.taken()}
+        timed = train_apart(job)
         outcome = attack_trained(job, attacks, limit)
         right[precision] = {"clean": outcome.right, "robust": outcome.worst_case()}
         counts = {of: int(mask.sum()) for of, mask in right[precision].items()}

@@ -1,12 +1,14 @@
 """Seconds from the raw images to a given robust accuracy, as in a training speed record.
 
     python benchmarks/time_to_robustness.py --goal spatial [--seeds 0 1 2] [--data-dir DIR]
-    python benchmarks/time_to_robustness.py --goal spatial --seeds 2 --keep  # go on
+    python benchmarks/time_to_robustness.py --goal spatial --seeds 2 --keep --output FILE  # go on
 
 Each seed trains the goal's config in a process of its own: from the start of Python, through
 reading the data and choosing the best classifier on validation images, to the end of the training.
 Only then are the test images read, once: all of them, under the goal's attack. The seconds of a
-seed whose accuracy is below the goal are none, and its row says so.
+seed whose accuracy is below the goal are none, and its row says so. With `--keep` the rows of the
+output file stay: a seed that is trained again, to the same weights bit by bit, is timed anew and
+not attacked anew, which takes several times as long as the training.
 """
 
 from __future__ import annotations
@@ -16,13 +18,12 @@ import json
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measuring import HostClock, bound, finish, machine, parser, save, table
-from trainings import Job, attack_trained, train_apart, trained_steps
+from measuring import bound, finish, machine, parser, save, table
+from trainings import Job, attack_trained, fingerprint, train_apart, trained_steps
 
 from keras_srt.attacks import PGD, Attack, GridAdv
 from keras_srt.checks import UserError
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if options.keep:
         try:
-            rows += kept_rows(document, options.output, options.seeds)
+            rows += kept_rows(document, options.output)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -88,26 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in options.seeds:
             overrides = (*settings, f"seed={seed}", f"name=seed{seed}")
             job = Job(target.config, variant, overrides, scratch, options.data_dir)
-            began, host = time.perf_counter(), HostClock()
-            train_apart(job)
-            timed = {"seconds": time.perf_counter() - began, "host_took": host.taken()}
+            row = {"seed": seed, **train_apart(job), "classifier": fingerprint(job)}
             limit = 20 if options.quick else None
-            rows.append({"seed": seed, **timed, **_measure(target, job, limit)})
-            rows.sort(key=lambda row: row["seed"])
+            row = known(rows, row) or {**row, **_measure(target, job, limit)}
+            others = [other for other in rows if other["seed"] != seed]
+            rows[:] = sorted([*others, row], key=lambda row: row["seed"])
             save(document, options.output)  # a seed may take an hour
     finish(document, to_markdown(document), options.output)
     return 0 if all(row["accuracy"] >= target.accuracy for row in rows) else 1
 
 
-def kept_rows(
-    document: dict[str, Any], file: Path | None, seeds: Sequence[int]
-) -> list[dict[str, Any]]:
-    """The rows of a file that are of other seeds.
+def kept_rows(document: dict[str, Any], file: Path | None) -> list[dict[str, Any]]:
+    """The rows of a file.
 
     Args:
         document: what is measured now.
         file: an earlier output.
-        seeds: that are measured now.
 
     Raises:
         UserError: there is no such file, or it is of other settings or of another machine.
@@ -119,7 +116,20 @@ def kept_rows(
         raise UserError(
             f"--keep: {file} is of other settings, or of another machine; measure all seeds anew"
         )
-    return [row for row in found["rows"] if row["seed"] not in seeds]
+    return found["rows"]
+
+
+def known(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any] | None:
+    """The row with what an attack on the same classifier has shown; None where there was none.
+
+    Args:
+        rows: earlier ones.
+        row: a training's `seed`, `classifier` and times.
+    """
+    for earlier in rows:
+        if all(earlier.get(key) == row[key] for key in ("seed", "classifier")):
+            return {**earlier, **row}
+    return None
 
 
 def _conditions(document: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +187,11 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--variant", help="of the goal's config; left out, the goal's own")
     made.add_argument("--set", action="append", default=[], help="a setting, as for train.py")
     made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    made.add_argument("--keep", action="store_true", help="other seeds' rows of the output file")
+    made.add_argument(
+        "--keep",
+        action="store_true",
+        help="the rows of the output file, and attacks on equal classifiers",
+    )
     made.add_argument("--data-dir", type=Path, help="of the datasets")
     return made
 

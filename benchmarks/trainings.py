@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import sys
 import time
@@ -9,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measuring import HostClock
+
 from keras_srt.attacks import Attack
 from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
 from keras_srt.experiment import best_classifier, load_config, load_test, train
+from keras_srt.lazy import keras
 from keras_srt.plan import duration
 from keras_srt.runs import RunFolder
 
@@ -34,8 +38,13 @@ class Job(NamedTuple):
     data_dir: Path | None
 
 
-def train_apart(job: Job) -> None:
-    """Trains in a new process, from the start of Python; ends the program if that fails."""
+def train_apart(job: Job) -> dict[str, float | None]:
+    """Trains in a new process; ends the program if that fails.
+
+    Returns:
+        `seconds` from the start of Python, and what the host took of the processors' time.
+    """
+    began, host = time.perf_counter(), HostClock()
     process = multiprocessing.get_context("spawn").Process(target=_train, args=(job,))
     process.start()
     try:
@@ -44,6 +53,7 @@ def train_apart(job: Job) -> None:
         process.terminate()  # nothing where it has ended
     if process.exitcode:
         sys.exit(process.exitcode)
+    return {"seconds": time.perf_counter() - began, "host_took": host.taken()}
 
 
 def _train(job: Job) -> None:
@@ -60,10 +70,16 @@ def attack_trained(job: Job, attacks: Sequence[Attack], limit: int | None) -> Ro
         attacks: on it.
         limit: of test images, the first ones; None for all.
     """
-    config, run = _opened(job)
-    classifier = best_classifier(config, run, config.data.dataset.info(job.data_dir))
-    test = load_test(config, job.data_dir, limit)
-    return evaluate_robustness(classifier, test.images, test.labels, attacks, progress=_progress())
+    test = load_test(_opened(job)[0], job.data_dir, limit)
+    return evaluate_robustness(
+        _chosen(job), test.images, test.labels, attacks, progress=_progress()
+    )
+
+
+def fingerprint(job: Job) -> str:
+    """SHA-256 of the chosen classifier's weights: equal ones need no second attack."""
+    weights = _chosen(job).get_weights()
+    return hashlib.sha256(b"".join(array.tobytes() for array in weights)).hexdigest()
 
 
 def trained_steps(job: Job) -> int:
@@ -74,6 +90,11 @@ def trained_steps(job: Job) -> int:
 def _opened(job: Job) -> tuple[Any, RunFolder]:
     config = load_config(job.config, job.variant, job.overrides)
     return config, RunFolder(Path(job.scratch) / config.name)
+
+
+def _chosen(job: Job) -> keras.Model:
+    config, run = _opened(job)
+    return best_classifier(config, run, config.data.dataset.info(job.data_dir))
 
 
 def _progress() -> Progress:

@@ -462,14 +462,14 @@ def test_what_the_host_took_is_its_share_of_all_processors_time(tmp_path):
     assert measuring.HostClock(tmp_path / "missing").taken() is None
 
 
-def test_rows_of_other_seeds_are_kept_where_the_settings_are_the_same(tmp_path):
+def test_rows_are_kept_where_the_settings_are_the_same(tmp_path):
     file = tmp_path / "rows.json"
     before = {"load": 0.1, "date": "2026-11-26", "cores": 2}
     document = {"machine": before, "attack": {"grid": (5, 5, 31)}, "rows": []}
     rows = [{"seed": 0}, {"seed": 1}, {"seed": 2}]
     file.write_text(json.dumps({**document, "rows": rows}))
     now = {**document, "machine": {**before, "load": 0.7, "date": "2026-11-27"}}
-    assert time_to_robustness.kept_rows(now, file, [1]) == [{"seed": 0}, {"seed": 2}]
+    assert time_to_robustness.kept_rows(now, file) == rows
     for changed, path in (
         ({"machine": {**before, "cores": 4}}, file),
         ({"attack": {"grid": (3, 3, 31)}}, file),
@@ -477,7 +477,15 @@ def test_rows_of_other_seeds_are_kept_where_the_settings_are_the_same(tmp_path):
         ({}, None),
     ):
         with pytest.raises(UserError, match="--keep"):
-            time_to_robustness.kept_rows({**now, **changed}, path, [1])
+            time_to_robustness.kept_rows({**now, **changed}, path)
+
+
+def test_an_equal_classifier_is_timed_anew_and_not_attacked_anew():
+    rows = [{"seed": 0, "accuracy": 0.5}, {"seed": 1, "classifier": "a", "accuracy": 0.9}]
+    again = {"seed": 1, "classifier": "a", "seconds": 3.0}
+    assert time_to_robustness.known(rows, again) == {**again, "accuracy": 0.9}
+    assert time_to_robustness.known(rows, {**again, "classifier": "b"}) is None
+    assert time_to_robustness.known(rows, {**again, "seed": 0}) is None
 
 
 def test_a_training_that_stays_below_the_goal_has_no_time():
