@@ -25,6 +25,7 @@ from measuring import finish, machine, parser, save, table
 from trainings import Job, attack_trained, train_apart, trained_steps
 
 from keras_srt.attacks import Attack
+from keras_srt.checks import InvalidSettings, UserError
 from keras_srt.experiment import load_config
 
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -33,11 +34,15 @@ _95_PERCENT = 1.96
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints a table; 0."""
+    """Measures and prints a table; 0, or 2 where the config can't be used."""
     options = _options().parse_args(arguments)
     quick = ["training.steps=4", "training.interval=4"] if options.quick else []
     settings = [*options.set, *quick]
-    attacks = load_config(options.config, options.variant, settings).evaluation.attacks
+    try:
+        attacks = load_config(options.config, options.variant, settings).evaluation.attacks
+    except (InvalidSettings, UserError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     rows: list[dict[str, Any]] = []
     document = {
         "machine": machine(),

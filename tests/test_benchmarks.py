@@ -425,6 +425,15 @@ def test_a_change_of_accuracy_is_that_of_paired_proportions():
     assert precision_cost.compare(before, after) == ({"clean": 2}, {"clean": 1})
 
 
+def test_a_config_that_cannot_be_used_is_one_line(capsys):
+    assert precision_cost.main(["--set", "training.steps=0"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert "training.steps" in message
+    assert "allowed" in message
+
+
 def test_the_table_of_precisions_has_the_change_over_all_seeds():
     rows = [
         {
