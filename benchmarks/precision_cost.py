@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from measuring import finish, machine, parser, save, table
-from trainings import Job, attack_trained, train_apart, trained_steps
+from trainings import SEEDS, Job, attack_trained, kept_rows, train_apart, trained_steps
 
 from keras_srt.attacks import Attack
 from keras_srt.checks import InvalidSettings, UserError
@@ -40,19 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = [*options.set, *quick]
     try:
         attacks = load_config(options.config, options.variant, settings).evaluation.attacks
+        document = {
+            "machine": machine(),
+            "config": options.config,
+            "variant": options.variant,
+            "overrides": settings,
+            "attacks": [attack.name for attack in attacks],
+            "limit": 20 if options.quick else options.limit,
+        }
+        kept = kept_rows(document, options.output) if options.keep else []
     except (InvalidSettings, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    rows: list[dict[str, Any]] = []
-    document = {
-        "machine": machine(),
-        "config": options.config,
-        "variant": options.variant,
-        "overrides": settings,
-        "attacks": [attack.name for attack in attacks],
-        "rows": rows,
-    }
-    limit = 20 if options.quick else options.limit
+    rows = document["rows"] = [row for row in kept if row["seed"] not in options.seeds]
     with tempfile.TemporaryDirectory(prefix="keras-srt-precision-") as scratch:
         for seed in options.seeds:
             jobs = {}
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 jobs[precision] = Job(
                     options.config, options.variant, overrides, scratch, options.data_dir
                 )
-            rows.append({"seed": seed, **_measure(jobs, attacks, limit)})
+            rows.append({"seed": seed, **_measure(jobs, attacks, document["limit"])})
+            rows.sort(key=lambda row: row["seed"])
             save(document, options.output)  # a seed may take half an hour
     finish(document, to_markdown(document), options.output)
     return 0
@@ -131,6 +132,8 @@ def to_markdown(document: dict[str, Any]) -> str:
             cells.append(_describe(row["lost"][of], row["won"][of], row["n"]))
         lines.append([*cells, str(row["n"])])
     lines.append(_together(document["rows"]))
+    for seed in sorted(set(SEEDS) - {row["seed"] for row in document["rows"]}):
+        lines.append([f"seed {seed}", *["–"] * 8, "not measured: **no**", "–"])
     header = ["", "steps", "seconds, float32", "bfloat16"]
     header += ["clean, float32", "bfloat16", "change, points"]
     header += ["under attack, float32", "bfloat16", "change, points", "n"]
@@ -166,7 +169,8 @@ def _options() -> argparse.ArgumentParser:
     made.add_argument("--config", default="mnist_pixel.json")
     made.add_argument("--variant", help="of the config")
     made.add_argument("--set", action="append", default=[], help="a setting, as for train.py")
-    made.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    made.add_argument("--keep", action="store_true", help="other seeds' rows of the output file")
     made.add_argument("--limit", type=int, help="test images, the first ones; by default all")
     made.add_argument("--data-dir", type=Path, help="of the datasets")
     return made

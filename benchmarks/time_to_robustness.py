@@ -14,7 +14,6 @@ not attacked anew, which takes several times as long as the training.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -23,7 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measuring import bound, finish, machine, parser, save, table
-from trainings import Job, attack_trained, fingerprint, train_apart, trained_steps
+from trainings import (
+    SEEDS,
+    Job,
+    attack_trained,
+    fingerprint,
+    kept_rows,
+    train_apart,
+    trained_steps,
+)
 
 from keras_srt.attacks import PGD, Attack, GridAdv
 from keras_srt.checks import UserError
@@ -50,7 +57,6 @@ class Target(NamedTuple):
     seconds: float
 
 
-SEEDS = (0, 1, 2)
 _PGD = PGD(epsilon=0.3, num_steps=40, step_size=0.01)
 TARGETS = {
     "spatial": Target("mnist_spatial.json", "record", (), GridAdv(), 0.9212, 600),
@@ -99,26 +105,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(row["accuracy"] >= target.accuracy for row in rows) else 1
 
 
-def kept_rows(document: dict[str, Any], file: Path | None) -> list[dict[str, Any]]:
-    """The rows of a file.
-
-    Args:
-        document: what is measured now.
-        file: an earlier output.
-
-    Raises:
-        UserError: there is no such file, or it is of other settings or of another machine.
-    """
-    if file is None or not file.is_file():
-        raise UserError(f"--keep: got the output {file}; allowed: a file of earlier seeds")
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if _conditions(found) != _conditions(document):
-        raise UserError(
-            f"--keep: {file} is of other settings, or of another machine; measure all seeds anew"
-        )
-    return found["rows"]
-
-
 def known(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any] | None:
     """The row with what an attack on the same classifier has shown; None where there was none.
 
@@ -130,12 +116,6 @@ def known(rows: Sequence[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]
         if all(earlier.get(key) == row[key] for key in ("seed", "classifier")):
             return {**earlier, **row}
     return None
-
-
-def _conditions(document: dict[str, Any]) -> dict[str, Any]:
-    """What rows must have in common; tuples are lists, as in a file."""
-    machine = {k: v for k, v in document["machine"].items() if k not in ("load", "date")}
-    return json.loads(json.dumps({**document, "machine": machine, "rows": None}))
 
 
 def _measure(target: Target, job: Job, limit: int | None) -> dict[str, Any]:

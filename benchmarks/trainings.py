@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import sys
 import time
@@ -13,11 +14,14 @@ from typing import Any, NamedTuple
 from measuring import HostClock
 
 from keras_srt.attacks import Attack
+from keras_srt.checks import UserError
 from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
 from keras_srt.experiment import best_classifier, load_config, load_test, train
 from keras_srt.lazy import keras
 from keras_srt.plan import duration
 from keras_srt.runs import RunFolder
+
+SEEDS = (0, 1, 2)
 
 
 class Job(NamedTuple):
@@ -54,6 +58,32 @@ def train_apart(job: Job) -> dict[str, float | None]:
     if process.exitcode:
         sys.exit(process.exitcode)
     return {"seconds": time.perf_counter() - began, "host_took": host.taken()}
+
+
+def kept_rows(document: dict[str, Any], file: Path | None) -> list[dict[str, Any]]:
+    """The rows of a file.
+
+    Args:
+        document: what is measured now.
+        file: an earlier output.
+
+    Raises:
+        UserError: there is no such file, or it is of other settings or of another machine.
+    """
+    if file is None or not file.is_file():
+        raise UserError(f"--keep: got the output {file}; allowed: a file of earlier seeds")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if _conditions(found) != _conditions(document):
+        raise UserError(
+            f"--keep: {file} is of other settings, or of another machine; measure all seeds anew"
+        )
+    return found["rows"]
+
+
+def _conditions(document: dict[str, Any]) -> dict[str, Any]:
+    """What rows must have in common; tuples are lists, as in a file."""
+    machine = {k: v for k, v in document["machine"].items() if k not in ("load", "date")}
+    return json.loads(json.dumps({**document, "machine": machine, "rows": None}))
 
 
 def _train(job: Job) -> None:

@@ -22,6 +22,7 @@ import peers
 import precision_cost
 import step_cost
 import time_to_robustness
+import trainings
 from exhaustive import first_or_last
 
 from keras_srt import SRT, Adversarial, Composite, LInf, Spatial, evaluate_robustness
@@ -451,7 +452,8 @@ def test_the_table_of_precisions_has_the_change_over_all_seeds():
     text = precision_cost.to_markdown({**document, "attacks": ["fgsm", "pgd"]})
     title = "`a.json --variant b --set c=1`; under attack: the worst case of `fgsm`, `pgd`\n"
     assert text.startswith(title)
-    assert text.splitlines()[-3:] == [
+    assert page.not_kept(text) == ["seed 2: not measured: **no**"]
+    assert text.splitlines()[-4:-1] == [
         "| seed 0 | 5 | 10 | 5 | 90.00% | 89.00% | -1.00 ± 1.95 | "
         "50.00% | 46.00% | -4.00 ± 3.84 | 100 |",
         "| seed 1 | 5 | 10 | 5 | 90.00% | 91.00% | +1.00 ± 3.39 | "
@@ -478,7 +480,7 @@ def test_rows_are_kept_where_the_settings_are_the_same(tmp_path):
     rows = [{"seed": 0}, {"seed": 1}, {"seed": 2}]
     file.write_text(json.dumps({**document, "rows": rows}))
     now = {**document, "machine": {**before, "load": 0.7, "date": "2026-11-27"}}
-    assert time_to_robustness.kept_rows(now, file) == rows
+    assert trainings.kept_rows(now, file) == rows
     for changed, path in (
         ({"machine": {**before, "cores": 4}}, file),
         ({"attack": {"grid": (3, 3, 31)}}, file),
@@ -486,7 +488,7 @@ def test_rows_are_kept_where_the_settings_are_the_same(tmp_path):
         ({}, None),
     ):
         with pytest.raises(UserError, match="--keep"):
-            time_to_robustness.kept_rows({**now, **changed}, path)
+            trainings.kept_rows({**now, **changed}, path)
 
 
 def test_an_equal_classifier_is_timed_anew_and_not_attacked_anew():
