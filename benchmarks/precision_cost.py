@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import math
 import signal
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -126,16 +125,14 @@ def to_markdown(document: dict[str, Any]) -> str:
     lines = []
     for row in document["rows"]:
         cells = [f"seed {row['seed']}", str(row["steps"])]
-        cells += [f"{row[precision]['seconds']:.0f}" for precision in PRECISIONS]
         for of in ("clean", "robust"):
             cells += [f"{row[precision][of] / row['n']:.2%}" for precision in PRECISIONS]
             cells.append(_describe(row["lost"][of], row["won"][of], row["n"]))
         lines.append([*cells, str(row["n"])])
     lines.append(_together(document["rows"]))
     for seed in sorted(set(SEEDS) - {row["seed"] for row in document["rows"]}):
-        lines.append([f"seed {seed}", *["–"] * 8, "not measured: **no**", "–"])
-    header = ["", "steps", "seconds, float32", "bfloat16"]
-    header += ["clean, float32", "bfloat16", "change, points"]
+        lines.append([f"seed {seed}", *["–"] * 6, "not measured: **no**", "–"])
+    header = ["", "steps", "clean, float32", "bfloat16", "change, points"]
     header += ["under attack, float32", "bfloat16", "change, points", "n"]
     variant = f" --variant {document['variant']}" if document["variant"] else ""
     sets = "".join(f" --set {setting}" for setting in document["overrides"])
@@ -149,8 +146,6 @@ def to_markdown(document: dict[str, Any]) -> str:
 def _together(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The row of all seeds: means, and the change over all their images."""
     cells = ["mean", ""]
-    for precision in PRECISIONS:
-        cells.append(f"{statistics.mean(row[precision]['seconds'] for row in rows):.0f}")
     n = sum(row["n"] for row in rows)
     for of in ("clean", "robust"):
         cells += [f"{sum(row[precision][of] for row in rows) / n:.2%}" for precision in PRECISIONS]
