@@ -123,11 +123,11 @@ class Progress:
         print(f"\r\x1b[K{line[:110]}", end=end, file=sys.stderr, flush=True)
 
 
-class HostClock:
-    """How much of the processors' time the host of a virtual machine gave to others.
+class StealClock:
+    """Steal: how much of the processors' time the host of a virtual machine gave to others.
 
     Seconds of a benchmark on such a machine are more than its processors took for it. Linux
-    counts in /proc/stat for how long a processor had work and was not let run ("steal").
+    counts in /proc/stat for how long a processor had work and was not let run.
 
     Args:
         file: of that count.
@@ -137,7 +137,7 @@ class HostClock:
         self._file = file
         self._before = _processor_ticks(file)
 
-    def taken(self) -> float | None:
+    def share(self) -> float | None:
         """The share that was taken since this was made; None where nothing counts it."""
         before, now = self._before, _processor_ticks(self._file)
         if before is None or now is None or now.total == before.total:

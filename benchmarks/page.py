@@ -109,9 +109,9 @@ PARTS = (
             "Seconds of a training on this machine, from the start of Python to the chosen "
             f"classifier, for {100 * target.accuracy:.2f}% of all test images right under "
             f"`{target.attack.name}`: the row of SRT in the paper. `--set` in the "
-            "line of settings belongs to the command, too. What the host of the machine took of "
-            "its processors' time meanwhile, for others, makes a training longer by as much and "
-            "more.",
+            "line of settings belongs to the command, too. Steal is the share of the "
+            "processors' time that the host of a virtual machine gave to others meanwhile; it "
+            "makes a training longer by as much and more.",
             time_to_robustness.to_markdown,
         )
         for goal, target in time_to_robustness.TARGETS.items()

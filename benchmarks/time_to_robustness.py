@@ -142,7 +142,7 @@ def to_markdown(document: dict[str, Any]) -> str:
                 f"`{document['goal']}`, seed {row['seed']}",
                 str(row["steps"]),
                 f"{row['seconds']:.0f}",
-                "–" if row.get("host_took") is None else f"{row['host_took']:.0%}",
+                "–" if row.get("steal") is None else f"{row['steal']:.0%}",
                 bound(row["seconds"], target.seconds) if reached else "",
                 f"{row['clean']:.2%}",
                 f"{row['accuracy']:.2%} [{low:.2%}, {high:.2%}]",
@@ -154,7 +154,7 @@ def to_markdown(document: dict[str, Any]) -> str:
     for seed in sorted(set(SEEDS) - measured):
         title = f"`{document['goal']}`, seed {seed}"
         rows.append([title, "–", "–", "–", "not measured: **no**", "–", "–", "–", "–"])
-    header = ["goal, seed", "steps", "seconds", "taken by the host", "asked", "clean"]
+    header = ["goal, seed", "steps", "seconds", "steal", "asked", "clean"]
     header += [f"right under `{target.attack.name}`", "goal", "n"]
     sets = [f"--set {setting}" for setting in document["overrides"]]
     settings = " ".join([target.config, f"--variant {document['variant']}", *sets])

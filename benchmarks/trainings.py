@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measuring import HostClock
+from measuring import StealClock
 
 from keras_srt.attacks import Attack
 from keras_srt.checks import UserError
@@ -46,9 +46,9 @@ def train_apart(job: Job) -> dict[str, float | None]:
     """Trains in a new process; ends the program if that fails.
 
     Returns:
-        `seconds` from the start of Python, and what the host took of the processors' time.
+        `seconds` from the start of Python, and `steal`, see `StealClock`.
     """
-    began, host = time.perf_counter(), HostClock()
+    began, clock = time.perf_counter(), StealClock()
     process = multiprocessing.get_context("spawn").Process(target=_train, args=(job,))
     process.start()
     try:
@@ -57,7 +57,7 @@ def train_apart(job: Job) -> dict[str, float | None]:
         process.terminate()  # nothing where it has ended
     if process.exitcode:
         sys.exit(process.exitcode)
-    return {"seconds": time.perf_counter() - began, "host_took": host.taken()}
+    return {"seconds": time.perf_counter() - began, "steal": clock.share()}
 
 
 def kept_rows(document: dict[str, Any], file: Path | None) -> list[dict[str, Any]]:

@@ -460,14 +460,14 @@ def test_the_table_of_precisions_has_the_change_over_all_seeds():
     ]
 
 
-def test_what_the_host_took_is_its_share_of_all_processors_time(tmp_path):
+def test_what_the_steal_is_its_share_of_all_processors_time(tmp_path):
     count = tmp_path / "stat"
     count.write_text("cpu  100 0 50 800 10 0 0 40 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
-    clock = measuring.HostClock(count)
-    assert clock.taken() is None  # no time has passed
+    clock = measuring.StealClock(count)
+    assert clock.share() is None  # no time has passed
     count.write_text("cpu  150 0 60 820 10 0 0 60 9 0\n")
-    assert clock.taken() == 0.2
-    assert measuring.HostClock(tmp_path / "missing").taken() is None
+    assert clock.share() == 0.2
+    assert measuring.StealClock(tmp_path / "missing").share() is None
 
 
 def test_rows_are_kept_where_the_settings_are_the_same(tmp_path):
@@ -500,7 +500,7 @@ def test_a_training_that_stays_below_the_goal_has_no_time():
     row = {"steps": 3000, "clean": 0.99, "ci95": [0.91, 0.93], "n": 10000}
     rows = [
         {"seed": 0, "seconds": 421.4, "accuracy": 0.9212, **row},
-        {"seed": 1, "seconds": 601.0, "host_took": 0.381, "accuracy": 0.9300, **row},
+        {"seed": 1, "seconds": 601.0, "steal": 0.381, "accuracy": 0.9300, **row},
         {"seed": 2, "seconds": 90.0, "accuracy": 0.9211, **row},
     ]
     document = {"goal": "spatial", "variant": "quick", "overrides": ["a=1"], "rows": rows}
