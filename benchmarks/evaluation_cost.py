@@ -1,6 +1,6 @@
 """PGD-40 and GridAdv (775 transforms) beside bare passes, exhaustive search, Foolbox and ART.
 
-    python benchmarks/evaluation_cost.py [--images 300] [--output FILE.json]
+    python benchmarks/evaluation_cost.py [--images 500] [--output FILE.json]
 
 Each attack on a standard classifier and on one that was trained against it, both trained here in
 some seconds. Needed are the pass of the untouched image and those until something fools the model,
@@ -302,7 +302,7 @@ def _cost_cells(row: dict[str, Any], speed: float) -> list[str]:
 
 def _options() -> argparse.ArgumentParser:
     made = parser(__doc__.splitlines()[0], "evaluation_cost")
-    made.add_argument("--images", type=int, default=300, help="test digits, the first ones")
+    made.add_argument("--images", type=int, default=500, help="test digits, the first ones")
     made.add_argument("--rounds", type=int, default=3, help="timed evaluations of each")
     made.add_argument("--attacks", nargs="+", choices=list(ATTACKS), default=list(ATTACKS))
     return made

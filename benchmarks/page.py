@@ -3,7 +3,8 @@
     python benchmarks/page.py
 
 The figures come from the JSON files that the benchmarks write with `--output`, so that the page
-never says anything else than they do.
+never says anything else than they do. Those of another machine stay beside: rename
+`peers.json` to `peers.MACHINE.json` before measuring anew.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Part(NamedTuple):
 
     Attributes:
         title: of it.
-        file: name of its figures, without `.json`.
+        file: name of its figures, without `.json`; `FILE.MACHINE.json` are those of others.
         command: that measures them, without `--output`.
         text: what is measured, and what explains the figures.
         to_markdown: document -> tables.
@@ -63,8 +64,9 @@ PARTS = (
         "step_cost.py --precision mixed_bfloat16",
         "The same in mixed precision, beside float32 steps, and the kernels that oneDNN picks. "
         "`avx512_bf16` among a processor's flags says that it can multiply bfloat16; whether that "
-        "is faster than float32 shows in the kernels' own times: those of `amx_bf16` are, those of "
-        "`avx512_bf16` alone were not (steps took 1.4 to 1.5 of float32 on such a machine).",
+        "is faster than float32 shows in the kernels' own times. Those of `amx_bf16` are; those of "
+        "`avx512_bf16` alone are on an AMD EPYC, and were not on an Intel Xeon, where steps took "
+        "1.4 to 1.5 of float32.",
         step_cost.to_markdown,
     ),
     Part(
@@ -134,7 +136,8 @@ _HEAD = """# Benchmarks of cost
 Written by `python benchmarks/page.py` from the figures in [benchmarks/](benchmarks), which the
 commands below write. Figures are medians with the middle half of the measurements in brackets;
 ratios are taken round by round, so that a machine that slows down slows both sides. Measure on an
-idle machine: the load before the start stands with the machine. Figures from a GPU are missing.
+idle machine: the load before the start stands with the machine. What was measured on another
+machine stands beside, under its name. Figures from a GPU are missing.
 """
 
 
@@ -154,19 +157,30 @@ def to_markdown(parts: Sequence[Part], folder: Path) -> str:
     """
     sections, missed, unmeasured = [], [], []
     for part in parts:
-        file = folder / f"{part.file}.json"
-        figures = "Not measured yet."
-        if file.is_file():
-            document = json.loads(file.read_text(encoding="utf-8"))
-            figures = f"{part.to_markdown(document)}\n\n{describe(document['machine'])}."
-            missed += [f"- {part.title}: {row}" for row in not_kept(figures)]
-        else:
+        figures = _figures(part, folder)
+        for machine, text in figures:
+            on_it = f" ({machine})" if machine else ""
+            missed += [f"- {part.title}{on_it}: {row}" for row in not_kept(text)]
+        if not figures:
             unmeasured.append(f"- {part.title}: not measured yet")
         command = f"python benchmarks/{part.command} --output docs/benchmarks/{part.file}.json"
-        sections.append(f"## {part.title}\n\n{part.text}\n\n    {command}\n\n{figures}\n")
+        shown = [f"### {part.title}: {name}\n\n{text}" if name else text for name, text in figures]
+        body = "\n\n".join(shown or ["Not measured yet."])
+        sections.append(f"## {part.title}\n\n{part.text}\n\n    {command}\n\n{body}\n")
     kept = "Every bound that was asked of these figures is kept."
     summary = "\n".join(missed + unmeasured) or kept
     return "\n".join([_HEAD, "## What isn't reached\n", f"{summary}\n", *sections])
+
+
+def _figures(part: Part, folder: Path) -> list[tuple[str, str]]:
+    """The tables of a part and what measured them, for each machine; the page's own has no name."""
+    files = [folder / f"{part.file}.json", *sorted(folder.glob(f"{part.file}.*.json"))]
+    figures = []
+    for file in filter(Path.is_file, files):
+        document = json.loads(file.read_text(encoding="utf-8"))
+        text = f"{part.to_markdown(document)}\n\n{describe(document['machine'])}."
+        figures.append((file.stem.removeprefix(part.file).lstrip("."), text))
+    return figures
 
 
 def not_kept(figures: str) -> list[str]:

@@ -409,6 +409,19 @@ def test_the_page_is_made_of_the_figures(tmp_path):
     assert "2 cores of Abacus" in text
 
 
+def test_figures_of_another_machine_stand_beside(tmp_path):
+    for machine, name in (("Abacus", "step_cost.json"), ("Slide rule", "step_cost.old.json")):
+        document = {**STEP, "machine": {**STEP["machine"], "processor": machine}}
+        (tmp_path / name).write_text(json.dumps(document))
+    text = page.to_markdown(page.PARTS, tmp_path)
+    assert "- Step cost: SRT spatial: ≤ 1.15: **no**" in text
+    assert "- Step cost (old): SRT spatial: ≤ 1.15: **no**" in text
+    first, _, second = text.partition("### Step cost: old")
+    assert "2 cores of Abacus" in first
+    assert "2 cores of Slide rule" in second
+    assert "Slide rule" not in first
+
+
 def test_the_page_in_the_documentation_says_what_the_figures_say():
     expected = page.to_markdown(page.PARTS, measuring.FOLDER)
     assert page.PAGE.read_text(encoding="utf-8") == expected

@@ -1,6 +1,7 @@
 """One suite of laws that every model keeps, and the sizes that papers publish."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -24,6 +25,23 @@ CASES = {
 }
 
 each_case = pytest.mark.parametrize("name", CASES)
+each_precision = pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Builds a case once for all tests that leave it as it is: those for photos take seconds.
+
+    A model has the same weights whatever its precision and normalization are.
+    """
+
+    @functools.cache
+    def build(name, precision="float32", mean=MEAN, std=STD):
+        keras.utils.set_random_seed(0)
+        case = dataclasses.replace(CASES[name][0], mean=mean, std=std)
+        return case.build(SHAPE, 7, precision)
+
+    return build
 
 
 @pytest.fixture
@@ -43,9 +61,9 @@ def test_every_model_is_in_this_suite():
 
 
 @each_case
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_float32_images_to_float32_logits(name, precision, photos):
-    model = CASES[name][0].build(SHAPE, 7, precision)
+@each_precision
+def test_float32_images_to_float32_logits(name, precision, photos, built):
+    model = built(name, precision)
     assert model.input_shape == (None, *SHAPE)
     assert model.output_shape == (None, 7)
     assert model.input.dtype == tf.float32
@@ -58,37 +76,20 @@ def test_float32_images_to_float32_logits(name, precision, photos):
     convolutions = [x for x in model.submodules if isinstance(x, keras.layers.Conv2D)]
     inner = {layer.compute_dtype for layer in convolutions}
     assert inner == {"bfloat16" if precision == "mixed_bfloat16" else "float32"}
+    assert keras.mixed_precision.global_policy().name == "float32"
 
 
 @each_case
-def test_mixed_precision_is_close_to_full_precision(name, photos):
-    full, mixed = (CASES[name][0].build(SHAPE, 7, p) for p in ("float32", "mixed_bfloat16"))
-    mixed.set_weights(full.get_weights())
-    size = np.max(np.abs(full(photos)))
-    assert 0 < np.max(np.abs(mixed(photos) - full(photos))) < 0.1 * size
-
-
-@each_case
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_the_global_policy_is_restored(name, precision):
-    case, too_small = CASES[name]
-    case.build(SHAPE, 7, precision)
-    assert keras.mixed_precision.global_policy().name == "float32"
-    if too_small:
-        with pytest.raises(checks.InvalidSettings):
-            case.build(too_small, 7, precision)
-    assert keras.mixed_precision.global_policy().name == "float32"
+def test_mixed_precision_is_close_to_full_precision(name, photos, built):
+    full, mixed = built(name)(photos), built(name, "mixed_bfloat16")(photos)
+    assert 0 < np.max(np.abs(mixed - full)) < 0.1 * np.max(np.abs(full))
 
 
 @each_case
 @pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((0.1,), (0.5,)), ((0.1,), STD)])
-def test_normalization_is_inside(name, mean, std, photos):
+def test_normalization_is_inside(name, mean, std, photos, built):
     """f(x) is the plain model's answer on (x - mean)/std."""
-    kind, settings = type(CASES[name][0]), dict(vars(CASES[name][0]))
-    made = {key: value for key, value in settings.items() if not key.startswith("_")}
-    inside = kind(**{**made, "mean": mean, "std": std}).build(SHAPE, 7)
-    plain = kind(**{**made, "mean": (0.0,), "std": (1.0,)}).build(SHAPE, 7)
-    plain.set_weights(inside.get_weights())
+    inside, plain = built(name, mean=mean, std=std), built(name, mean=(0.0,), std=(1.0,))
     by_hand = (photos - np.float32(mean)) / np.float32(std)
     size = float(np.max(np.abs(inside(photos))))
     np.testing.assert_allclose(inside(photos), plain(by_hand), rtol=1e-4, atol=1e-4 * size)
@@ -96,7 +97,7 @@ def test_normalization_is_inside(name, mean, std, photos):
 
 
 @each_case
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@each_precision
 def test_json_and_weights_bring_the_model_back(name, precision, photos, tmp_path):
     model = CASES[name][0].build(SHAPE, 7, precision)
     model(photos, training=True)  # statistics of BatchNorm that are not the initial ones
@@ -107,8 +108,8 @@ def test_json_and_weights_bring_the_model_back(name, precision, photos, tmp_path
 
 
 @each_case
-def test_each_image_is_answered_by_itself_in_inference(name, photos):
-    model = CASES[name][0].build(SHAPE, 7)
+def test_each_image_is_answered_by_itself_in_inference(name, photos, built):
+    model = built(name)
     together = model(photos, training=False)
     for index in range(len(photos)):
         np.testing.assert_allclose(
@@ -147,10 +148,12 @@ def test_a_standard_deviation_is_above_zero(name, std):
 
 
 @pytest.mark.parametrize("name", [name for name, (_, small) in CASES.items() if small])
-def test_images_that_are_too_small_are_refused(name):
+@each_precision
+def test_images_that_are_too_small_are_refused(name, precision):
     case, too_small = CASES[name]
     with pytest.raises(checks.InvalidSettings) as caught:
-        case.build(too_small, 7)
+        case.build(too_small, 7, precision)
+    assert keras.mixed_precision.global_policy().name == "float32"
     (problem,) = caught.value.problems
     assert problem == (
         f"name: got '{name}' for images of {too_small}; allowed: a model that takes this size, "
@@ -261,20 +264,25 @@ APPLICATIONS = {
 }
 
 
-@pytest.fixture(params=APPLICATIONS)
+@pytest.fixture(params=APPLICATIONS, scope="module")
 def application(request):
-    """One of ours, and Keras' own with settled statistics of BatchNorm."""
-    ours, make = APPLICATIONS[request.param]
-    theirs = make(include_top=False, weights=None, pooling="avg", input_shape=SHAPE)
-    for layer in theirs.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_mean.assign(np.linspace(-1, 1, layer.moving_mean.shape[0]))
-    return ours, theirs
+    """One of ours, and how Keras makes its own."""
+    return APPLICATIONS[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(application):
+    """Ours, built; no test changes it."""
+    return application[0].build(SHAPE, 7)
 
 
 @pytest.mark.parametrize("file", ["no_top.h5", "no_top.weights.h5"])
 def test_weights_of_keras_applications_are_read(file, application, photos, tmp_path):
-    ours, theirs = application
+    ours, make = application
+    theirs = make(include_top=False, weights=None, pooling="avg", input_shape=SHAPE)
+    for layer in theirs.layers:  # statistics of BatchNorm that are not the initial ones
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(np.linspace(-1, 1, layer.moving_mean.shape[0]))
     theirs.save_weights(tmp_path / file)
     ours = dataclasses.replace(ours, weights=str(tmp_path / file))
     model = ours.build(SHAPE, 7)
@@ -287,22 +295,20 @@ def test_weights_of_keras_applications_are_read(file, application, photos, tmp_p
     np.testing.assert_allclose(backbone(normalized, training=False), wanted, atol=1e-5 * size)
 
 
-def test_the_momentum_of_batch_norm_is_the_one_set(application):
-    model = application[0].build(SHAPE, 7)
+def test_the_momentum_of_batch_norm_is_the_one_set(model):
     norms = [x for x in model.submodules if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) > 40
     assert {norm.momentum for norm in norms} == {0.8}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89HDF\r\n\x1a\nnothing", "another network"])
-def test_weights_that_cannot_be_read_change_nothing(content, application, tmp_path):
+def test_weights_that_cannot_be_read_change_nothing(content, application, model, tmp_path):
     path = tmp_path / "other.weights.h5"
     if content == "another network":
         SmallCNN(width=2, hidden=8).build(SHAPE, 7).save_weights(path)
     elif content is not None:
         path.write_bytes(content)
     ours = dataclasses.replace(application[0], weights=str(path))
-    model = ours.build(SHAPE, 7)
     before = model.get_weights()
     with pytest.raises(checks.InvalidSettings) as caught:
         ours.initialize(model)
