@@ -119,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure_steps(quick: bool) -> list[dict[str, Any]]:
     """Seconds of a step against each quantity, the others held."""
+    # Each program is traced on its own, which TensorFlow warns of.
+    tf.get_logger().setLevel("ERROR")
     rows = []
     for against, values in _AGAINST.items():
         values = values[:3] if quick else values
