@@ -35,7 +35,11 @@ _PARTS = (
     "regularizers",
 )
 _CLASSES = ("Functional", "Model", "Sequential")
-_OWN = (("keras_srt.dropout", "Dropout"), ("keras_srt.models.batch_norm", "BatchNormalization"))
+_OWN = (
+    ("keras_srt.dropout", "Dropout"),
+    ("keras_srt.models.batch_norm", "BatchNormalization"),
+    ("keras_srt.models.convolution", "Conv2D"),
+)
 _LARGEST = 8 * 2**30
 # Operations that leave the process: Python, files, the network.
 _REACHING_OUT = (

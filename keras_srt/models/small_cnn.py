@@ -37,13 +37,15 @@ class SmallCNN(ModelBuilder):
 
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
         """Convolutions, pooling and the dense layers but the last."""
-        from keras_srt.dropout import Dropout  # which loads Keras
+        # Which load Keras.
+        from keras_srt.dropout import Dropout
+        from keras_srt.models.convolution import Conv2D
 
         layers = keras.layers
         x = images
         for filters in (self.width, 2 * self.width):
             for _ in range(2):
-                x = layers.Conv2D(filters, 3, activation="relu", kernel_initializer="he_normal")(x)
+                x = Conv2D(filters, 3, activation="relu", kernel_initializer="he_normal")(x)
             x = layers.MaxPooling2D(2)(x)
         x = layers.Flatten()(x)
         x = layers.Dense(self.hidden, activation="relu", kernel_initializer="he_normal")(x)

@@ -184,8 +184,8 @@ def trainable_clone(classifier: keras.Model) -> keras.Model:
 
 def _check(layer: Any) -> None:
     kind = type(layer).__name__
-    # Ours is left out like Keras'.
-    own = kind == "Dropout" and isinstance(layer, keras.layers.Dropout)
+    # Ours are cloned like Keras'.
+    own = kind in ("Conv2D", "Dropout") and isinstance(layer, getattr(keras.layers, kind))
     if kind not in _CLONES or not (own or type(layer) is getattr(keras.layers, kind, None)):
         raise UserError(
             f"--trainable: got the layer {layer.name!r} ({kind}); allowed: {', '.join(_CLONES)}"
