@@ -65,8 +65,8 @@ def _image_gradient(kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         tf.reshape(upstream, [-1, filters]),
         transpose_b=True,
     )
-    # Sums of bfloat16 would be rounded to it after each term.
-    by_place = tf.cast(by_place, tf.float32)
+    if upstream.dtype.size < tf.float32.size:  # sums would be rounded after each term
+        by_place = tf.cast(by_place, tf.float32)
     by_place = tf.reshape(by_place, tf.concat([[rows * columns], tf.shape(upstream)[:3]], axis=0))
     shifted = [
         tf.pad(
