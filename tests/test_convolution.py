@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_srt.lazy import keras, tf
+from keras_srt.models import SmallCNN
 from keras_srt.models.convolution import Conv2D
 
 GRAY = np.random.default_rng(3).random((3, 9, 7, 1), np.float32)
@@ -82,6 +83,23 @@ def test_others_are_left_to_keras(shape, settings, monkeypatch):
     images = np.random.default_rng(4).random((2, *shape), np.float32)
     for mine, its in zip(outcome(ours, images), outcome(theirs, images), strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize(("channels", "of_keras"), [(1, 3), (3, 4)])
+def test_small_cnn_takes_it_for_gray_images(channels, of_keras):
+    """One of its four convolutions sees the images."""
+    classifier = SmallCNN(width=2, hidden=4).build((16, 16, channels), 3)
+
+    @tf.function(autograph=False)
+    def gradient(images):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = classifier(images, training=False)
+        return tape.gradient(logits, images)
+
+    traced = gradient.get_concrete_function(tf.TensorSpec([None, 16, 16, channels]))
+    kinds = [operation.type for operation in traced.graph.get_operations()]
+    assert kinds.count("Conv2DBackpropInput") == of_keras
 
 
 def test_a_savedmodel_has_the_gradient(tmp_path):
