@@ -97,7 +97,7 @@ setup(
             f'{package} ; python_version >= "3.11"'
             for package in ("mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29")
         ],
-        # The page in headless Chromium: pytest -m slow tests/test_page.py
+        # The page in headless Chromium: pytest -m slow tests/nightly/test_page.py
         "browser": ["selenium>=4.20"],
         # Attacks of other libraries: pytest -m slow tests/crosscheck. Exact, because its tests
         # show faults of these versions. The CPU build of Torch is enough.
@@ -109,5 +109,5 @@ setup(
             "torch==2.13.0",
         ],
     },
-    entry_points={"console_scripts": ["keras-srt = keras_srt.cli:main"]},
+    entry_points={"console_scripts": ["keras-srt = keras_srt.cli.main:main"]},
 )

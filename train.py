@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_srt.cli import main
+from keras_srt.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -30,9 +30,9 @@ from agreement_routes import (
 )
 from agreement_table import is_within, row, row_not_run, to_markdown
 
-from keras_srt.checks import UserError
-from keras_srt.lazy import tf
-from keras_srt.runs import RunFolder, write_json
+from keras_srt.core.errors import UserError
+from keras_srt.core.tensorflow import tf
+from keras_srt.pipeline.run_folder import RunFolder, write_json
 
 _IMAGES = 200
 _BATCH = 200
@@ -110,20 +110,20 @@ def _ask_all(ask: Ask, way: WayIn, images: np.ndarray) -> Answer:
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     """The table of a run, as it is written to JSON."""
-    from keras_srt import experiment
+    from keras_srt.pipeline import run as pipeline
 
     run = RunFolder(options.run)
     if options.images < 1:
         raise UserError(f"--images: got {options.images}; allowed: a whole number of at least 1")
     if not options.output.resolve().parent.is_dir():
         raise UserError(f"--output {options.output}: its folder doesn't exist; make it first")
-    config = experiment.load_run_config(run)
+    config = pipeline.load_run_config(run)
     info = config.data.dataset.info(options.data_dir)
-    images, _ = experiment.load_test(config, options.data_dir, options.images)
+    images, _ = pipeline.load_test(config, options.data_dir, options.images)
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, export=folder)
-        exported = experiment.export_run(config, run, options.data_dir)
-        classifier = experiment.best_classifier(config, run, info)
+        exported = pipeline.export_run(config, run, options.data_dir)
+        classifier = pipeline.best_classifier(config, run, info)
         model = Published(classifier, exported.savedmodel, exported.tflite)
         rows = compare(model, images, all_routes(), _print_row)
     size = " x ".join(map(str, info.input_shape))

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_srt.core.images import decode_image
+from keras_srt.core.quiet import without_lines
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import INTERPRETERS, Classifier
-from keras_srt.export.tflite import QUANTIZATIONS
-from keras_srt.images import decode_image
-from keras_srt.lazy import keras, tf
-from keras_srt.noise import without_lines
+from keras_srt.exporters.tflite import QUANTIZATIONS
 
 _TESTS = Path(__file__).resolve().parents[1] / "tests"
 _TFLITE_NAMES = {"tensorflow": "tf.lite"}

@@ -43,7 +43,7 @@ Keras model that it was exported from. Written, with [agreement.json](agreement.
 - Model: {model}.
 - Machine: {machine}.
 
-`tests/test_agreement.py` holds this table to its tolerances, and compares a small model by the same
+`tests/integration/test_agreement.py` holds this table to its tolerances, and compares a small model by the same
 routes: all but `saved_model_cli` at each run of the tests, that one and servers in processes of
 their own with `pytest -m slow`.
 
@@ -54,7 +54,7 @@ their own with `pytest -m slow`.
 _FOOT = """
 - *Floats* are float32 in [0, 1] for the signature `image`, or for the interpreter. *PNG files*
   hold the same images, which are of 8 bits, for the signature `serving_default`; the Keras model
-  gets them as `keras_srt.images` decodes them, which a device does, too.
+  gets them as `keras_srt.core.images` decodes them, which a device does, too.
 - *Largest difference* is that of a probability from the Keras model's for the floats, over all
   images and classes; *same class* counts the images for which the route names the same class. The
   first row is that model itself.

@@ -27,8 +27,8 @@ from pairs import PAIRS, Pair
 from small_classifier import load_test_images, train_small_classifier
 from strangers import DISTRIBUTIONS, Subject
 
-from keras_srt.attacks import ATTACKS, Victim
-from keras_srt.evaluation import attack_victim
+from keras_srt.attacks import ATTACKS, TargetModel
+from keras_srt.evaluation.runner import attack_target_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,9 +72,9 @@ def measure(
         A row for each pair, with seconds and images a second.
     """
     subject = Subject(train_small_classifier())
-    # One victim for all: its functions are traced once, as in an evaluation.
-    victim = Victim(subject.classifier, batch_size=len(images))
-    sides = [(_ours(pair, victim), _theirs(pair, subject)) for pair in pairs]
+    # One target_model for all: its functions are traced once, as in an evaluation.
+    target_model = TargetModel(subject.classifier, batch_size=len(images))
+    sides = [(_ours(pair, target_model), _theirs(pair, subject)) for pair in pairs]
     seconds: list[tuple[list[float], list[float]]] = [([], []) for _ in pairs]
     for repetition in range(repeat):
         for pair, two_sides, times in zip(pairs, sides, seconds, strict=True):
@@ -88,9 +88,9 @@ def measure(
 Run = Callable[[np.ndarray, np.ndarray], Any]
 
 
-def _ours(pair: Pair, victim: Victim) -> Run:
+def _ours(pair: Pair, target_model: TargetModel) -> Run:
     attack = ATTACKS.build(pair.ours)
-    return lambda images, labels: attack_victim(victim, images, labels, [attack])
+    return lambda images, labels: attack_target_model(target_model, images, labels, [attack])
 
 
 def _theirs(pair: Pair, subject: Subject) -> Run:

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_srt import experiment
 from keras_srt.attacks import PGD
 from keras_srt.device import train
 from keras_srt.device.trainer import Trainer
 from keras_srt.device.weights import load_weights
-from keras_srt.evaluation import evaluate_robustness, proportion
-from keras_srt.export.trainable import assign_weights, write_trainable
-from keras_srt.runs import RunFolder, write_json
+from keras_srt.evaluation.runner import evaluate_robustness, proportion
+from keras_srt.exporters.trainable.file import write_trainable
+from keras_srt.exporters.trainable.state import assign_weights
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.run_folder import RunFolder, write_json
 
 DOMAINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "inverted": lambda images: 255 - images,
@@ -50,17 +51,17 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500, help="test images")
     options = parser.parse_args()
     run = RunFolder(options.run)
-    config = experiment.load_run_config(run)
+    config = pipeline.load_run_config(run)
     info = config.data.dataset.info(None)
-    classifier = experiment.best_classifier(config, run, info)
-    settings = experiment.device_training(config)
+    classifier = pipeline.best_classifier(config, run, info)
+    settings = pipeline.device_training(config)
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model_train.tflite"
         samples = np.float32(config.data.dataset.load_test(None).images[:8] / 255.0)
         write_trainable(classifier, info.class_names, model, settings, samples)
         rows = []
         for domain, change in DOMAINS.items():
-            classifier = experiment.best_classifier(config, run, info)
+            classifier = pipeline.best_classifier(config, run, info)
             folder = Path(scratch) / domain
             rows += _adapt(config, classifier, model, folder, domain, change, options)
         times = {name: _time(model, name) for name in INTERPRETERS}

@@ -36,11 +36,11 @@ from measuring import (
 )
 from strangers import DISTRIBUTIONS, Stranger, Subject, art, art_image_by_image, foolbox, seed_all
 
-from keras_srt.attacks import PGD, Attack, GridAdv, Victim
-from keras_srt.attacks.goal import Goal
+from keras_srt.attacks import PGD, Attack, GridAdv, TargetModel
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.core.tensorflow import tf
 from keras_srt.data import Digits
-from keras_srt.evaluation import Robustness, attack_victim
-from keras_srt.lazy import tf
+from keras_srt.evaluation.runner import Robustness, attack_target_model
 from keras_srt.neighborhoods import Passes
 from keras_srt.neighborhoods.base import fold
 
@@ -110,14 +110,14 @@ def measure(
         labels: int32 [n].
         rounds: timed runs of each.
     """
-    victim = Victim(subject.classifier, batch_size=len(images))
-    goal = Goal(victim.answers(images, Goal(labels)).classes)
+    target_model = TargetModel(subject.classifier, batch_size=len(images))
+    criterion = Criterion(target_model.answers(images, Criterion(labels)).classes)
     began = time.perf_counter()
-    searched = search(attack, victim, images, goal)
+    searched = search(attack, target_model, images, criterion)
     exhaustive = time.perf_counter() - began
     outcome: list[Robustness] = []
     programs = {
-        "ours": lambda: outcome.append(attack_victim(victim, images, labels, [attack])),
+        "ours": lambda: outcome.append(attack_target_model(target_model, images, labels, [attack])),
         **_bare(attack, subject.classifier, images, labels, searched.rounds),
     }
     seconds = interleave(programs, rounds, warm_up=1)
@@ -135,12 +135,14 @@ def measure(
     }
 
 
-def search(attack: Attack, victim: Victim, images: np.ndarray, goal: Goal) -> Searched:
-    """Exhaustive search with the draws that `attack_victim` makes for a single batch."""
+def search(
+    attack: Attack, target_model: TargetModel, images: np.ndarray, criterion: Criterion
+) -> Searched:
+    """Exhaustive search with the draws that `attack_target_model` makes for a single batch."""
     if isinstance(attack, PGD):
         seed = fold(tf.constant([0, 0]), 0)
-        return search_steps(attack, victim, images, goal, seed)
-    return search_grid(attack, victim, images, goal)
+        return search_steps(attack, target_model, images, criterion, seed)
+    return search_grid(attack, target_model, images, criterion)
 
 
 def _bare(

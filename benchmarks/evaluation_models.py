@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from keras_srt import Adversarial, LInf, RobustModel, Spatial, Standard, linear_strength
+from keras_srt.core.tensorflow import keras
 from keras_srt.data import Digits
-from keras_srt.lazy import keras
 from keras_srt.neighborhoods import Neighborhood
 
 SIZE, CLASSES = 28, 10

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import PGD, GridAdv, Victim
-from keras_srt.attacks.goal import Goal
-from keras_srt.lazy import tf
+from keras_srt.attacks import PGD, GridAdv, TargetModel
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Passes
 from keras_srt.neighborhoods.base import fold
 
@@ -30,14 +30,16 @@ class Searched(NamedTuple):
     rounds: tuple[Passes, ...] = ()
 
 
-def search_grid(attack: GridAdv, victim: Victim, images: np.ndarray, goal: Goal) -> Searched:
+def search_grid(
+    attack: GridAdv, target_model: TargetModel, images: np.ndarray, criterion: Criterion
+) -> Searched:
     """Every transform of the grid on every image, the most extreme first, as the attack has it.
 
     Args:
         attack: GridAdv, .R or .T.
-        victim: the model.
+        target_model: the model.
         images: float32 [n, height, width, channels] in [0, 1].
-        goal: of the attack.
+        criterion: of the attack.
     """
     space = attack.neighborhood
     points = space.grid_points()
@@ -45,31 +47,37 @@ def search_grid(attack: GridAdv, victim: Victim, images: np.ndarray, goal: Goal)
     reached = np.zeros((len(points), len(images)), bool)
     for number, point in enumerate(points[np.argsort(-size, kind="stable")]):
         moved = space.apply(tf.constant(images), tf.constant(np.tile(point, (len(images), 1))))
-        reached[number] = goal.reached(victim.answers(moved.numpy(), goal).classes)
+        reached[number] = criterion.is_adversarial(
+            target_model.answers(moved.numpy(), criterion).classes
+        )
     tried = first_or_last(reached) + 1
     return Searched(reached.any(axis=0), Passes(int(tried.sum()), 0), Passes(int(reached.size), 0))
 
 
 def search_steps(
-    attack: PGD, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+    attack: PGD,
+    target_model: TargetModel,
+    images: np.ndarray,
+    criterion: Criterion,
+    seed: tf.Tensor,
 ) -> Searched:
     """All steps of one run of PGD on every image; each point of the way may fool.
 
     Args:
         attack: PGD without restarts.
-        victim: the model.
+        target_model: the model.
         images: float32 [n, height, width, channels] in [0, 1].
-        goal: of the attack.
+        criterion: of the attack.
         seed: int32 [2], as the attack gets it.
     """
     ball = attack.neighborhood
     now = ball.start(tf.constant(images), fold(seed, 0), 1.0)
     reached = np.zeros((ball.num_steps + 1, len(images)), bool)
     for step in range(ball.num_steps):
-        answers, gradient = victim.gradient(now.numpy(), goal)
-        reached[step] = goal.reached(answers.classes)
+        answers, gradient = target_model.gradient(now.numpy(), criterion)
+        reached[step] = criterion.is_adversarial(answers.classes)
         now = ball.ascend(tf.constant(images), now, tf.constant(gradient), 1.0)
-    reached[-1] = goal.reached(victim.answers(now.numpy(), goal).classes)
+    reached[-1] = criterion.is_adversarial(target_model.answers(now.numpy(), criterion).classes)
     # Every point but the last is asked about together with its gradient.
     tried = first_or_last(reached)
     left = [int((tried >= step).sum()) for step in range(ball.num_steps + 1)]

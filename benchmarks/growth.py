@@ -39,9 +39,9 @@ from measuring import (
 from passes import compiled, random_batch, whole_step
 
 from keras_srt import SRT, LInf, RobustModel, SmallCNN
+from keras_srt.core.tensorflow import tf
 from keras_srt.data import Augmentation, BatchSizes, training_batches
-from keras_srt.lazy import tf
-from keras_srt.runs import RunFolder
+from keras_srt.pipeline.run_folder import RunFolder
 
 ASKED_MEMORY, ASKED_PIPELINE, ASKED_SECONDS = 0.02, 0.03, 1.0
 _K, _BATCH, _SIDE = 5, 64, 28

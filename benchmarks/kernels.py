@@ -76,7 +76,7 @@ def slower_by(kernels: dict[str, list[dict[str, Any]]], precision: str) -> float
 def main(precision: str) -> None:
     """Makes passes, the first of them unmarked."""
     from keras_srt import SmallCNN
-    from keras_srt.lazy import tf
+    from keras_srt.core.tensorflow import tf
 
     classifier = SmallCNN().build(_BATCH[1:], 10, precision)
     images = tf.constant(np.random.default_rng(0).random(_BATCH, np.float32))

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_srt.plan import duration
-from keras_srt.runs import write_json
+from keras_srt.core.formatting import format_duration
+from keras_srt.pipeline.run_folder import write_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
@@ -119,7 +119,7 @@ class Progress:
         """Writes the line anew; ends it after the last round."""
         rest = (time.perf_counter() - self._began) / done * (self._total - done)
         end = "\n" if done == self._total else ""
-        line = f"{done}/{self._total}, about {duration(rest)} left: {what}"
+        line = f"{done}/{self._total}, about {format_duration(rest)} left: {what}"
         print(f"\r\x1b[K{line[:110]}", end=end, file=sys.stderr, flush=True)
 
 

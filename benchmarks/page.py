@@ -107,9 +107,9 @@ PARTS = (
     ),
     *(
         Part(
-            f"Time to robustness: {goal}",
-            f"time_to_robustness_{goal}",
-            f"time_to_robustness.py --goal {goal}",
+            f"Time to robustness: {criterion}",
+            f"time_to_robustness_{criterion}",
+            f"time_to_robustness.py --criterion {criterion}",
             "Seconds of a training on this machine, from the start of Python to the chosen "
             f"classifier, for {100 * target.accuracy:.2f}% of all test images right under "
             f"`{target.attack.name}`: the row of SRT in the paper. `--set` in the "
@@ -118,7 +118,7 @@ PARTS = (
             "makes a training longer by as much and more.",
             time_to_robustness.to_markdown,
         )
-        for goal, target in time_to_robustness.TARGETS.items()
+        for criterion, target in time_to_robustness.TARGETS.items()
     ),
     Part(
         "Growth and start-up",

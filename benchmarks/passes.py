@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt import RobustModel
-from keras_srt.lazy import keras, tf
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.objectives import StepPasses
 
 # Keeps a pass apart from the one before, which TensorFlow would otherwise find equal and

@@ -137,7 +137,7 @@ def _foolbox() -> Step:
     import foolbox
 
     from keras_srt import SmallCNN
-    from keras_srt.lazy import keras, tf
+    from keras_srt.core.tensorflow import keras, tf
 
     classifier = SmallCNN().build(SHAPE, CLASSES)
     batch = random_batch(LABELED, IMAGES - LABELED, SHAPE)
@@ -177,7 +177,7 @@ def _art() -> Step:
     from art.estimators.classification import TensorFlowV2Classifier
 
     from keras_srt import SmallCNN
-    from keras_srt.lazy import keras, tf
+    from keras_srt.core.tensorflow import keras, tf
 
     classifier = SmallCNN().build(SHAPE, CLASSES)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -33,7 +33,7 @@ from measuring import (
 )
 from peer_jobs import EPSILON, IMAGES, JOBS, LABELED, STEPS
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 
 # Steps in a row: a single one would pay for waking up its threads and refilling the caches.
 TURN = 4

@@ -24,8 +24,8 @@ from measuring import finish, machine, parser, save, table
 from trainings import SEEDS, Job, attack_trained, kept_rows, train_apart, trained_steps
 
 from keras_srt.attacks import Attack
-from keras_srt.checks import InvalidSettings, UserError
-from keras_srt.experiment import load_config
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.pipeline.classifiers import load_config
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 # Two-sided, of the normal distribution.

@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--check] [--efficiency 0.2] [--prices 2 4] [--output FILE.json]
 
-Without `--check` nothing is measured: the tables come from `keras_srt.scaling`. With it, the
+Without `--check` nothing is measured: the tables come from `keras_srt.pipeline.cost`. With it, the
 throughput is fitted to the step time of one size, and the step times of others are predicted
 from it and measured.
 """
@@ -19,11 +19,11 @@ from measuring import bound, finish, interleave, machine, parser, spread, table
 from passes import compiled, random_batch, whole_step
 
 from keras_srt import SRT, LInf, RobustModel, SmallCNN, batch_sizes
-from keras_srt import plan as plans
+from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
-from keras_srt.experiment import load_config
-from keras_srt.lazy import keras
-from keras_srt.scaling import MACHINES, Machine, Work, fit_throughput, measure_model, predict
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline.classifiers import load_config
+from keras_srt.pipeline.cost import MACHINES, Machine, Work, fit_throughput, measure_model, predict
 
 ASKED_ERROR = 0.15
 _DEVICES = (1, 8, 64)

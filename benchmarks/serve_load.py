@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_srt.images import decode_image
+from keras_srt.core.images import decode_image
 from keras_srt.serving.loaded import LoadedModel
 from keras_srt.serving.versions import find_versions
 

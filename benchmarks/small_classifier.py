@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_srt import Adversarial, LInf, RobustModel
+from keras_srt.core.tensorflow import keras
 from keras_srt.data import Digits
-from keras_srt.lazy import keras
 
 _SIZE, _CLASSES = 16, 10
 

@@ -31,8 +31,8 @@ from measuring import (
 from passes import bare_step, compiled, random_batch, whole_step
 
 from keras_srt import SRT, Composite, LInf, RobustModel, SmallCNN, Spatial
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import BatchSizes
-from keras_srt.lazy import keras, tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.neighborhoods.base import fold
 

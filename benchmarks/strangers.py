@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from small_classifier import torch_twin
 
-from keras_srt.lazy import keras
+from keras_srt.core.tensorflow import keras
 
 # Module that an attack needs -> the distribution that has it.
 DISTRIBUTIONS = {
@@ -222,7 +222,7 @@ def _art(attack: str, subject: Subject, settings: Mapping[str, Any]) -> Any:
 
 
 def _tensors(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-    from keras_srt.lazy import tf
+    from keras_srt.core.tensorflow import tf
 
     return tf.constant(images), tf.constant(labels)
 

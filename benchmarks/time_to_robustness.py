@@ -33,8 +33,8 @@ from trainings import (
 )
 
 from keras_srt.attacks import PGD, Attack, GridAdv
-from keras_srt.checks import UserError
-from keras_srt.components import settings_of
+from keras_srt.core.errors import UserError
+from keras_srt.core.registry import settings_of
 
 
 class Target(NamedTuple):

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from measuring import StealClock
 
 from keras_srt.attacks import Attack
-from keras_srt.checks import UserError
-from keras_srt.evaluation import Progress, Robustness, evaluate_robustness
-from keras_srt.experiment import best_classifier, load_config, load_test, train
-from keras_srt.lazy import keras
-from keras_srt.plan import duration
-from keras_srt.runs import RunFolder
+from keras_srt.core.errors import UserError
+from keras_srt.core.formatting import format_duration
+from keras_srt.core.tensorflow import keras
+from keras_srt.evaluation.runner import Progress, Robustness, evaluate_robustness
+from keras_srt.pipeline.classifiers import best_classifier, load_config
+from keras_srt.pipeline.data import train
+from keras_srt.pipeline.evaluate import load_test
+from keras_srt.pipeline.run_folder import RunFolder
 
 SEEDS = (0, 1, 2)
 
@@ -133,7 +135,7 @@ def _progress() -> Progress:
     def tell(name: str, done: int, total: int) -> None:
         rest = (time.perf_counter() - began) / done * (total - done)
         end = "\n" if done == total else ""
-        line = f"\r\x1b[K{name} {done}/{total}, about {duration(rest)} left"
+        line = f"\r\x1b[K{name} {done}/{total}, about {format_duration(rest)} left"
         print(line, end=end, file=sys.stderr, flush=True)
 
     return tell

@@ -28,7 +28,7 @@ setup(
     python_requires=">=3.10",
     packages=["keras_srt.device"],
     # With it comes keras_srt/__init__.py, whose other names are imported at first use.
-    py_modules=["keras_srt.images", "keras_srt.noise", "keras_srt.signals"],
+    py_modules=["keras_srt.core.images", "keras_srt.core.quiet", "keras_srt.core.signals"],
     package_dir={"keras_srt": "../keras_srt"},
     install_requires=["numpy>=1.23", "pillow>=10"],
     extras_require={

@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_srt.cli import main
+from keras_srt.cli.main import main
 
 sys.exit(main())

@@ -22,7 +22,7 @@ def full_precision():
 @pytest.fixture(autouse=True)
 def seeded():
     """Initial weights are the same whichever tests run."""
-    from keras_srt.lazy import keras
+    from keras_srt.core.tensorflow import keras
 
     keras.utils.set_random_seed(0)
 
@@ -49,7 +49,7 @@ def unlabeled():
 @pytest.fixture
 def make_classifier():
     """Makes a small Keras classifier with one convolution and, if wanted, BatchNorm."""
-    from keras_srt.lazy import keras
+    from keras_srt.core.tensorflow import keras
 
     def make(batch_norm=True, activation="tanh"):
         layers = [keras.layers.Conv2D(4, 3, activation=activation)]

@@ -5,21 +5,21 @@ from typing import Any
 
 from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT
 from keras_srt.attacks.autoattack import AutoAttack
-from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.carlini_wagner import CarliniWagner
 from keras_srt.attacks.color import ColorAttack
 from keras_srt.attacks.composite import GridAdvPlus, PGDPlus
+from keras_srt.attacks.criterion import Criterion, make_criterion
 from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
-from keras_srt.attacks.goal import Goal, make_goal
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
-from keras_srt.attacks.nearest import MinimalNormAttack
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
 from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
 from keras_srt.attacks.square import Square
-from keras_srt.attacks.victim import Answers, QueryVictim, Victim
-from keras_srt.components import Registry
+from keras_srt.attacks.target_model import Answers, QueryModel, TargetModel
+from keras_srt.core.registry import Registry
 
 
 class _AttackRegistry(Registry[Attack]):
@@ -76,11 +76,11 @@ __all__ = [
     "PGD",
     "Answers",
     "Attack",
+    "AttackResult",
     "AutoAttack",
     "CarliniWagner",
     "ColorAttack",
-    "Found",
-    "Goal",
+    "Criterion",
     "GridAdv",
     "GridAdvPlus",
     "GridAdvR",
@@ -88,11 +88,11 @@ __all__ = [
     "MinimalNormAttack",
     "PGDPlus",
     "Pointwise",
-    "QueryVictim",
+    "QueryModel",
     "RandAdv",
     "RandAdvR",
     "RandAdvT",
     "Square",
-    "Victim",
-    "make_goal",
+    "TargetModel",
+    "make_criterion",
 ]

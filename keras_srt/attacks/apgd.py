@@ -9,13 +9,13 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.losses import AttackLoss, cross_entropy, dlr
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, dlr
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L2, LInf
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
@@ -158,12 +158,12 @@ class AutoPGD(Attack):
             at random; an image counts as fooled where half of the passes are.
     """
 
-    epsilon: Annotated[float, checks.real(0)]
+    epsilon: Annotated[float, validation.real(0)]
     norm_ball: Literal["linf", "l2"] = "linf"
-    num_steps: Annotated[int, checks.whole(1)] = 100
-    restarts: Annotated[int, checks.whole(1)] = 1
-    rho: Annotated[float, checks.real(0, 1)] = 0.75
-    eot_iter: Annotated[int, checks.whole(1)] = 1
+    num_steps: Annotated[int, validation.whole(1)] = 100
+    restarts: Annotated[int, validation.whole(1)] = 1
+    rho: Annotated[float, validation.real(0, 1)] = 0.75
+    eot_iter: Annotated[int, validation.whole(1)] = 1
 
     @property
     @abstractmethod
@@ -175,41 +175,50 @@ class AutoPGD(Attack):
         """The ball of the norm."""
         return BALLS[self.norm_ball](epsilon=self.epsilon, num_steps=self.num_steps)
 
-    def aims(self, victim: Victim, images: np.ndarray, goal: Goal) -> list[Goal]:
-        """What the loss of each run is about; a run ends with the goal, reached on any way."""
-        return [goal]
+    def aims(self, model: TargetModel, images: np.ndarray, criterion: Criterion) -> list[Criterion]:
+        """What the loss of each run is about; a run ends with the criterion, reached on any way."""
+        return [criterion]
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         fooled = np.zeros(len(images), bool)
-        runs = [aim for aim in self.aims(victim, images, goal) for _ in range(self.restarts)]
+        runs = [aim for aim in self.aims(model, images, criterion) for _ in range(self.restarts)]
         for number, aim in enumerate(runs):
             active = np.flatnonzero(~fooled)
             if not len(active):
                 break
             one, loss = self._run_once(
-                victim, images[active], goal[active], aim[active], fold(seed, number)
+                model, images[active], criterion[active], aim[active], fold(seed, number)
             )
             better = one.fooled | (loss > highest[active])
             found[active[better]], highest[active[better]] = one.images[better], loss[better]
             fooled[active] = one.fooled
-        return Found(found, found - images, fooled)
+        return AttackResult(found, found - images, fooled)
 
     def _run_once(
-        self, victim: Victim, images: np.ndarray, goal: Goal, aim: Goal, seed: tf.Tensor
-    ) -> tuple[Found, np.ndarray]:
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        aim: Criterion,
+        seed: tf.Tensor,
+    ) -> tuple[AttackResult, np.ndarray]:
         """One run, and the loss of what it found. It costs a gradient pass more than steps."""
         ball, periods = self.neighborhood, dict(_periods(self.num_steps))
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         fooled, active = np.zeros(len(images), bool), np.arange(len(images))
         start = self._start(ball, images, seed)
-        reached, loss, gradient = self._look(victim, start, goal, aim)
+        reached, loss, gradient = self._look(model, start, criterion, aim)
         state = _Ascent.begin(ball, images, start, loss, gradient)
         for step in range(self.num_steps + 1):
             if step:
                 state.move(ball, 1.0 if step == 1 else _GRADIENT_SHARE)
-                reached, loss, gradient = self._look(victim, state.now, goal[active], aim[active])
+                reached, loss, gradient = self._look(
+                    model, state.now, criterion[active], aim[active]
+                )
                 state.note(loss, gradient)
             better = reached | (loss > highest[active])
             found[active[better]], highest[active[better]] = state.now[better], loss[better]
@@ -221,7 +230,7 @@ class AutoPGD(Attack):
                 break
             if step in periods:
                 state.check(periods[step], self.rho)
-        return Found(found, found - images, fooled), highest
+        return AttackResult(found, found - images, fooled), highest
 
     def _start(self, ball: LpBall, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
         """A random point on the sphere of radius ε."""
@@ -230,14 +239,14 @@ class AutoPGD(Attack):
         return _project(ball, images, images + self.epsilon * unit.numpy())
 
     def _look(
-        self, victim: Victim, images: np.ndarray, goal: Goal, aim: Goal
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Whether the goal is reached, the loss and its gradient, over `eot_iter` passes."""
+        """Whether the criterion is reached, the loss and its gradient, over `eot_iter` passes."""
         reached = np.zeros(len(images), int)
         loss, gradient = np.zeros(len(images), np.float32), np.zeros_like(images)
         for _ in range(self.eot_iter):
-            answers, slope = victim.gradient(images, aim, self.loss)
-            reached += goal.reached(answers.classes)
+            answers, slope = model.gradient(images, aim, self.loss)
+            reached += criterion.is_adversarial(answers.classes)
             loss += answers.loss / np.float32(self.eot_iter)
             gradient += slope / np.float32(self.eot_iter)
         return 2 * reached >= self.eot_iter, loss, gradient
@@ -288,7 +297,7 @@ class APGDT(APGDDLR):
     """Auto-PGD on the targeted difference of logits ratio, towards one class after the other.
 
     The classes are those that the model holds for most likely on the untampered image; an
-    image drops out with any answer that reaches the goal.
+    image drops out with any answer that reaches the criterion.
 
     Args:
         num_targets: how many classes, if there are as many; a targeted attack aims at its own.
@@ -301,29 +310,31 @@ class APGDT(APGDDLR):
 
     name: ClassVar[str] = "apgd_t"
 
-    num_targets: Annotated[int, checks.whole(1)] = 9
+    num_targets: Annotated[int, validation.whole(1)] = 9
 
-    def aims(self, victim: Victim, images: np.ndarray, goal: Goal) -> list[Goal]:
+    def aims(self, model: TargetModel, images: np.ndarray, criterion: Criterion) -> list[Criterion]:
         """The most likely classes beside the label, one after the other."""
-        return likeliest_goals(victim, images, goal, self.num_targets)
+        return likeliest_targets(model, images, criterion, self.num_targets)
 
 
-def likeliest_goals(victim: Victim, images: np.ndarray, goal: Goal, count: int) -> list[Goal]:
-    """Targeted goals for an untargeted one: the likeliest other class, the next, and so on.
+def likeliest_targets(
+    model: TargetModel, images: np.ndarray, criterion: Criterion, count: int
+) -> list[Criterion]:
+    """Targeted criteria for an untargeted one: the likeliest other class, the next, and so on.
 
     Args:
-        victim: whose logits tell what is likely.
+        model: whose logits tell what is likely.
         images: float32 [n, height, width, channels] in [0, 1], untampered.
-        goal: a targeted goal is the only one returned.
+        criterion: a targeted criterion is the only one returned.
         count: how many classes, if there are as many beside the label.
 
     Returns:
-        One goal for each rank.
+        One criterion for each rank.
     """
-    if goal.targets is not None:
-        return [goal]
-    logits = victim.logits(images)
-    is_label = np.arange(logits.shape[1]) == goal.labels[:, None]
+    if criterion.targets is not None:
+        return [criterion]
+    logits = model.logits(images)
+    is_label = np.arange(logits.shape[1]) == criterion.labels[:, None]
     ranked = np.argsort(np.where(is_label, np.inf, -logits), axis=1, kind="stable")
     ranks = min(count, logits.shape[1] - 1)
-    return [Goal(goal.labels, np.int32(ranked[:, rank])) for rank in range(ranks)]
+    return [Criterion(criterion.labels, np.int32(ranked[:, rank])) for rank in range(ranks)]

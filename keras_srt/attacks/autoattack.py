@@ -6,15 +6,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from keras_srt import checks
 from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT, BALLS
-from keras_srt.attacks.base import Attack, Found
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.fab import FABT
-from keras_srt.attacks.goal import Goal
 from keras_srt.attacks.square import Square
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
 
@@ -50,13 +50,13 @@ class AutoAttack(Attack):
 
     name: ClassVar[str] = "autoattack"
 
-    epsilon: Annotated[float, checks.real(0)]
+    epsilon: Annotated[float, validation.real(0)]
     norm_ball: Literal["linf", "l2"] = "linf"
     version: Literal["standard", "rand"] = "standard"
-    num_steps: Annotated[int, checks.whole(1)] = 100
-    num_targets: Annotated[int, checks.whole(1)] = 9
-    queries: Annotated[int, checks.whole(1)] = 5000
-    eot_iter: Annotated[int, checks.whole(1)] | None = None
+    num_steps: Annotated[int, validation.whole(1)] = 100
+    num_targets: Annotated[int, validation.whole(1)] = 9
+    queries: Annotated[int, validation.whole(1)] = 5000
+    eot_iter: Annotated[int, validation.whole(1)] | None = None
 
     @property
     def neighborhood(self) -> LpBall:
@@ -79,19 +79,21 @@ class AutoAttack(Attack):
             Square(**ball, queries=self.queries),
         )
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
-        return self.run_members(victim, images, goal, seed)[0]
+        return self.run_members(target_model, images, criterion, seed)[0]
 
     def run_members(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
-    ) -> tuple[Found, np.ndarray]:
+        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> tuple[AttackResult, np.ndarray]:
         """As `run`, and which member fooled the model.
 
         Args:
-            victim: see `Attack.run`, like the rest.
+            target_model: see `Attack.run`, like the rest.
             images: float32 [n, height, width, channels] in [0, 1].
-            goal: of each member.
+            criterion: of each member.
             seed: int32 [2].
 
         Returns:
@@ -100,13 +102,13 @@ class AutoAttack(Attack):
             apgd_ce's highest loss.
         """
         found, first = np.array(images), np.full(len(images), -1)
-        fooled = goal.reached(victim.answers(images, goal).classes)
+        fooled = criterion.is_adversarial(target_model.answers(images, criterion).classes)
         for number, member in enumerate(self.members):
             active = np.flatnonzero(~fooled)
             if not len(active):
                 break
-            one = member.run(victim, images[active], goal[active], fold(seed, number))
+            one = member.run(target_model, images[active], criterion[active], fold(seed, number))
             taken = one.fooled | (number == 0)
             found[active[taken]], first[active[one.fooled]] = one.images[taken], number
             fooled[active] = one.fooled
-        return Found(found, found - images, fooled), first
+        return AttackResult(found, found - images, fooled), first

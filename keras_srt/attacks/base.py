@@ -7,21 +7,21 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks.goal import Goal, is_target
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.criterion import Criterion, is_target
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Composite, Neighborhood
 
 
-class Found(NamedTuple):
+class AttackResult(NamedTuple):
     """The outcome of an attack.
 
     Attributes:
         images: float32 [n, height, width, channels]: a fooling image where one was found,
             else the one of the highest loss.
         parameters: θ of each, as the attack's neighborhood takes it.
-        fooled: bool [n], whether the goal is reached.
+        fooled: bool [n], whether the criterion is reached.
         nearest: float32 [n, height, width, channels], of attacks that look for the smallest
             perturbation: the nearest image that fools, also beyond the threat model, or the
             image itself where none was found. None for the others.
@@ -56,13 +56,15 @@ class Attack(ABC):
         """The threat model: what the attack may do to an image."""
 
     @abstractmethod
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
-        """Looks for images of the neighborhood on which the goal is reached.
+    def run(
+        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
+        """Looks for images of the neighborhood on which the criterion is reached.
 
         Args:
-            victim: the model under attack.
+            target_model: the model under attack.
             images: float32 [n, height, width, channels] in [0, 1].
-            goal: the answers to leave and, if the attack is targeted, those to reach.
+            criterion: the answers to leave and, if the attack is targeted, those to reach.
             seed: int32 [2].
 
         Returns:
@@ -92,11 +94,11 @@ def take(parameters: Any, index: np.ndarray) -> Any:
 
 def run_in_sequence(
     stages: tuple[Attack, ...],
-    victim: Victim,
+    target_model: TargetModel,
     images: np.ndarray,
-    goal: Goal,
+    criterion: Criterion,
     seed: tf.Tensor,
-) -> Found:
+) -> AttackResult:
     """Runs attacks one after the other, each from where the last one ended.
 
     An image that an earlier stage fooled is left as it is: the later stages' parameters
@@ -104,9 +106,9 @@ def run_in_sequence(
 
     Args:
         stages: attacks, first applied first.
-        victim: as for `Attack.run`, like the rest.
+        target_model: as for `Attack.run`, like the rest.
         images: float32 [n, height, width, channels] in [0, 1].
-        goal: of each stage.
+        criterion: of each stage.
         seed: int32 [2].
 
     Returns:
@@ -117,12 +119,12 @@ def run_in_sequence(
     for number, stage in enumerate(stages):
         active = np.flatnonzero(~fooled)
         its_seed = tf.random.experimental.stateless_fold_in(seed, number)
-        found = stage.run(victim, now[active], goal[active], its_seed)
+        found = stage.run(target_model, now[active], criterion[active], its_seed)
         its_own = np.zeros((len(images), *found.parameters.shape[1:]), np.float32)
         its_own[active] = found.parameters
         now[active], fooled[active] = found.images, found.fooled
         parameters.append(its_own)
-    return Found(now, tuple(parameters), fooled)
+    return AttackResult(now, tuple(parameters), fooled)
 
 
 def composite_of(stages: tuple[Attack, ...]) -> Composite:

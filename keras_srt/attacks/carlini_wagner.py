@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 import pydantic
 
-from keras_srt import checks
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.losses import margin
-from keras_srt.attacks.nearest import MinimalNormAttack
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.attack_losses import margin
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L2
 
 # arctanh is infinite at 0 and 1; the original shrinks the pixel values by this, too.
@@ -51,22 +51,22 @@ class CarliniWagner(MinimalNormAttack):
     name: ClassVar[str] = "cw"
     ball: ClassVar[type[L2]] = L2
 
-    searches: Annotated[int, checks.whole(1)] = 9
-    iterations: Annotated[int, checks.whole(1)] = 10_000
-    learning_rate: Annotated[float, checks.real(0)] = 0.01
-    initial_const: Annotated[float, checks.real(0)] = 1e-3
-    confidence: Annotated[float, checks.real(0)] = 0.0
+    searches: Annotated[int, validation.whole(1)] = 9
+    iterations: Annotated[int, validation.whole(1)] = 10_000
+    learning_rate: Annotated[float, validation.real(0)] = 0.01
+    initial_const: Annotated[float, validation.real(0)] = 1e-3
+    confidence: Annotated[float, validation.real(0)] = 0.0
     abort_early: pydantic.StrictBool = True
 
     def find_nearest(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
         """See `MinimalNormAttack.find_nearest`; it draws nothing, so the seed has no effect."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
         const = np.full(len(images), self.initial_const)
         low, high = np.zeros(len(images)), np.full(len(images), np.inf)
         for _ in range(self.searches):
-            found, length = self._search(victim, images, goal, const)
+            found, length = self._search(model, images, criterion, const)
             better = length < shortest
             nearest[better], shortest[better] = found[better], length[better]
             success = np.isfinite(length)
@@ -75,7 +75,7 @@ class CarliniWagner(MinimalNormAttack):
         return nearest
 
     def _search(
-        self, victim: Victim, images: np.ndarray, goal: Goal, const: np.ndarray
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, const: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """One descent from the images; the nearest that fool, and ‖x'-x‖₂², or infinity."""
         found, shortest = np.array(images), np.full(len(images), np.inf)
@@ -83,12 +83,12 @@ class CarliniWagner(MinimalNormAttack):
         active, descent = np.arange(len(images)), _Descent(images, self.learning_rate)
         between_looks = max(1, self.iterations // _LOOKS)
         for iteration in range(self.iterations):
-            now, aim = descent.images, goal[active]
-            answers, slope = victim.gradient(now, aim, margin)
+            now, aim = descent.images, criterion[active]
+            answers, slope = model.gradient(now, aim, margin)
             moved = now - images[active]
             length = np.square(moved).sum(axis=(1, 2, 3))
             # A model that answers NaN has no margin; `not below` lets its answer count.
-            reached = aim.reached(answers.classes) & ~(answers.loss < self.confidence)
+            reached = aim.is_adversarial(answers.classes) & ~(answers.loss < self.confidence)
             better = reached & (length < shortest[active])
             found[active[better]], shortest[active[better]] = now[better], length[better]
             missing = np.maximum(self.confidence - answers.loss, 0)

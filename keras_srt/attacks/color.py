@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.victim import Victim
-from keras_srt.attacks.worst import Worst
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.running_worst_case import RunningWorstCase
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Color
 from keras_srt.neighborhoods.base import fold
 
@@ -42,15 +42,15 @@ class ColorAttack(Attack):
 
     name: ClassVar[str] = "color"
 
-    max_hue: Annotated[float, checks.real(0, 180)] = 30.0
-    max_saturation: Annotated[float, checks.real(0, 1)] = 0.3
-    max_gray: Annotated[float, checks.real(0, 1)] = 0.3
-    max_contrast: Annotated[float, checks.real(0, 1)] = 0.3
-    max_brightness: Annotated[float, checks.real(0, 1)] = 0.1
-    num_samples: Annotated[int, checks.whole(0)] = 10
-    num_steps: Annotated[int, checks.whole(1)] = 20
-    step_size: Annotated[float, checks.real(0)] | None = None
-    restarts: Annotated[int, checks.whole(1)] = 3
+    max_hue: Annotated[float, validation.real(0, 180)] = 30.0
+    max_saturation: Annotated[float, validation.real(0, 1)] = 0.3
+    max_gray: Annotated[float, validation.real(0, 1)] = 0.3
+    max_contrast: Annotated[float, validation.real(0, 1)] = 0.3
+    max_brightness: Annotated[float, validation.real(0, 1)] = 0.1
+    num_samples: Annotated[int, validation.whole(0)] = 10
+    num_steps: Annotated[int, validation.whole(1)] = 20
+    step_size: Annotated[float, validation.real(0)] | None = None
+    restarts: Annotated[int, validation.whole(1)] = 3
 
     @property
     def neighborhood(self) -> Color:
@@ -65,11 +65,13 @@ class ColorAttack(Attack):
             step_size=self.step_size,
         )
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
         space, pictures = self.neighborhood, tf.constant(images)
         untouched = space.unchanged(pictures).numpy()
-        worst = Worst(victim.answers(images, goal), goal, untouched)
+        worst = RunningWorstCase(model.answers(images, criterion), criterion, untouched)
 
         def drawn(number: int) -> np.ndarray:
             # For all images, so that a draw doesn't depend on who is fooled already.
@@ -79,15 +81,20 @@ class ColorAttack(Attack):
             active = worst.active
             tried = drawn(number)[active]
             moved = space.apply(tf.constant(images[active]), tried).numpy()
-            worst.add(active, (tried,), victim.answers(moved, goal[active]))
+            worst.add(active, (tried,), model.answers(moved, criterion[active]))
         for restart in range(self.restarts):
             start = worst.parameters[0] if restart == 0 else drawn(self.num_samples + restart)
-            self._ascend(victim, images, goal, worst, start)
+            self._ascend(model, images, criterion, worst, start)
         (parameters,) = worst.parameters
-        return Found(space.apply(pictures, parameters).numpy(), parameters, worst.fooled)
+        return AttackResult(space.apply(pictures, parameters).numpy(), parameters, worst.fooled)
 
     def _ascend(
-        self, victim: Victim, images: np.ndarray, goal: Goal, worst: Worst, start: np.ndarray
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        worst: RunningWorstCase,
+        start: np.ndarray,
     ) -> None:
         """One ascent of the images that aren't fooled; what it meets is added to `worst`."""
         space, active = self.neighborhood, worst.active
@@ -97,11 +104,11 @@ class ColorAttack(Attack):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
                 moved = space.apply(pictures, parameters)
-            answers, gradient = victim.gradient(moved.numpy(), goal[active])
+            answers, gradient = model.gradient(moved.numpy(), criterion[active])
             worst.add(active, (now,), answers)
             slope = tape.gradient(moved, parameters, output_gradients=tf.constant(gradient))
             left = ~worst.fooled[active]
             now = space.ascend(pictures, parameters, slope).numpy()[left]
             active = active[left]
         moved = space.apply(tf.constant(images[active]), now).numpy()
-        worst.add(active, (now,), victim.answers(moved, goal[active]))
+        worst.add(active, (now,), model.answers(moved, criterion[active]))

@@ -7,16 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found, composite_of, run_in_sequence
-from keras_srt.attacks.goal import Goal
+from keras_srt.attacks.base import Attack, AttackResult, composite_of, run_in_sequence
+from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.gradient import PGD
+from keras_srt.attacks.running_worst_case import RunningWorstCase
 from keras_srt.attacks.spatial import GridAdv, GridShape
-from keras_srt.attacks.through import Through
-from keras_srt.attacks.victim import Victim
-from keras_srt.attacks.worst import Worst
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.attacks.transformed_model import TransformedModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Composite
 from keras_srt.neighborhoods.base import fold
 
@@ -34,12 +34,12 @@ class _PixelAndSpatial(Attack):
             stays right costs PGD once more for each transform.
     """
 
-    epsilon: Annotated[float, checks.real(0, 1)]
-    num_steps: Annotated[int, checks.whole(1)] = 40
-    step_size: Annotated[float, checks.real(0)] | None = None
-    restarts: Annotated[int, checks.whole(1)] = 1
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
+    epsilon: Annotated[float, validation.real(0, 1)]
+    num_steps: Annotated[int, validation.whole(1)] = 40
+    step_size: Annotated[float, validation.real(0)] | None = None
+    restarts: Annotated[int, validation.whole(1)] = 1
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_translation: Annotated[float, validation.real(0)] = 3.0
     grid: GridShape = (5, 5, 31)
     mode: Literal["sequential", "joint"] = "sequential"
 
@@ -70,34 +70,50 @@ class _PixelAndSpatial(Attack):
             grid=self.grid,
         )
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
-        found = run_in_sequence(self.stages, victim, images, goal, seed)
+        found = run_in_sequence(self.stages, model, images, criterion, seed)
         if self.mode == "sequential":
             return found
-        return self._jointly(victim, images, goal, found, seed)
+        return self._jointly(model, images, criterion, found, seed)
 
     def _jointly(
-        self, victim: Victim, images: np.ndarray, goal: Goal, found: Found, seed: tf.Tensor
-    ) -> Found:
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        found: AttackResult,
+        seed: tf.Tensor,
+    ) -> AttackResult:
         """PGD for each transform of the grid, the largest first, on whom nothing fooled yet."""
         both, space = self.neighborhood, self._spatial.neighborhood
-        worst = Worst(victim.answers(found.images, goal), goal, *found.parameters)
+        worst = RunningWorstCase(
+            model.answers(found.images, criterion), criterion, *found.parameters
+        )
         points = space.grid_points()
-        for number, point in enumerate(points[np.argsort(-space.extent(points), kind="stable")]):
+        for number, point in enumerate(
+            points[np.argsort(-space.relative_size(points), kind="stable")]
+        ):
             active = worst.active
             if not len(active):
                 break
-            pictures, aim = images[active], goal[active]
-            tried = self._pair(victim, pictures, aim, point, fold(seed, len(self.stages) + number))
+            pictures, aim = images[active], criterion[active]
+            tried = self._pair(model, pictures, aim, point, fold(seed, len(self.stages) + number))
             moved = both.apply(tf.constant(pictures), tried).numpy()
-            worst.add(active, tried, victim.answers(moved, aim))
+            worst.add(active, tried, model.answers(moved, aim))
         moved = both.apply(tf.constant(images), worst.parameters).numpy()
-        return Found(moved, worst.parameters, worst.fooled)
+        return AttackResult(moved, worst.parameters, worst.fooled)
 
     @abstractmethod
     def _pair(
-        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        point: np.ndarray,
+        seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The worst r for one transform [3], with the transform, in the order of the stages."""
 
@@ -123,10 +139,15 @@ class PGDPlus(_PixelAndSpatial):
         return self._pixel, self._spatial
 
     def _pair(
-        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        point: np.ndarray,
+        seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        through = Through(victim, self._spatial.neighborhood, point)
-        found = self._pixel.run(through, images, goal, seed)
+        through = TransformedModel(model, self._spatial.neighborhood, point)
+        found = self._pixel.run(through, images, criterion, seed)
         return found.parameters, through.repeated(len(images))
 
 
@@ -151,8 +172,13 @@ class GridAdvPlus(_PixelAndSpatial):
         return self._spatial, self._pixel
 
     def _pair(
-        self, victim: Victim, images: np.ndarray, goal: Goal, point: np.ndarray, seed: tf.Tensor
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        point: np.ndarray,
+        seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        through = Through(victim, self._spatial.neighborhood, point)
-        found = self._pixel.run(victim, through.seen(images), goal, seed)
+        through = TransformedModel(model, self._spatial.neighborhood, point)
+        found = self._pixel.run(model, through.seen(images), criterion, seed)
         return through.repeated(len(images)), found.parameters

@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.nearest import MinimalNormAttack
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L2
 
 _FIRST_STEP, _LAST_STEP = 1.0, 0.01
@@ -43,13 +43,13 @@ class DDN(MinimalNormAttack):
     name: ClassVar[str] = "ddn"
     ball: ClassVar[type[L2]] = L2
 
-    num_steps: Annotated[int, checks.whole(1)] = 100
-    gamma: Annotated[float, checks.real(0, 1)] = 0.05
-    init_norm: Annotated[float, checks.real(0)] = 1.0
-    levels: Annotated[int, checks.whole(2)] | None = None
+    num_steps: Annotated[int, validation.whole(1)] = 100
+    gamma: Annotated[float, validation.real(0, 1)] = 0.05
+    init_norm: Annotated[float, validation.real(0)] = 1.0
+    levels: Annotated[int, validation.whole(2)] | None = None
 
     def find_nearest(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
         """See `MinimalNormAttack.find_nearest`; every image takes all steps."""
         generator = np.random.default_rng(np.asarray(seed).view(np.uint32))
@@ -58,15 +58,15 @@ class DDN(MinimalNormAttack):
         longest = L2.distance(np.maximum(images, 1 - images))
         now, norm = np.array(images), np.full(len(images), self.init_norm)
         for step in range(self.num_steps):
-            answers, gradient = victim.gradient(now, goal)
-            reached = goal.reached(answers.classes)
+            answers, gradient = model.gradient(now, criterion)
+            reached = criterion.is_adversarial(answers.classes)
             _keep_shorter(found, shortest, now, images, reached)
             norm = np.minimum(norm * np.where(reached, 1 - self.gamma, 1 + self.gamma), longest)
             turn = (1 + np.cos(np.pi * step / self.num_steps)) / 2
             length = _LAST_STEP + (_FIRST_STEP - _LAST_STEP) * turn
             moved = now - images + length * _direction(gradient, generator)
             now = self._rounded(np.clip(images + _column(norm) * _unit(moved), 0, 1))
-        reached = goal.reached(victim.answers(now, goal).classes)
+        reached = criterion.is_adversarial(model.answers(now, criterion).classes)
         _keep_shorter(found, shortest, now, images, reached)
         return found
 
@@ -83,7 +83,7 @@ def _keep_shorter(
     images: np.ndarray,
     reached: np.ndarray,
 ) -> None:
-    """Puts those of `now` that reach the goal and are nearer than ever into `found`."""
+    """Puts those of `now` that reach the criterion and are nearer than ever into `found`."""
     length = L2.distance(now - images)
     better = reached & (length < shortest)
     found[better], shortest[better] = now[better], length[better]

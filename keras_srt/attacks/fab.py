@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pydantic
 
-from keras_srt import checks
-from keras_srt.attacks.apgd import BALLS, likeliest_goals
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.losses import logit_difference, margin
-from keras_srt.attacks.nearest import MinimalNormAttack
-from keras_srt.attacks.victim import Victim, classes_of
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.apgd import BALLS, likeliest_targets
+from keras_srt.attacks.attack_losses import logit_difference, margin
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.target_model import TargetModel, classes_of
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.lp import LpBall
 
 
@@ -103,12 +103,12 @@ class FABT(MinimalNormAttack):
     name: ClassVar[str] = "fab_t"
 
     norm_ball: Literal["linf", "l2"] = "linf"
-    num_steps: Annotated[int, checks.whole(1)] = 100
-    num_targets: Annotated[int, checks.whole(1)] = 9
-    alpha_max: Annotated[float, checks.real(0, 1)] = 0.1
-    overshoot: Annotated[float, checks.real(1)] = 1.05
-    backward: Annotated[float, checks.real(0, 1)] = 0.9
-    final_steps: Annotated[int, checks.whole(0)] = 3
+    num_steps: Annotated[int, validation.whole(1)] = 100
+    num_targets: Annotated[int, validation.whole(1)] = 9
+    alpha_max: Annotated[float, validation.real(0, 1)] = 0.1
+    overshoot: Annotated[float, validation.real(1)] = 1.05
+    backward: Annotated[float, validation.real(0, 1)] = 0.9
+    final_steps: Annotated[int, validation.whole(0)] = 3
     stop_early: pydantic.StrictBool = False
 
     @property
@@ -117,36 +117,38 @@ class FABT(MinimalNormAttack):
         return BALLS[self.norm_ball]
 
     def find_nearest(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
         """See `MinimalNormAttack.find_nearest`."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
-        for aim in likeliest_goals(victim, images, goal, self.num_targets):
+        for aim in likeliest_targets(model, images, criterion, self.num_targets):
             active = np.arange(len(images))
             if self.stop_early:
                 active = np.flatnonzero(shortest > self.epsilon)
             if not len(active):
                 break
-            found, length = self._towards(victim, images[active], goal[active], aim[active])
+            found, length = self._towards(model, images[active], criterion[active], aim[active])
             closer = length < shortest[active]
             nearest[active[closer]], shortest[active[closer]] = found[closer], length[closer]
         found = np.flatnonzero(np.isfinite(shortest))
         if len(found):
-            nearest[found] = self._search_line(victim, images[found], nearest[found], goal[found])
+            nearest[found] = self._search_line(
+                model, images[found], nearest[found], criterion[found]
+            )
         return nearest
 
     def _towards(
-        self, victim: Victim, images: np.ndarray, goal: Goal, aim: Goal
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion
     ) -> tuple[np.ndarray, np.ndarray]:
         """The nearest image found on the way to one class, and its distance, or infinity."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
         # Which boundary leads out of the label is no question for a targeted attack.
-        loss = logit_difference if goal.targets is None else margin
+        loss = logit_difference if criterion.targets is None else margin
         now = images
         for _ in range(self.num_steps):
-            answers, gradient = victim.gradient(now, aim, loss)
+            answers, gradient = model.gradient(now, aim, loss)
             now = self._step(images, now, answers.loss, gradient)
-            fooled = goal.reached(victim.answers(now, goal).classes)
+            fooled = criterion.is_adversarial(model.answers(now, criterion).classes)
             length = self.ball.distance(np.subtract(now, images, dtype=np.float64))
             closer = fooled & (length < shortest)
             nearest[closer], shortest[closer] = now[closer], length[closer]
@@ -172,11 +174,11 @@ class FABT(MinimalNormAttack):
         return np.float32(np.clip(moved, 0, 1)).reshape(images.shape)
 
     def _search_line(
-        self, victim: Victim, images: np.ndarray, found: np.ndarray, goal: Goal
+        self, model: TargetModel, images: np.ndarray, found: np.ndarray, criterion: Criterion
     ) -> np.ndarray:
         """Nearer images on the lines to the untampered ones, by linear interpolation."""
         out, far, near = np.array(found), np.ones(len(found)), np.zeros(len(found))
-        (above, _), (below, _) = (_margins(victim, x, goal) for x in (found, images))
+        (above, _), (below, _) = (_margins(model, x, criterion) for x in (found, images))
         for _ in range(self.final_steps):
             rise = above - below
             share = np.divide(-below, rise, out=np.ones_like(rise), where=rise > 0)
@@ -185,16 +187,18 @@ class FABT(MinimalNormAttack):
             tried = np.float32(
                 images + at[:, None, None, None] * np.subtract(found, images, dtype=np.float64)
             )
-            value, fooled = _margins(victim, tried, goal)
+            value, fooled = _margins(model, tried, criterion)
             out[fooled] = tried[fooled]
             far, above = np.where(fooled, at, far), np.where(fooled, value, above)
             near, below = np.where(fooled, near, at), np.where(fooled, below, value)
         return out
 
 
-def _margins(victim: Victim, images: np.ndarray, goal: Goal) -> tuple[np.ndarray, np.ndarray]:
-    """How far the logits are beyond the boundary, and whether the goal is reached."""
-    logits = victim.logits(images)
-    targets = None if goal.targets is None else tf.constant(goal.targets, tf.int32)
-    above = margin(tf.constant(logits), tf.constant(goal.labels, tf.int32), targets)
-    return np.asarray(above, np.float64), goal.reached(classes_of(logits))
+def _margins(
+    model: TargetModel, images: np.ndarray, criterion: Criterion
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the logits are beyond the boundary, and whether the criterion is reached."""
+    logits = model.logits(images)
+    targets = None if criterion.targets is None else tf.constant(criterion.targets, tf.int32)
+    above = margin(tf.constant(logits), tf.constant(criterion.labels, tf.int32), targets)
+    return np.asarray(above, np.float64), criterion.is_adversarial(classes_of(logits))

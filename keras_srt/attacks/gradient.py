@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pydantic
 
-from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L2, LInf
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
@@ -22,19 +23,19 @@ _BALLS = {"linf": LInf, "l2": L2}
 
 def _ascend_until_fooled(
     ball: LpBall,
-    victim: Victim,
+    model: TargetModel,
     images: np.ndarray,
-    goal: Goal,
+    criterion: Criterion,
     seed: tf.Tensor,
     decay: float = 0.0,
-) -> tuple[Found, np.ndarray]:
+) -> tuple[AttackResult, np.ndarray]:
     """One run of projected gradient ascent; returns the loss of what it found, too.
 
     The answer that comes with each gradient shows which images are fooled already; they
     drop out. k steps cost k gradient passes and a forward pass for what is left. With a
     decay μ > 0 the direction is g ← μ·g + ∇/‖∇‖₁ instead of the gradient ∇.
     """
-    ascend = victim.traced(ball.ascend)
+    ascend = model.traced(ball.ascend)
     found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
     fooled = np.zeros(len(images), bool)
     active, centers = np.arange(len(images)), images
@@ -43,10 +44,10 @@ def _ascend_until_fooled(
     for step in range(ball.num_steps + 1):
         direction: np.ndarray | None = None
         if step == ball.num_steps:
-            answers = victim.answers(now, goal[active])
+            answers = model.answers(now, criterion[active])
         else:
-            answers, direction = victim.gradient(now, goal[active])
-        wrong = goal[active].reached(answers.classes)
+            answers, direction = model.gradient(now, criterion[active])
+        wrong = criterion[active].is_adversarial(answers.classes)
         better = wrong | (answers.loss > highest[active])
         found[active[better]], highest[active[better]] = now[better], answers.loss[better]
         fooled[active[wrong]] = True
@@ -59,7 +60,7 @@ def _ascend_until_fooled(
         if decay:
             direction = momentum = decay * momentum + _of_unit_l1_norm(direction)
         now = ascend(*map(tf.constant, (centers, now, direction)), 1.0).numpy()
-    return Found(found, found - images, fooled), highest
+    return AttackResult(found, found - images, fooled), highest
 
 
 def _of_unit_l1_norm(gradient: np.ndarray) -> np.ndarray:
@@ -83,16 +84,18 @@ class FGSM(Attack):
 
     name: ClassVar[str] = "fgsm"
 
-    epsilon: Annotated[float, checks.real(0, 1)]
+    epsilon: Annotated[float, validation.real(0, 1)]
 
     @property
     def neighborhood(self) -> LInf:
         """The L∞ ball."""
         return LInf(epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False)
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
-        return _ascend_until_fooled(self.neighborhood, victim, images, goal, seed)[0]
+        return _ascend_until_fooled(self.neighborhood, model, images, criterion, seed)[0]
 
 
 @component
@@ -116,16 +119,16 @@ class PGD(Attack):
 
     name: ClassVar[str] = "pgd"
 
-    epsilon: Annotated[float, checks.real(0)]
+    epsilon: Annotated[float, validation.real(0)]
     norm_ball: Literal["linf", "l2"] = "linf"
-    num_steps: Annotated[int, checks.whole(1)] = 40
-    step_size: Annotated[float, checks.real(0)] | None = None
+    num_steps: Annotated[int, validation.whole(1)] = 40
+    step_size: Annotated[float, validation.real(0)] | None = None
     random_start: pydantic.StrictBool = True
-    restarts: Annotated[int, checks.whole(1)] = 1
+    restarts: Annotated[int, validation.whole(1)] = 1
 
     def __post_init__(self) -> None:
         if self.restarts > 1 and not self.random_start:
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [
                     f"restarts: got {self.restarts} with random_start false; allowed: 1, because "
                     "every run would be the same"
@@ -142,7 +145,9 @@ class PGD(Attack):
             random_start=self.random_start,
         )
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
         found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         fooled = np.zeros(len(images), bool)
@@ -151,12 +156,12 @@ class PGD(Attack):
             if not len(active):
                 break
             one, loss = _ascend_until_fooled(
-                self.neighborhood, victim, images[active], goal[active], fold(seed, restart)
+                self.neighborhood, model, images[active], criterion[active], fold(seed, restart)
             )
             better = one.fooled | (loss > highest[active])
             found[active[better]], highest[active[better]] = one.images[better], loss[better]
             fooled[active] = one.fooled
-        return Found(found, found - images, fooled)
+        return AttackResult(found, found - images, fooled)
 
 
 @component
@@ -180,11 +185,11 @@ class MIFGSM(Attack):
 
     name: ClassVar[str] = "mi_fgsm"
 
-    epsilon: Annotated[float, checks.real(0)]
+    epsilon: Annotated[float, validation.real(0)]
     norm_ball: Literal["linf", "l2"] = "linf"
-    num_steps: Annotated[int, checks.whole(1)] = 10
-    step_size: Annotated[float, checks.real(0)] | None = None
-    decay: Annotated[float, checks.real(0)] = 1.0
+    num_steps: Annotated[int, validation.whole(1)] = 10
+    step_size: Annotated[float, validation.real(0)] | None = None
+    decay: Annotated[float, validation.real(0)] = 1.0
 
     @property
     def neighborhood(self) -> LpBall:
@@ -194,6 +199,10 @@ class MIFGSM(Attack):
             epsilon=self.epsilon, num_steps=self.num_steps, step_size=step, random_start=False
         )
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
-        return _ascend_until_fooled(self.neighborhood, victim, images, goal, seed, self.decay)[0]
+        return _ascend_until_fooled(self.neighborhood, model, images, criterion, seed, self.decay)[
+            0
+        ]

@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.nearest import MinimalNormAttack
-from keras_srt.attacks.victim import Victim, classes_of
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.target_model import TargetModel, classes_of
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L0
 
 
@@ -40,49 +41,49 @@ class JSMA(MinimalNormAttack):
     name: ClassVar[str] = "jsma"
     ball: ClassVar[type[L0]] = L0
 
-    theta: Annotated[float, checks.real(-1, 1)] = 1.0
-    gamma: Annotated[float, checks.real(0, 1)] = 1.0
+    theta: Annotated[float, validation.real(-1, 1)] = 1.0
+    gamma: Annotated[float, validation.real(0, 1)] = 1.0
 
     def __post_init__(self) -> None:
         if not self.theta:
-            raise checks.InvalidSettings(["theta: got 0; allowed: a number from -1 to 1, not 0"])
+            raise InvalidSettings(["theta: got 0; allowed: a number from -1 to 1, not 0"])
 
     def find_nearest(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
         """See `MinimalNormAttack.find_nearest`; it draws nothing, so the seed has no effect."""
         nearest, fewest = np.array(images), np.full(len(images), np.inf)
-        logits = victim.logits(images)
-        for targets in _targets_in_turn(goal, logits):
+        logits = model.logits(images)
+        for targets in _targets_in_turn(criterion, logits):
             weights = np.eye(logits.shape[1], dtype=np.float32)[targets]
-            found, changed = self._aim(victim, images, goal, weights, fewest)
+            found, changed = self._aim(model, images, criterion, weights, fewest)
             better = changed < fewest
             nearest[better], fewest[better] = found[better], changed[better]
         return nearest
 
     def _aim(
         self,
-        victim: Victim,
+        model: TargetModel,
         images: np.ndarray,
-        goal: Goal,
+        criterion: Criterion,
         weights: np.ndarray,
         fewest: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Moves pairs towards the targets, which `weights` picks out of the logits [n, classes].
 
-        Returns the images and how many values changed: infinite where the goal was not
+        Returns the images and how many values changed: infinite where the criterion was not
         reached with fewer than `fewest`.
         """
         now, changed = np.array(images), np.full(len(images), np.inf)
         active, pairs = np.arange(len(images)), int(self.gamma * images[0].size / 2)
         for pair in range(pairs + 1):
-            logits, gain = victim.pullback(now[active], weights[active])
-            reached = goal[active].reached(classes_of(logits))
+            logits, gain = model.pullback(now[active], weights[active])
+            reached = criterion[active].is_adversarial(classes_of(logits))
             changed[active[reached]] = _count(now, images, active[reached])
             active, gain = active[~reached], gain[~reached]
             if pair == pairs or not len(active):
                 break
-            _, others = victim.pullback(now[active], 1 - weights[active])
+            _, others = model.pullback(now[active], 1 - weights[active])
             active = active[self._move_best_pairs(now, active, gain, others)]
             active = active[_count(now, images, active) < fewest[active]]
         return now, changed
@@ -158,12 +159,12 @@ def _best_of_all_pairs(
     return pairs, best > 0
 
 
-def _targets_in_turn(goal: Goal, logits: np.ndarray) -> np.ndarray:
+def _targets_in_turn(criterion: Criterion, logits: np.ndarray) -> np.ndarray:
     """The classes to aim at, int [turns, n]: the target, or all but the label, likeliest first."""
-    if goal.targets is not None:
-        return goal.targets[None]
+    if criterion.targets is not None:
+        return criterion.targets[None]
     logits = np.array(logits)
-    logits[np.arange(len(logits)), goal.labels] = -np.inf
+    logits[np.arange(len(logits)), criterion.labels] = -np.inf
     return np.argsort(-logits, axis=1, kind="stable").T[:-1]
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.nearest import MinimalNormAttack
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L0
 from keras_srt.neighborhoods.base import fold
 
@@ -25,10 +25,10 @@ _LEVELS, _TRIES = 20, 20
 class Pointwise(MinimalNormAttack):
     """Pointwise attack: noise that fools, taken back value by value as long as it fools.
 
-    Salt-and-pepper noise grows until the goal is reached; new draws then look for less of it
+    Salt-and-pepper noise grows until the criterion is reached; new draws then look for less of it
     that does. Every changed pixel value is set back to the original, in a random order, where
-    the goal stays reached, again and again until none can be; those left are moved towards
-    the original by bisection. Noise never reaches some goals: there the start is another
+    the criterion stays reached, again and again until none can be; those left are moved towards
+    the original by bisection. Noise never reaches some criteria: there the start is another
     image of the batch that does.
     It uses the model's classes alone.
 
@@ -50,22 +50,22 @@ class Pointwise(MinimalNormAttack):
     ball: ClassVar[type[L0]] = L0
     needs_gradients: ClassVar[bool] = False
 
-    restarts: Annotated[int, checks.whole(1)] = 3
-    noise_draws: Annotated[int, checks.whole(0)] = 100
-    bisections: Annotated[int, checks.whole(0)] = 10
+    restarts: Annotated[int, validation.whole(1)] = 3
+    noise_draws: Annotated[int, validation.whole(0)] = 100
+    bisections: Annotated[int, validation.whole(0)] = 10
 
     def find_nearest(
-        self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
         """See `MinimalNormAttack.find_nearest`."""
         nearest, fewest = np.array(images), np.full(len(images), np.inf)
         rows = np.arange(len(images))
         for restart in range(self.restarts):
             draws = np.random.default_rng(np.asarray(fold(seed, restart)).view(np.uint32))
-            started, found = _start(victim, images[rows], goal[rows], draws)
+            started, found = _start(model, images[rows], criterion[rows], draws)
             # What one run can't start from, the next one couldn't either.
             rows = rows[found]
-            run = _Run(victim, images[rows], started[found], goal[rows], draws)
+            run = _Run(model, images[rows], started[found], criterion[rows], draws)
             run.draw_less_noise(self.noise_draws)
             run.reset()
             run.bisect(self.bisections)
@@ -76,9 +76,9 @@ class Pointwise(MinimalNormAttack):
 
 
 def _start(
-    victim: Victim, images: np.ndarray, goal: Goal, draws: np.random.Generator
+    model: TargetModel, images: np.ndarray, criterion: Criterion, draws: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images that reach the goal, however far away, and bool [n], for which there is one."""
+    """Images that reach the criterion, however far away, and bool [n], for which there is one."""
     started, missing = np.array(images), np.arange(len(images))
     for _ in range(_TRIES):
         order, noise = draws.random(images.shape), draws.integers(0, 2, images.shape)
@@ -86,14 +86,14 @@ def _start(
             if not len(missing):
                 break
             noisy = np.where(order[missing] < level / _LEVELS, noise[missing], images[missing])
-            noisy, aim = np.float32(noisy), goal[missing]
-            reached = aim.reached(victim.answers(noisy, aim).classes)
+            noisy, aim = np.float32(noisy), criterion[missing]
+            reached = aim.is_adversarial(model.answers(noisy, aim).classes)
             started[missing[reached]] = noisy[reached]
             missing = missing[~reached]
     found = np.ones(len(images), bool)
-    classes = victim.answers(images, goal).classes if len(missing) else None
+    classes = model.answers(images, criterion).classes if len(missing) else None
     for row in missing:
-        others = np.flatnonzero(goal[[row]].reached(classes))
+        others = np.flatnonzero(criterion[[row]].is_adversarial(classes))
         found[row] = len(others) > 0
         if found[row]:
             started[row] = images[draws.choice(others)]
@@ -101,32 +101,32 @@ def _start(
 
 
 class _Run:
-    """Takes images that reach their goal back to the originals, value by value.
+    """Takes images that reach their criterion back to the originals, value by value.
 
     Args:
-        victim: the model under attack.
+        model: the model under attack.
         originals: float32 [n, height, width, channels].
-        started: the same shape; images that reach the goal.
-        goal: of the attack.
+        started: the same shape; images that reach the criterion.
+        criterion: of the attack.
         draws: of the orders.
     """
 
     def __init__(
         self,
-        victim: Victim,
+        model: TargetModel,
         originals: np.ndarray,
         started: np.ndarray,
-        goal: Goal,
+        criterion: Criterion,
         draws: np.random.Generator,
     ) -> None:
-        self._victim, self._goal, self._draws = victim, goal, draws
+        self._target_model, self._goal, self._draws = model, criterion, draws
         self.images = np.array(started)
         # Views: one row of pixel values for each image.
         self._now = self.images.reshape(len(started), int(np.prod(originals.shape[1:])))
         self._originals = originals.reshape(self._now.shape)
 
     def draw_less_noise(self, times: int) -> None:
-        """Replaces an image by new noise on fewer values where that reaches the goal, too."""
+        """Replaces an image by new noise on fewer values where that reaches the criterion, too."""
         for _ in range(times):
             count = np.count_nonzero(self._now != self._originals, axis=1)
             share = count / self._now.shape[1] * self._draws.uniform(0.5, 1.0, len(count))
@@ -148,7 +148,7 @@ class _Run:
             rows = np.flatnonzero(helped)
 
     def bisect(self, times: int) -> None:
-        """Moves each value left towards the original as far as the goal stays reached."""
+        """Moves each value left towards the original as far as the criterion stays reached."""
         if not times:
             return
         for those, columns in self._changed_in_turn(np.arange(len(self._now))):
@@ -171,7 +171,7 @@ class _Run:
             yield rows[left], order[left, turn]
 
     def _try(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Sets a value in each of these images where the goal stays reached: bool, where."""
+        """Sets a value in each of these images where the criterion stays reached: bool, where."""
         trial = self._now[rows]
         trial[np.arange(len(rows)), columns] = values
         kept = self._reaches(trial, rows)
@@ -179,6 +179,8 @@ class _Run:
         return kept
 
     def _reaches(self, trial: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether these images [rows, values] reach the goals of their rows: bool."""
+        """Whether these images [rows, values] reach the criteria of their rows: bool."""
         images = trial.reshape(-1, *self.images.shape[1:])
-        return self._goal[rows].reached(self._victim.answers(images, self._goal[rows]).classes)
+        return self._goal[rows].is_adversarial(
+            self._target_model.answers(images, self._goal[rows]).classes
+        )

@@ -7,20 +7,20 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.attacks.base import Attack, Found
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.victim import Victim
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.target_model import TargetModel
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Spatial
 from keras_srt.neighborhoods.base import fold
 
 # Points of translation right, translation down and rotation.
 GridShape = tuple[
-    Annotated[int, checks.whole(1)],
-    Annotated[int, checks.whole(1)],
-    Annotated[int, checks.whole(1)],
+    Annotated[int, validation.whole(1)],
+    Annotated[int, validation.whole(1)],
+    Annotated[int, validation.whole(1)],
 ]
 
 
@@ -47,26 +47,28 @@ class SpatialSearch(Attack):
     def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
         """Transforms, float32 [candidates, num_images or 1, 3]: degrees, pixels, pixels."""
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
-        apply = victim.traced(self.neighborhood.apply)
+        apply = target_model.traced(self.neighborhood.apply)
         tried = self._extreme_first(self.candidates(len(images), seed))
         tried = np.broadcast_to(tried, (len(tried), len(images), 3))
         found, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
-        start = victim.answers(images, goal)
-        highest, fooled = np.array(start.loss), goal.reached(start.classes)
+        start = target_model.answers(images, criterion)
+        highest, fooled = np.array(start.loss), criterion.is_adversarial(start.classes)
         first = 0
         while first < len(tried) and not fooled.all():
             active = np.flatnonzero(~fooled)
-            together = max(1, min(first, victim.batch_size // len(active)))
+            together = max(1, min(first, target_model.batch_size // len(active)))
             chosen = tried[first : first + together, active]
             moved = apply(
                 tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
                 tf.constant(chosen.reshape(-1, 3)),
             ).numpy()
-            answers = victim.answers(moved, goal[active].repeated(len(chosen)))
+            answers = target_model.answers(moved, criterion[active].repeated(len(chosen)))
             loss = answers.loss.reshape(len(chosen), -1)
-            wrong = goal[active].reached(answers.classes.reshape(len(chosen), -1))
+            wrong = criterion[active].is_adversarial(answers.classes.reshape(len(chosen), -1))
             # Those that fool come before those that don't, then the highest loss.
             best = np.lexsort((loss, wrong), axis=0)[-1]
             column = np.arange(len(active))
@@ -76,7 +78,7 @@ class SpatialSearch(Attack):
             highest[changed] = answers.loss[row]
             fooled[active] = wrong[best, column]
             first += len(chosen)
-        return Found(found, parameters, fooled)
+        return AttackResult(found, parameters, fooled)
 
     def _extreme_first(self, candidates: np.ndarray) -> np.ndarray:
         limits = np.maximum(self.neighborhood.limits, 1e-6)
@@ -147,8 +149,8 @@ class GridAdv(_GridSearch):
 
     name: ClassVar[str] = "gridadv"
 
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_translation: Annotated[float, validation.real(0)] = 3.0
     grid: GridShape = (5, 5, 31)
 
 
@@ -167,8 +169,8 @@ class GridAdvR(_GridSearch):
 
     name: ClassVar[str] = "gridadv_r"
 
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    points: Annotated[int, checks.whole(1)] = 31
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    points: Annotated[int, validation.whole(1)] = 31
 
     max_translation = 0.0
 
@@ -193,8 +195,8 @@ class GridAdvT(_GridSearch):
 
     name: ClassVar[str] = "gridadv_t"
 
-    max_translation: Annotated[float, checks.real(0)] = 3.0
-    points: Annotated[int, checks.whole(1)] = 5
+    max_translation: Annotated[float, validation.real(0)] = 3.0
+    points: Annotated[int, validation.whole(1)] = 5
 
     max_rotation = 0.0
 
@@ -222,9 +224,9 @@ class RandAdv(_RandomSearch):
 
     name: ClassVar[str] = "randadv"
 
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_translation: Annotated[float, validation.real(0)] = 3.0
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
 
 @component
@@ -242,8 +244,8 @@ class RandAdvR(_RandomSearch):
 
     name: ClassVar[str] = "randadv_r"
 
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
     max_translation = 0.0
 
@@ -263,7 +265,7 @@ class RandAdvT(_RandomSearch):
 
     name: ClassVar[str] = "randadv_t"
 
-    max_translation: Annotated[float, checks.real(0)] = 3.0
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    max_translation: Annotated[float, validation.real(0)] = 3.0
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
     max_rotation = 0.0

@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pydantic
 
-from keras_srt import checks
 from keras_srt.attacks.apgd import BALLS
-from keras_srt.attacks.base import Attack, Found
-from keras_srt.attacks.goal import Goal
-from keras_srt.attacks.losses import cross_entropy, margin
-from keras_srt.attacks.victim import Victim, classes_of
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.attacks.attack_losses import cross_entropy, margin
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.target_model import TargetModel, classes_of
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.lp import LpBall
 
 # The share of the image in a window is halved after each of these queries, of 10,000.
@@ -184,10 +184,10 @@ class Square(Attack):
     name: ClassVar[str] = "square"
     needs_gradients: ClassVar[bool] = False
 
-    epsilon: Annotated[float, checks.real(0)]
+    epsilon: Annotated[float, validation.real(0)]
     norm_ball: Literal["linf", "l2"] = "linf"
-    queries: Annotated[int, checks.whole(1)] = 5000
-    p_init: Annotated[float, checks.real(0, 1)] = 0.8
+    queries: Annotated[int, validation.whole(1)] = 5000
+    p_init: Annotated[float, validation.real(0, 1)] = 0.8
     rescale_schedule: pydantic.StrictBool = False
 
     @property
@@ -206,29 +206,33 @@ class Square(Attack):
             step = step * _REFERENCE_QUERIES // self.queries
         return self.p_init / 2 ** int(np.searchsorted(_HALVED_AFTER, step))
 
-    def run(self, victim: Victim, images: np.ndarray, goal: Goal, seed: tf.Tensor) -> Found:
+    def run(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
         """See `Attack.run`."""
         start, propose = _MOVES[self.norm_ball]
         draws = _Draws(seed, len(images))
         found = start(images, self.epsilon, draws)
-        highest, fooled = _ask(victim, found, goal)
+        highest, fooled = _ask(model, found, criterion)
         for step in range(self.queries - 1):
             active = np.flatnonzero(~fooled)
             if not len(active):
                 break
             draws.active = active
             tried = propose(images[active], found[active], self.epsilon, self.share(step), draws)
-            loss, reached = _ask(victim, tried, goal[active])
+            loss, reached = _ask(model, tried, criterion[active])
             better = reached | (loss > highest[active])
             found[active[better]], highest[active[better]] = tried[better], loss[better]
             fooled[active] = reached
-        return Found(found, found - images, fooled)
+        return AttackResult(found, found - images, fooled)
 
 
-def _ask(victim: Victim, images: np.ndarray, goal: Goal) -> tuple[np.ndarray, np.ndarray]:
-    """The loss to raise, and whether the goal is reached."""
-    logits = victim.logits(images)
-    loss = margin if goal.targets is None else cross_entropy
-    targets = None if goal.targets is None else tf.constant(goal.targets, tf.int32)
-    raised = loss(tf.constant(logits), tf.constant(goal.labels, tf.int32), targets)
-    return raised.numpy(), goal.reached(classes_of(logits))
+def _ask(
+    model: TargetModel, images: np.ndarray, criterion: Criterion
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loss to raise, and whether the criterion is reached."""
+    logits = model.logits(images)
+    loss = margin if criterion.targets is None else cross_entropy
+    targets = None if criterion.targets is None else tf.constant(criterion.targets, tf.int32)
+    raised = loss(tf.constant(logits), tf.constant(criterion.labels, tf.int32), targets)
+    return raised.numpy(), criterion.is_adversarial(classes_of(logits))

@@ -1,6 +1,6 @@
 """Data: where images come from, which are labeled, and how they are batched."""
 
-from keras_srt.components import Registry
+from keras_srt.core.registry import Registry
 from keras_srt.data.folder import Folder, Parts, hold_out
 from keras_srt.data.parallel import on_all_cores
 from keras_srt.data.pipeline import (

@@ -14,16 +14,17 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from keras_srt.checks import InvalidSettings, UserError, real, whole
-from keras_srt.components import component
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.images import BadImage
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import real, whole
 from keras_srt.data.listing import Listing, list_classes, list_part, list_tree, read_csv
 from keras_srt.data.parallel import on_all_cores
 from keras_srt.data.photos import MAX_BYTES, Framing, Resize
 from keras_srt.data.reading import read_by_python
 from keras_srt.data.records import Records
 from keras_srt.data.sources import DatasetInfo, Images, Source, check_memory
-from keras_srt.images import BadImage
-from keras_srt.lazy import tf
 
 # Photos that are read in a row before others may follow; short, as any order costs the same.
 _SHARD = 16

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_srt.checks import UserError, did_you_mean
-from keras_srt.images import SUFFIXES
+from keras_srt.core.errors import UserError
+from keras_srt.core.images import SUFFIXES
+from keras_srt.core.validation import did_you_mean
 
 # Of a CSV, and its limit on a field.
 _COLUMNS = ("path", "label")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from keras_srt.images import check_rows, eight_bits, opened
+from keras_srt.core.images import check_rows, eight_bits, opened
 
 KINDS = ("PNG", "JPEG", "BMP", "GIF")
 # Cameras make larger files than servers should take.
@@ -87,7 +87,7 @@ def upright(image: Image.Image, background: Color | None = None) -> Image.Image:
     """An opened photo in RGB as a person sees it: turned as EXIF says, over a background.
 
     Args:
-        image: as `keras_srt.images.opened` yields it.
+        image: as `keras_srt.core.images.opened` yields it.
         background: what shows through transparent pixels; None ignores transparency.
 
     Returns:

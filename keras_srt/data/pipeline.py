@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_srt.checks import InvalidSettings
-from keras_srt.lazy import tf
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import tf
 
 
 class BatchSizes(NamedTuple):

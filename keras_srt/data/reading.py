@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
+from keras_srt.core.tensorflow import tf
 from keras_srt.data.ranges import Ranges
 from keras_srt.data.records import Records
 from keras_srt.data.sources import Images
-from keras_srt.lazy import tf
 
 FOREVER = np.iinfo(np.int64).max
 # Records that are looked up at once; far cheaper than one by one.

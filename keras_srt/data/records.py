@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 
 
 class Records(ABC):

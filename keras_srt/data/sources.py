@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import BeforeValidator
 
-from keras_srt.checks import InvalidSettings, whole
-from keras_srt.components import component
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.validation import whole
 from keras_srt.data.records import Records
 
 # The most that a training part may take there, in bytes.

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from keras_srt.checks import InvalidSettings, UserError
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.files import write_text
 from keras_srt.data.ranges import Ranges
-from keras_srt.durable import write_text
 
 Selection = Literal["stratified", "first"]
 

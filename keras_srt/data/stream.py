@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_srt.checks import InvalidSettings
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import tf
 from keras_srt.data.pipeline import (
     ONE_REPLICA,
     Augmentation,
@@ -34,7 +35,6 @@ from keras_srt.data.ranges import Ranges
 from keras_srt.data.reading import FOREVER, Reader
 from keras_srt.data.records import Records
 from keras_srt.data.sources import Images
-from keras_srt.lazy import tf
 
 
 def shuffled_passes(

@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt.checks import InvalidSettings, whole
-from keras_srt.components import component
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import whole
 from keras_srt.data.records import Records
 from keras_srt.data.sources import DatasetInfo, Images, Source, check_memory
-from keras_srt.lazy import tf
 
 # The most shards, which are all listed.
 _SHARDS = 10**6

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_srt.checks import UserError
-from keras_srt.components import component
+from keras_srt.core.errors import UserError
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.data.reading import reading_errors
 from keras_srt.data.records import Records
 from keras_srt.data.sources import DatasetInfo, Images, Source
-from keras_srt.lazy import tf
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 

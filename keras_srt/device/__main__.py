@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
 from keras_srt.device.classify import BadModel, Classifier
 from keras_srt.device.trainer import Trainer
 from keras_srt.device.weights import BadWeights, restore
-from keras_srt.images import MAX_BYTES, BadImage, decode_image
 
 EXIT_DONE, EXIT_IMAGE_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.images import BadImage
+from keras_srt.core.quiet import START_UP, without_lines
 from keras_srt.device.model_file import BadModel, read_labels
-from keras_srt.images import BadImage
-from keras_srt.noise import START_UP, without_lines
 
 # Module and attribute of each interpreter, the quickest first; the last one comes with
 # TensorFlow, which a device does not have.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_srt.images import MAX_BYTES, BadImage, decode_image
+from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 # Decoded images that stay in memory: photos take longer to decode than to learn from.

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_srt.core.images import BadImage
+from keras_srt.core.signals import deferred_signals
 from keras_srt.device.classify import BadModel
 from keras_srt.device.folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import SCALARS, Trainer
 from keras_srt.device.weights import BadWeights, Learned, restore, save_weights
-from keras_srt.images import BadImage
-from keras_srt.signals import remembered
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 # Streams of random numbers, all from one --seed.
@@ -199,7 +199,7 @@ def _learn(
 
     progress = _Progress(first, options.steps)
     done = saved = first
-    with remembered([signal.SIGINT, signal.SIGTERM]) as stopped:
+    with deferred_signals([signal.SIGINT, signal.SIGTERM]) as stopped:
         while done < options.steps and not stopped():
             losses = trainer.step(**batches.at(done), **scalars)
             done += 1

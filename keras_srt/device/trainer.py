@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.images import BadImage
 from keras_srt.device.classify import check_pixels, open_interpreter
 from keras_srt.device.model_file import BadModel, read_labels
-from keras_srt.images import BadImage
 
 SETTINGS = "training.json"
 # Settings that may differ from step to step.
@@ -49,7 +49,7 @@ class Trainer:
         labels: the class names in the order of their ids.
         shape: (height, width, channels) of an image.
         settings: sizes of the batches and defaults of a step, see
-            `keras_srt.export.trainable.TrainingSettings`.
+            `keras_srt.exporters.trainable.TrainingSettings`.
         checksum: SHA-256 of the file, which saved weights refer to.
 
     Raises:

@@ -1,6 +1,6 @@
 """Models: name -> builder of a functional Keras classifier."""
 
-from keras_srt.components import Registry
+from keras_srt.core.registry import Registry
 from keras_srt.models.base import ModelBuilder
 from keras_srt.models.mobilenet import MobileNetV2
 from keras_srt.models.resnet import ResNet

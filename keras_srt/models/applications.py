@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from pathlib import Path
 
-from keras_srt.checks import InvalidSettings
-from keras_srt.lazy import keras
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ModelBuilder
 from keras_srt.models.residual import batch_norm
 

@@ -9,14 +9,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from keras_srt import checks
-from keras_srt.lazy import keras
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import keras
 
 ChannelValues = Annotated[
-    tuple[Annotated[float, checks.real()], ...], Field(min_length=1, max_length=4)
+    tuple[Annotated[float, validation.real()], ...], Field(min_length=1, max_length=4)
 ]
 PositiveChannelValues = Annotated[
-    tuple[Annotated[float, checks.real(1e-6)], ...], Field(min_length=1, max_length=4)
+    tuple[Annotated[float, validation.real(1e-6)], ...], Field(min_length=1, max_length=4)
 ]
 
 
@@ -60,7 +61,7 @@ class ModelBuilder(ABC):
         for field in ("mean", "std"):
             given = len(getattr(self, field))
             if given not in (1, input_shape[-1]):
-                raise checks.InvalidSettings(
+                raise InvalidSettings(
                     [
                         f"{field}: got {given} values; allowed: 1, or {input_shape[-1]}, one "
                         "for each channel of the images"
@@ -77,7 +78,7 @@ class ModelBuilder(ABC):
             try:
                 features = self.layers(normalized, num_classes)
             except ValueError as error:
-                raise checks.InvalidSettings(
+                raise InvalidSettings(
                     [
                         f"name: got {self.name!r} for images of {input_shape}; allowed: a model "
                         "that takes this size, or images of another size"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_srt.lazy import keras, tf
+from keras_srt.core.tensorflow import keras, tf
 
 
 class BatchNormalization(keras.layers.BatchNormalization):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras_srt.lazy import keras, tf
+from keras_srt.core.tensorflow import keras, tf
 
 
 class Conv2D(keras.layers.Conv2D):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from keras_srt.lazy import keras, tf
+from keras_srt.core.tensorflow import keras, tf
 
 Tensors: TypeAlias = "keras.KerasTensor"
 Activation = Callable[[Tensors], Tensors]
@@ -28,7 +28,7 @@ def batch_norm() -> keras.layers.Layer:
     """A BatchNorm of Keras; under a strategy of several replicas, over the images of all."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return keras.layers.BatchNormalization()
-    from keras_srt.models.batch_norm import BatchNormalization  # which loads Keras
+    from keras_srt.models.batch_norm import BatchNormalization
 
     return BatchNormalization()
 

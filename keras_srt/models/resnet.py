@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import keras
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
 from keras_srt.models.residual import conv, padding_shortcut, residual_stages
 
@@ -30,15 +31,15 @@ class ResNet(ModelBuilder):
 
     name: ClassVar[str] = "resnet"
 
-    filters: tuple[Annotated[int, checks.whole(1)], ...] = (16, 16, 32, 64)
-    blocks: Annotated[int, checks.whole(1)] = 5
+    filters: tuple[Annotated[int, validation.whole(1)], ...] = (16, 16, 32, 64)
+    blocks: Annotated[int, validation.whole(1)] = 5
     mean: ChannelValues = (0.0,)
     std: PositiveChannelValues = (1.0,)
 
     def __post_init__(self) -> None:
         widths = list(self.filters)
         if len(widths) < 2 or widths != sorted(widths):
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [
                     f"filters: got {widths}; allowed: two or more whole numbers, none smaller "
                     "than the one before, such as [16, 16, 32, 64]"

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import keras
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import keras
 from keras_srt.models.applications import Application
 from keras_srt.models.base import ChannelValues, PositiveChannelValues
 
@@ -34,7 +34,7 @@ class ResNet50(Application):
 
     name: ClassVar[str] = "resnet50"
 
-    batch_norm_momentum: Annotated[float, checks.real(0, 0.9999)] = 0.9
+    batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
     weights: Annotated[str, Field(min_length=1)] | None = None
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)

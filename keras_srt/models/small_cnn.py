@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import keras
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
 
 
@@ -29,17 +29,17 @@ class SmallCNN(ModelBuilder):
 
     name: ClassVar[str] = "small_cnn"
 
-    width: Annotated[int, checks.whole(1)] = 32
-    hidden: Annotated[int, checks.whole(1)] = 200
-    dropout: Annotated[float, checks.real(0, 0.99)] = 0.5
+    width: Annotated[int, validation.whole(1)] = 32
+    hidden: Annotated[int, validation.whole(1)] = 200
+    dropout: Annotated[float, validation.real(0, 0.99)] = 0.5
     mean: ChannelValues = (0.0,)
     std: PositiveChannelValues = (1.0,)
 
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
         """Convolutions, pooling and the dense layers but the last."""
         # Which load Keras.
-        from keras_srt.dropout import Dropout
         from keras_srt.models.convolution import Conv2D
+        from keras_srt.models.dropout import Dropout
 
         layers = keras.layers
         x = images

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import keras
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
 from keras_srt.models.residual import conv, projection_shortcut, residual_stages
 
@@ -29,14 +30,14 @@ class WideResNet(ModelBuilder):
 
     name: ClassVar[str] = "wide_resnet"
 
-    depth: Annotated[int, checks.whole(10)] = 34
-    widening: Annotated[int, checks.whole(1)] = 10
+    depth: Annotated[int, validation.whole(10)] = 34
+    widening: Annotated[int, validation.whole(1)] = 10
     mean: ChannelValues = (0.0,)
     std: PositiveChannelValues = (1.0,)
 
     def __post_init__(self) -> None:
         if (self.depth - 4) % 6:
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [f"depth: got {self.depth}; allowed: 6·blocks + 4, that is 10, 16, 22, 28, 34, …"]
             )
 

@@ -1,6 +1,6 @@
 """Perturbed neighborhoods: what tampering can make of an image, and the worst of it."""
 
-from keras_srt.components import Registry
+from keras_srt.core.registry import Registry
 from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed
 from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.draws import fold as fold
 
@@ -83,7 +83,7 @@ class Neighborhood(ABC):
         """Whether dist(T(x;θ), x) ≤ scale·ε, to float32 rounding: bool [batch]."""
 
     @abstractmethod
-    def extent(self, parameters: Any) -> np.ndarray:
+    def relative_size(self, parameters: Any) -> np.ndarray:
         """The share of its bound that θ uses: dist(T(x;θ), x) / ε.
 
         It is computed in NumPy's float64, for checks from outside of a search.
@@ -145,7 +145,7 @@ class Neighborhood(ABC):
         """The most rounds that a loop of `maximize` makes: gradient steps or random draws."""
         return 1
 
-    def shortened(self, rounds: int) -> Neighborhood:
+    def with_max_steps(self, rounds: int) -> Neighborhood:
         """The same images, searched by at most that many rounds of each loop.
 
         Args:

@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import pydantic
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import Passes, PerExampleLoss, Perturbed, repeat, share_of
 from keras_srt.neighborhoods.draws import Seed, fold
@@ -71,16 +71,16 @@ class Color(CandidateSearch):
     name: ClassVar[str] = "color"
     kind: ClassVar[str] = "color"
 
-    max_hue: Annotated[float, checks.real(0, 180)] = 30.0
-    max_saturation: Annotated[float, checks.real(0, 1)] = 0.3
-    max_gray: Annotated[float, checks.real(0, 1)] = 0.3
-    max_contrast: Annotated[float, checks.real(0, 1)] = 0.3
-    max_brightness: Annotated[float, checks.real(0, 1)] = 0.1
+    max_hue: Annotated[float, validation.real(0, 180)] = 30.0
+    max_saturation: Annotated[float, validation.real(0, 1)] = 0.3
+    max_gray: Annotated[float, validation.real(0, 1)] = 0.3
+    max_contrast: Annotated[float, validation.real(0, 1)] = 0.3
+    max_brightness: Annotated[float, validation.real(0, 1)] = 0.1
     search: Literal["gradient", "random"] = "gradient"
-    num_steps: Annotated[int, checks.whole(1)] = 10
-    step_size: Annotated[float, checks.real(0)] | None = None
+    num_steps: Annotated[int, validation.whole(1)] = 10
+    step_size: Annotated[float, validation.real(0)] | None = None
     random_start: pydantic.StrictBool = True
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
     @property
     def limits(self) -> np.ndarray:
@@ -198,7 +198,7 @@ class Color(CandidateSearch):
         inside = tf.reduce_all(tf.abs(parameters) <= allowed, axis=1)
         return inside & (parameters[:, _GRAY] >= 0.0)
 
-    def extent(self, parameters: np.ndarray) -> np.ndarray:
+    def relative_size(self, parameters: np.ndarray) -> np.ndarray:
         """The largest of the parameters, each by its limit: float64 [batch]."""
         size = np.abs(np.asarray(parameters, np.float64))
         size[parameters[:, _GRAY] < 0, _GRAY] = np.inf
@@ -209,10 +209,10 @@ class Color(CandidateSearch):
         """The gradient steps or the random draws."""
         return self.num_steps if self.search == "gradient" else super().rounds
 
-    def shortened(self, rounds: int) -> Color:
-        """Fewer draws, or fewer gradient steps that lead as far; see `LpBall.shortened`."""
+    def with_max_steps(self, rounds: int) -> Color:
+        """Fewer draws, or fewer gradient steps that lead as far; see `LpBall.with_max_steps`."""
         if self.search == "random":
-            return super().shortened(rounds)
+            return super().with_max_steps(rounds)
         steps = min(self.num_steps, rounds)
         step = self.step_share
         as_far = min(step * self.num_steps / steps, 1.25)

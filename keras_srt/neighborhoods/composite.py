@@ -10,16 +10,10 @@ import numpy as np
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
-from keras_srt.neighborhoods.base import (
-    Neighborhood,
-    Passes,
-    PerExampleLoss,
-    Perturbed,
-    repeat,
-)
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
+from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
 from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.search import CandidateSearch, Worst, keep_worse
 
@@ -36,10 +30,10 @@ def _build_stages(stages: Any) -> tuple[Neighborhood, ...]:
     for index, stage in enumerate(stages):
         try:
             built.append(stage if isinstance(stage, Neighborhood) else NEIGHBORHOODS.build(stage))
-        except checks.InvalidSettings as error:
+        except InvalidSettings as error:
             problems += error.under(f"[{index}]").problems
     if problems:
-        raise checks.InvalidSettings(problems)
+        raise InvalidSettings(problems)
     return tuple(built)
 
 
@@ -82,7 +76,7 @@ class Composite(Neighborhood):
     def __post_init__(self) -> None:
         if self.mode == "joint" and not any(map(_num_candidates, self.stages)):
             names = ", ".join(stage.name for stage in self.stages)
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [
                     f"mode: got 'joint' with the stages {names}; allowed: 'sequential', or a stage "
                     "that is searched by candidates: spatial, color with search 'random', or "
@@ -156,9 +150,11 @@ class Composite(Neighborhood):
         ]
         return tf.reduce_all(tf.stack(inside), axis=0)
 
-    def extent(self, parameters: tuple[Any, ...]) -> np.ndarray:
+    def relative_size(self, parameters: tuple[Any, ...]) -> np.ndarray:
         """The largest of the stages' own: float64 [batch]."""
-        each = [stage.extent(own) for stage, own in zip(self.stages, parameters, strict=True)]
+        each = [
+            stage.relative_size(own) for stage, own in zip(self.stages, parameters, strict=True)
+        ]
         return np.max(each, axis=0)
 
     @property
@@ -166,9 +162,9 @@ class Composite(Neighborhood):
         """Those of the stage that makes most."""
         return max(stage.rounds for stage in self.stages)
 
-    def shortened(self, rounds: int) -> Composite:
+    def with_max_steps(self, rounds: int) -> Composite:
         """Every stage shortened."""
-        stages = tuple(stage.shortened(rounds) for stage in self.stages)
+        stages = tuple(stage.with_max_steps(rounds) for stage in self.stages)
         return dataclasses.replace(self, stages=stages)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 
 
 class Rows(NamedTuple):

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import warnings
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 
 
 def _projective_transform(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import (
     Neighborhood,
@@ -29,7 +29,7 @@ _ROUNDING = 1e-6
 
 
 def _validate_start(start: Any) -> bool | float:
-    number = checks.parse_number(start)
+    number = validation.parse_number(start)
     # 0 and 1 are left out: who writes them means false and true.
     if isinstance(number, bool) or (isinstance(number, float) and 0 < number < 1):
         return number
@@ -56,9 +56,9 @@ class LpBall(Neighborhood):
     kind: ClassVar[str] = "pixel"
     norm_symbol: ClassVar[str]
 
-    epsilon: Annotated[float, checks.real(0)]
-    num_steps: Annotated[int, checks.whole(1)] = 10
-    step_size: Annotated[float, checks.real(0)] | None = None
+    epsilon: Annotated[float, validation.real(0)]
+    num_steps: Annotated[int, validation.whole(1)] = 10
+    step_size: Annotated[float, validation.real(0)] | None = None
     random_start: Annotated[Any, BeforeValidator(_validate_start)] = True
 
     @abstractmethod
@@ -140,7 +140,7 @@ class LpBall(Neighborhood):
         """Whether ‖r‖ ≤ scale·ε: bool [batch]."""
         return self.norm(parameters) <= self.epsilon * scale + 1e-6 * (1.0 + self.epsilon)
 
-    def extent(self, parameters: np.ndarray) -> np.ndarray:
+    def relative_size(self, parameters: np.ndarray) -> np.ndarray:
         """‖r‖ / ε, up to the rounding of float32 pixel values: float64 [batch]."""
         return share_of(np.maximum(self.distance(parameters) - _ROUNDING, 0.0), self.epsilon)
 
@@ -149,7 +149,7 @@ class LpBall(Neighborhood):
         """The gradient steps k."""
         return self.num_steps
 
-    def shortened(self, rounds: int) -> LpBall:
+    def with_max_steps(self, rounds: int) -> LpBall:
         """Fewer steps, and longer ones: they lead as far, up to 1.25·ε each.
 
         Longer first steps from a random start make single-step training collapse
@@ -183,7 +183,7 @@ class LInf(LpBall):
     name: ClassVar[str] = "linf"
     norm_symbol: ClassVar[str] = "inf"
 
-    epsilon: Annotated[float, checks.real(0, 1)]
+    epsilon: Annotated[float, validation.real(0, 1)]
 
     def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in [-ε, ε] for each pixel value."""

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import PerExampleLoss, Perturbed, share_of
 from keras_srt.neighborhoods.draws import Seed, fold
@@ -44,13 +45,13 @@ class Noise(CandidateSearch):
     name: ClassVar[str] = "noise"
     kind: ClassVar[str] = "pixel"
 
-    epsilon: Annotated[float, checks.real(0, 1)] | None = None
-    sigma: Annotated[float, checks.real(0, 1)] | None = None
-    num_samples: Annotated[int, checks.whole(1)] = 1
+    epsilon: Annotated[float, validation.real(0, 1)] | None = None
+    sigma: Annotated[float, validation.real(0, 1)] | None = None
+    num_samples: Annotated[int, validation.whole(1)] = 1
 
     def __post_init__(self) -> None:
         if self.epsilon is None and self.sigma is None:
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 ["epsilon: got null with sigma null; allowed: one of the two given, or both"]
             )
 
@@ -110,7 +111,7 @@ class Noise(CandidateSearch):
         largest = tf.reduce_max(tf.abs(parameters), axis=[1, 2, 3])
         return largest <= self.bound * scale + _ROUNDING
 
-    def extent(self, parameters: np.ndarray) -> np.ndarray:
+    def relative_size(self, parameters: np.ndarray) -> np.ndarray:
         """‖r‖_∞ / ε, up to the rounding of float32 pixel values: float64 [batch]."""
         largest = np.abs(np.asarray(parameters, np.float64)).max(axis=(1, 2, 3))
         return share_of(np.maximum(largest - _ROUNDING, 0.0), self.bound)

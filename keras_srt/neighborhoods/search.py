@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed, repeat
 from keras_srt.neighborhoods.draws import Seed
 
@@ -72,7 +72,7 @@ class CandidateSearch(Neighborhood):
         """The random draws; a grid is searched as a whole."""
         return self.num_samples if getattr(self, "search", "random") == "random" else 1
 
-    def shortened(self, rounds: int) -> Self:
+    def with_max_steps(self, rounds: int) -> Self:
         """Fewer random draws."""
         if self.rounds == 1:
             return self

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.lp import LpBall
@@ -41,14 +41,14 @@ class L0(LpBall):
     name: ClassVar[str] = "l0"
     norm_symbol: ClassVar[str] = "0"
 
-    num_steps: Annotated[int, checks.whole(1)] = 20
+    num_steps: Annotated[int, validation.whole(1)] = 20
 
     @property
     def step_length(self) -> float:
         """The mean absolute change of a step; a smaller ball doesn't make it smaller."""
         return 0.15 if self.step_size is None else self.step_size
 
-    def shortened(self, rounds: int) -> L0:
+    def with_max_steps(self, rounds: int) -> L0:
         """Fewer steps of the same length: it doesn't depend on their number."""
         return dataclasses.replace(self, num_steps=min(self.num_steps, rounds))
 

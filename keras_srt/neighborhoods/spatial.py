@@ -8,16 +8,16 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import share_of
 from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.geometry import rotate_and_translate
 from keras_srt.neighborhoods.search import CandidateSearch
 
-GridSize = Annotated[int, checks.whole(1)]
+GridSize = Annotated[int, validation.whole(1)]
 
 
 @component
@@ -45,10 +45,10 @@ class Spatial(CandidateSearch):
     kind: ClassVar[str] = "spatial"
     has_kernels: ClassVar[bool] = False
 
-    max_rotation: Annotated[float, checks.real(0, 180)] = 30.0
-    max_translation: Annotated[float, checks.real(0)] = 3.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_translation: Annotated[float, validation.real(0)] = 3.0
     search: Literal["random", "grid"] = "random"
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    num_samples: Annotated[int, validation.whole(1)] = 10
     grid: tuple[GridSize, GridSize, GridSize] = (5, 5, 31)
 
     @property
@@ -104,7 +104,7 @@ class Spatial(CandidateSearch):
         """Whether rotation and translation keep to their limits: bool [batch]."""
         return tf.reduce_all(tf.abs(parameters) <= self.limits * scale + 1e-4, axis=1)
 
-    def extent(self, parameters: np.ndarray) -> np.ndarray:
+    def relative_size(self, parameters: np.ndarray) -> np.ndarray:
         """The largest of |θ| and ‖B‖_∞, each by its limit: float64 [batch]."""
         return share_of(np.abs(np.asarray(parameters, np.float64)), self.limits).max(axis=1)
 

@@ -1,6 +1,6 @@
 """Training objectives: which loss, on which images."""
 
-from keras_srt.components import Registry
+from keras_srt.core.registry import Registry
 from keras_srt.objectives.base import Batch, LossTerm, Objective, StepPasses
 from keras_srt.objectives.losses import Target
 from keras_srt.objectives.self_training import RST, UAT

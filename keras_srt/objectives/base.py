@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from keras_srt import checks
-from keras_srt.lazy import tf
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood, Passes
 from keras_srt.neighborhoods.draws import Rows, RowSeed, for_rows
 
@@ -123,7 +123,7 @@ class Objective(ABC):
             InvalidSettings: there is none.
         """
         if neighborhood is None:
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [
                     f"neighborhood: got None; allowed: a neighborhood, because the objective "
                     f"{self.name!r} searches one"
@@ -135,7 +135,7 @@ class Objective(ABC):
         """The neighborhood with the search that this objective asks for."""
         return neighborhood
 
-    def shortened(self, rounds: int) -> Objective:
+    def with_max_steps(self, rounds: int) -> Objective:
         """The same objective; draws that it asks for itself are cut to that many."""
         return self
 
@@ -217,7 +217,7 @@ def check_start(objective: Objective, neighborhood: Neighborhood) -> None:
     first = neighborhood.stages_in_order[0]
     by_ascent = getattr(first, "search", "gradient") == "gradient"
     if by_ascent and not getattr(first, "random_start", True):
-        raise checks.InvalidSettings(
+        raise InvalidSettings(
             [
                 "neighborhood.random_start: got false; allowed: true, because the objective "
                 f"{objective.name!r} searches by KL(f(x)||f(x')), which has no slope at x' = x"

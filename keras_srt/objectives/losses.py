@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from keras_srt import checks
-from keras_srt.lazy import keras, tf
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import keras, tf
 
 
 class Target(NamedTuple):
@@ -37,7 +38,7 @@ def cross_entropy(target: Target, logits: tf.Tensor) -> tf.Tensor:
 def kl(target: Target, logits: tf.Tensor) -> tf.Tensor:
     """KL(softmax f(x) ‖ softmax f(x')): float32 [batch]; needs the model's own answer."""
     if target.logits is None:
-        raise checks.InvalidSettings(
+        raise InvalidSettings(
             ["loss: got 'kl'; allowed: a loss on true labels, such as 'cross_entropy'"]
         )
     log_p = tf.nn.log_softmax(target.logits)
@@ -91,7 +92,7 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
     if isinstance(loss, str) and loss.startswith(_KERAS):
         made = getattr(keras.losses, loss.removeprefix(_KERAS), None)
         if not (isinstance(made, type) and issubclass(made, keras.losses.Loss)):
-            raise checks.InvalidSettings(
+            raise InvalidSettings(
                 [f"loss: got {loss!r}; allowed: keras: and the class name of a Keras loss"]
             )
         return from_keras(made())
@@ -106,7 +107,7 @@ def _loss_validator(names: Sequence[str]) -> BeforeValidator:
             return loss
         if not isinstance(loss, str) and callable(loss):
             return loss
-        allowed = f"{', '.join(names)}, keras:NAME{checks.did_you_mean(loss, names)}"
+        allowed = f"{', '.join(names)}, keras:NAME{validation.did_you_mean(loss, names)}"
         raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
 
     return BeforeValidator(validate)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
 from keras_srt.objectives.base import (
@@ -46,9 +46,9 @@ class RST(Consistency):
     without_unlabeled: ClassVar[str] = "trades"
     answered_parts: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
 
-    robust_weight: Annotated[float, checks.real(0)] = 6.0
+    robust_weight: Annotated[float, validation.real(0)] = 6.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
-    teacher_steps: Annotated[int, checks.whole(1)] | None = None
+    teacher_steps: Annotated[int, validation.whole(1)] | None = None
 
     def answered(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """Labeled images with their labels, then unlabeled ones with pseudo-labels."""
@@ -99,9 +99,9 @@ class UAT(Objective):
     uses_unlabeled: ClassVar[bool] = True
     without_unlabeled: ClassVar[str] = "adversarial"
 
-    fixed_weight: Annotated[float, checks.real(0)] = 1.0
-    online_weight: Annotated[float, checks.real(0)] = 1.0
-    teacher_steps: Annotated[int, checks.whole(1)] | None = None
+    fixed_weight: Annotated[float, validation.real(0)] = 1.0
+    online_weight: Annotated[float, validation.real(0)] = 1.0
+    teacher_steps: Annotated[int, validation.whole(1)] | None = None
 
     @property
     def uses_teacher(self) -> bool:

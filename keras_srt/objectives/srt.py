@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
 from keras_srt.objectives.base import (
@@ -47,7 +47,7 @@ class _RobustTraining(Objective):
 
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
-    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
@@ -133,7 +133,7 @@ class SRT(_RobustTraining):
     uses_unlabeled: ClassVar[bool] = True
     without_unlabeled: ClassVar[str] = "rt"
 
-    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
@@ -151,6 +151,6 @@ class RT(_RobustTraining):
 
     name: ClassVar[str] = "rt"
 
-    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"

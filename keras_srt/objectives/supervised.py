@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
 from keras_srt.objectives.base import (

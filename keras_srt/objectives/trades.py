@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from keras_srt import checks
-from keras_srt.components import component
-from keras_srt.lazy import tf
+from keras_srt.core import validation
+from keras_srt.core.registry import component
+from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
 from keras_srt.objectives.base import (
@@ -51,7 +51,7 @@ class Consistency(Objective):
     answered_parts: ClassVar[tuple[str, ...]] = ("labeled",)
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
-    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
     def check(self, neighborhood: Neighborhood | None) -> None:
@@ -92,7 +92,10 @@ class Consistency(Objective):
         clean = losses.get(self.clean_loss)
         values = (
             LossTerm(clean(losses.Target(labels), before)),
-            LossTerm(losses.kl(losses.Target(labels, before), after), self.robust_weight),
+            LossTerm(
+                losses.kl(losses.Target(labels, before), after),
+                self.robust_weight,
+            ),
         )
         return dict(zip(self.term_names, values, strict=True))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
-from keras_srt import checks
-from keras_srt.components import component
+from keras_srt.core import validation
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import losses
 from keras_srt.objectives.base import Objective
@@ -52,7 +53,7 @@ def check_draws(objective: WorstOfK | KLR, neighborhood: Neighborhood) -> None:
     stages = neighborhood.stages_in_order
     refused = [stage.name for stage in stages if not hasattr(stage, "num_samples")]
     if refused:
-        raise checks.InvalidSettings(
+        raise InvalidSettings(
             [
                 f"neighborhood: got {refused[0]!r} with the objective {objective.name!r}; allowed: "
                 "neighborhoods that are searched by random draws, such as spatial, or the "
@@ -82,7 +83,7 @@ class WorstOfK(Adversarial):
     name: ClassVar[str] = "worst_of_k"
     by_ascent: ClassVar[str] = "adversarial"
 
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses no neighborhood, and one that isn't searched by draws."""
@@ -93,7 +94,7 @@ class WorstOfK(Adversarial):
         """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
 
-    def shortened(self, rounds: int) -> Objective:
+    def with_max_steps(self, rounds: int) -> Objective:
         """Fewer draws."""
         return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))
 
@@ -119,9 +120,9 @@ class KLR(Consistency):
     name: ClassVar[str] = "klr"
     by_ascent: ClassVar[str] = "trades"
 
-    robust_weight: Annotated[float, checks.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = 1.0
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
-    num_samples: Annotated[int, checks.whole(1)] = 10
+    num_samples: Annotated[int, validation.whole(1)] = 10
 
     def check(self, neighborhood: Neighborhood | None) -> None:
         """Refuses no neighborhood, and one that isn't searched by draws."""
@@ -132,6 +133,6 @@ class KLR(Consistency):
         """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
 
-    def shortened(self, rounds: int) -> Objective:
+    def with_max_steps(self, rounds: int) -> Objective:
         """Fewer draws."""
         return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))

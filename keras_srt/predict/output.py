@@ -30,7 +30,7 @@ def json_line(result: Result, top: int, title: str) -> str:
 
     Example:
         >>> from pathlib import Path
-        >>> from keras_srt.predict.classifiers import Answer
+        >>> from keras_srt.predict.backends import Answer
         >>> json_line(Result(Path("x.png"), Answer(error="is empty")), 1, "m")
         '{"file": "x.png", "model": "m", "error": "is empty"}'
     """
@@ -60,7 +60,7 @@ class Table:
     Example:
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> from keras_srt.predict.classifiers import Answer
+        >>> from keras_srt.predict.backends import Answer
         >>> result = Result(Path("x.png"), Answer(np.float32([0.25, 0.75]), ("cat", "dog")))
         >>> table = Table(["x.png"], False, ["cat", "dog"], top=2, width=48, encoding="ascii")
         >>> print("\n".join([table.head(), *table.rows(result)]))

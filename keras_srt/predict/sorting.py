@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from keras_srt.checks import UserError
-from keras_srt.predict.classifiers import Answer
+from keras_srt.core.errors import UserError
+from keras_srt.predict.backends import Answer
 
 _NOT_IN_NAMES = '/\\:*?"<>|'
 _LONGEST_NAME = 100

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from keras_srt.checks import UserError
-from keras_srt.images import SUFFIXES
+from keras_srt.core.errors import UserError
+from keras_srt.core.images import SUFFIXES
 
 # Names of one folder that are held in memory at a time, to give them in order.
 NAMES_AT_A_TIME = 50_000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from keras_srt.images import MAX_BYTES
-from keras_srt.predict.classifiers import Answer, Classifier
+from keras_srt.core.images import MAX_BYTES
+from keras_srt.predict.backends import Answer, Classifier
 
 # A batch is full at either; both keep a request and the memory small.
 BATCH_IMAGES = 32

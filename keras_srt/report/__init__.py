@@ -2,7 +2,7 @@
 
 from keras_srt.report.card import write_card
 from keras_srt.report.comparison import comparison_lines, write_comparison_figure
-from keras_srt.report.deployment import deployment_table
+from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.example_figure import Examples
 from keras_srt.report.figures import write_figures, written_figures
 from keras_srt.report.page import write_html, write_pages

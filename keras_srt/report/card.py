@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_srt.invocation import shown_command
+from keras_srt.core.shell import shown_command
 from keras_srt.report.content import (
     Report,
     Row,

@@ -24,7 +24,7 @@ def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
     """The comparison as lines of Markdown.
 
     Args:
-        comparison: what `keras_srt.comparison.compare` returns.
+        comparison: what `keras_srt.evaluation.significance.compare` returns.
     """
     runs, rows = comparison["runs"], comparison["rows"]
     lines = [f"{number}. {plain(_about(run))}" for number, run in enumerate(runs, start=1)]
@@ -64,7 +64,7 @@ def write_comparison_figure(comparison: Mapping[str, Any], path: Path) -> None:
     """Draws accuracies with their intervals, a row for each attack, a color for each run.
 
     Args:
-        comparison: what `keras_srt.comparison.compare` returns.
+        comparison: what `keras_srt.evaluation.significance.compare` returns.
         path: of the PNG file.
     """
     import matplotlib

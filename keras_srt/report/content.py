@@ -187,14 +187,14 @@ def _teacher_text(teacher: Mapping[str, Any]) -> str:
     )
 
 
-def _victim_text(victim: Mapping[str, Any]) -> str:
-    answers = victim["answers"]
+def _victim_text(target_model: Mapping[str, Any]) -> str:
+    answers = target_model["answers"]
     if answers == "probabilities":
         answers += ", whose logarithms are attacked"
     possible = "with gradients: all attacks are possible"
-    if not victim["gradients"]:
-        possible = f"without gradients: possible attacks are {', '.join(victim['attacks'])}"
-    return f"A {victim['kind']} from elsewhere that answers with {answers}; {possible}"
+    if not target_model["gradients"]:
+        possible = f"without gradients: possible attacks are {', '.join(target_model['attacks'])}"
+    return f"A {target_model['kind']} from elsewhere that answers with {answers}; {possible}"
 
 
 def _neighborhood_text(neighborhood: Mapping[str, Any]) -> str:

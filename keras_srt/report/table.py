@@ -16,8 +16,8 @@ from keras_srt.report.content import (
     shorten,
     summary,
 )
-from keras_srt.report.deployment import deployment_table
-from keras_srt.report.masking import masking_lines
+from keras_srt.report.deployment_section import deployment_table
+from keras_srt.report.masking_section import masking_lines
 
 _NARROWEST = 80  # columns
 

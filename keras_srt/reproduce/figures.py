@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_srt.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, STYLE, VERMILION
-from keras_srt.reproduce.results import Results
+from keras_srt.reproduce.target_results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

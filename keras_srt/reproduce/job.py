@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from keras_srt import experiment
-from keras_srt.attacks import Victim
+from keras_srt.attacks import TargetModel
+from keras_srt.core.formatting import format_duration
 from keras_srt.data import Images
-from keras_srt.evaluation import proportion
-from keras_srt.plan import duration
-from keras_srt.reproduce.costs import Clock, Costs
-from keras_srt.reproduce.models import Model, Models, Wanted, count
-from keras_srt.reproduce.outcomes import Outcome
+from keras_srt.evaluation.runner import proportion
+from keras_srt.pipeline import run as pipeline
+from keras_srt.reproduce.evaluations import Outcome
+from keras_srt.reproduce.job_costs import Clock, Costs
 from keras_srt.reproduce.output import write_target
-from keras_srt.reproduce.results import make_results
 from keras_srt.reproduce.specs import Target
 from keras_srt.reproduce.store import Store
+from keras_srt.reproduce.target_results import make_results
+from keras_srt.reproduce.trained_models import Model, Models, Wanted, count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ def reproduce(request: Request) -> list[Path]:
     """
     try:
         return _Job(request).run()
-    except (KeyboardInterrupt, experiment.Interrupted):
-        raise experiment.Interrupted(
+    except (KeyboardInterrupt, pipeline.Interrupted):
+        raise pipeline.Interrupted(
             f"interrupted: what is done is kept; go on with\n  {request.command}"
         ) from None
 
@@ -123,7 +123,7 @@ class _Job:
                 state += ", left out (--no-train)"
             name = model.config.name if model.stored is None else model.stored.run.path
             print(f"  {name}: {state}, {len(model.missing())} evaluations to make")
-        left = f"about {duration(self._clock.left)} on this machine"
+        left = f"about {format_duration(self._clock.left)} on this machine"
         print(f"time        {left if self._clock.total else 'nothing to do'}", flush=True)
 
     def _complete(self, model: Model) -> None:
@@ -137,10 +137,10 @@ class _Job:
             return
         run, config = model.begun
         # One for all attacks, so that the model is traced once.
-        classifier = experiment.best_classifier(config, run, model.info)
-        victim = Victim(classifier, model.config.evaluation.batch_size)
+        classifier = pipeline.best_classifier(config, run, model.info)
+        target_model = TargetModel(classifier, model.config.evaluation.batch_size)
         for wanted in missing:
-            self._evaluate(model, victim, wanted)
+            self._evaluate(model, target_model, wanted)
 
     def _train(self, model: Model) -> None:
         estimate = self._costs.training(model)
@@ -148,32 +148,32 @@ class _Job:
             model.stored = self._store.claim(model.config)
         run, config = model.stored
         print(f"{self._clock.begin()} train {run.path.name}{self._left()}", flush=True)
-        experiment.train(config, run, self._request.data_dir, resume=True)
+        pipeline.train(config, run, self._request.data_dir, resume=True)
         seconds = self._clock.end("train", estimate)
-        print(f"    trained in {duration(seconds)}", flush=True)
+        print(f"    trained in {format_duration(seconds)}", flush=True)
 
-    def _evaluate(self, model: Model, victim: Victim, wanted: Wanted) -> None:
+    def _evaluate(self, model: Model, target_model: TargetModel, wanted: Wanted) -> None:
         estimate = self._costs.evaluation(model, wanted)
         head = self._clock.begin()
         attacks = [] if wanted.attack is None else [wanted.attack]
         test = self._test(model, wanted.limit)
-        robustness = experiment.evaluate(model.config, victim, test, attacks)
+        robustness = pipeline.evaluate(model.config, target_model, test, attacks)
         outcome = Outcome.of(robustness, wanted.attack, wanted.limit, model.config.seed)
         model.open().add(outcome)
         seconds = self._clock.end("attack", estimate)
         found = proportion(outcome.still_right)
         print(
             f"{head} {wanted.name} on {model.begun.run.path.name}: {100 * found['accuracy']:.1f}% "
-            f"(n={found['n']:,}, {duration(seconds)}){self._left()}",
+            f"(n={found['n']:,}, {format_duration(seconds)}){self._left()}",
             flush=True,
         )
 
     def _left(self) -> str:
-        return f", left: about {duration(self._clock.left)}"
+        return f", left: about {format_duration(self._clock.left)}"
 
     def _test(self, model: Model, limit: int | None) -> Images:
         name = model.config.data.dataset.name
         if name not in self._tests:
-            self._tests[name] = experiment.load_test(model.config, self._request.data_dir, None)
+            self._tests[name] = pipeline.load_test(model.config, self._request.data_dir, None)
         images, labels = self._tests[name]
         return Images(images[:limit], labels[:limit])

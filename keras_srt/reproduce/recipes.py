@@ -6,10 +6,10 @@ import json
 import math
 from typing import Any
 
-from keras_srt.config import Config
+from keras_srt.config.loader import Config
 from keras_srt.data import batch_sizes
-from keras_srt.experiment import load_config
 from keras_srt.objectives import OBJECTIVES
+from keras_srt.pipeline.classifiers import load_config
 from keras_srt.reproduce.specs import ModelSpec
 
 CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}

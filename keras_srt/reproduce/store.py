@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_srt.checks import InvalidSettings, UserError
-from keras_srt.components import settings_of
-from keras_srt.config import Config
-from keras_srt.experiment import load_run_config
-from keras_srt.runs import RunFolder
+from keras_srt.config.loader import Config
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.registry import settings_of
+from keras_srt.pipeline.classifiers import load_run_config
+from keras_srt.pipeline.run_folder import RunFolder
 
 # What a trained model depends on; the name, the evaluation and the export are no part of it.
 _MAKES_A_MODEL = ("data", "model", "neighborhood", "objective", "training", "seed")

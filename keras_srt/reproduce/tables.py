@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from keras_srt.plan import duration
+from keras_srt.core.formatting import format_duration
 from keras_srt.report.content import number, percent
-from keras_srt.reproduce.results import Results
+from keras_srt.reproduce.target_results import Results
 
 _NOTHING = "–"
 _NOT_RUN = "not run"
@@ -170,7 +170,7 @@ def _model_rows(results: Results) -> list[list[str]]:
                 str(model["seed"]),
                 model["objective"]["name"] + (f" ({weights})" if weights else ""),
                 *(f"{model[k]:,}" for k in ("labeled", "unlabeled", "labeled_per_step", "steps")),
-                _NOT_RUN if seconds is None else duration(seconds),
+                _NOT_RUN if seconds is None else format_duration(seconds),
             ]
         )
     return rows

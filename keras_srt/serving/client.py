@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
-from keras_srt.checks import UserError
-from keras_srt.lazy import tf
+from keras_srt.core.errors import UserError
+from keras_srt.core.tensorflow import tf
 
 _SIGNATURE = "serving_default"
 _INPUT = "image_bytes"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from keras_srt.images import BadImage, decode_image
+from keras_srt.core.images import BadImage, decode_image
 from keras_srt.serving.limits import Limits
 
 # Out of [0, 1] everywhere: the signature `image` answers `valid` = false for it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 from keras_srt.serving.client import RestClient
 
 # The first signature that takes floats is used, and of its outputs the first.

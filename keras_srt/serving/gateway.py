@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import urllib3
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 from keras_srt.serving.decoding import Decoder
 from keras_srt.serving.limits import Limits
 from keras_srt.serving.metrics import Metrics

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from keras_srt.images import MAX_BYTES, MAX_PIXELS
+from keras_srt.core.images import MAX_BYTES, MAX_PIXELS
 from keras_srt.serving.protocol import RequestError
 
 MEGABYTE = 2**20

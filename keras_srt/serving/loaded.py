@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.lazy import tf
+from keras_srt.core.tensorflow import tf
 from keras_srt.serving.protocol import RequestError
 from keras_srt.serving.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
 

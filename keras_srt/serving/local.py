@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 from keras_srt.serving.batching import Batcher, Outputs
 from keras_srt.serving.decoding import Decoder
 from keras_srt.serving.limits import Limits
@@ -201,7 +201,7 @@ def find_models(root: Path) -> list[Path]:
         >>> find_models(Path("no-such-folder"))
         Traceback (most recent call last):
         ...
-        keras_srt.checks.UserError: no-such-folder: no model there; publish one by `keras-srt
+        keras_srt.core.errors.UserError: no-such-folder: no model there; publish one by `keras-srt
         export --run runs/NAME`, or give its folder by --model
     """
     folders = sorted(root.iterdir()) if root.is_dir() else []

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 from keras_srt.serving.app import make_app
 from keras_srt.serving.gateway import Gateway
 from keras_srt.serving.limits import Limits

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_srt.config import Config
+from keras_srt.config.loader import Config
+from keras_srt.config.tune import Range
 from keras_srt.report.style import GREY, INK, STYLE
-from keras_srt.search_space import Range
-from keras_srt.tuning.outcomes import Outcome, short_names, shown
 from keras_srt.tuning.trial_config import tune_of
+from keras_srt.tuning.trial_results import Outcome, short_names, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

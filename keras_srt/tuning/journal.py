@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from keras_srt.checks import UserError
+from keras_srt.core.errors import UserError
 
 Event = dict[str, Any]
 

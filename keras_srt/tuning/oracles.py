@@ -9,8 +9,8 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_srt.checks import UserError
-from keras_srt.search_space import TuneSettings, choices
+from keras_srt.config.tune import TuneSettings, choices
+from keras_srt.core.errors import UserError
 from keras_srt.tuning.journal import Journal
 
 OBJECTIVE = "robust_accuracy"

@@ -16,16 +16,15 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_srt import experiment
-from keras_srt import plan as plans
-from keras_srt.checks import UserError
-from keras_srt.config import Config
-from keras_srt.lazy import tf
-from keras_srt.runs import RunFolder
+from keras_srt.config.loader import Config
+from keras_srt.core.errors import UserError
+from keras_srt.core.tensorflow import tf
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.tuning.journal import Journal
 from keras_srt.tuning.oracles import OBJECTIVE, decode, make_oracle
-from keras_srt.tuning.outcomes import Outcome, read_outcome, shown
-from keras_srt.tuning.results import conclude
+from keras_srt.tuning.search_results import conclude
 from keras_srt.tuning.trial import TrialFailed, Trials
 from keras_srt.tuning.trial_config import (
     apply_values,
@@ -34,6 +33,7 @@ from keras_srt.tuning.trial_config import (
     tune_of,
     with_length,
 )
+from keras_srt.tuning.trial_results import Outcome, read_outcome, shown
 
 Role = Literal["alone", "chief", "worker"]
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
@@ -101,7 +101,7 @@ class Search(BaseTuner):
         description = [f"trial {trial.trial_id} of the search {search.name}"]
         settings = {"name": name, "description": description}
         try:
-            config = apply_values(search, values | length, experiment.COMPONENTS, **settings)
+            config = apply_values(search, values | length, pipeline.COMPONENTS, **settings)
             tried = ", ".join(f"{key} {shown(value)}" for key, value in values.items())
             print(f"\ntrial {trial.trial_id}: {tried}", flush=True)
             return {OBJECTIVE: self._trials.run(trial.trial_id, values, config)}
@@ -139,8 +139,8 @@ def tune(
     """
     role, config = read_role(), with_length(config)
     info = config.data.dataset.info(data_dir)
-    check_space(config, experiment.COMPONENTS, lambda made: plans.make_plan(made, info))
-    own, read = RunFolder(folder), experiment.load_config
+    check_space(config, pipeline.COMPONENTS, lambda made: plans.make_plan(made, info))
+    own, read = RunFolder(folder), pipeline.load_config
     with contextlib.ExitStack() as until_the_end:
         if role != "worker":
             until_the_end.enter_context(own.held())

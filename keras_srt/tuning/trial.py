@@ -7,18 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt import experiment
-from keras_srt import plan as plans
-from keras_srt.checks import InvalidSettings
-from keras_srt.config import Config
+from keras_srt.config.loader import Config
+from keras_srt.core.errors import InvalidSettings, NotFinite
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import DatasetInfo, Images, Split, evaluation_batches
-from keras_srt.distribution import Distribution
-from keras_srt.experiment.stage import VALIDATION_BATCH
-from keras_srt.experiment.streamed import StreamedPart
-from keras_srt.lazy import keras, tf
-from keras_srt.runs import RunFolder
-from keras_srt.states import NotFinite
-from keras_srt.tuning.outcomes import Outcome, read_outcome
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.distribution import Distribution
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.streamed import StreamedPart
+from keras_srt.pipeline.train import VALIDATION_BATCH
+from keras_srt.tuning.trial_results import Outcome, read_outcome
 
 
 class TrialFailed(Exception):
@@ -87,10 +86,10 @@ class Trials(NamedTuple):
         """As `keras-srt train`, but without the test images."""
         distribution = Distribution.make(config.training.strategy)
         distribution.check(plan.sizes, plan.num_validation)
-        read = experiment.load_config
+        read = pipeline.load_config
         with run.held():
             run.claim(config.to_json(), resume=True, read=lambda path: read(str(path)).to_json())
-            experiment.train(
+            pipeline.train(
                 config,
                 run,
                 self.data_dir,
@@ -105,11 +104,11 @@ class Trials(NamedTuple):
         The history's robust accuracy is of the trial's own neighborhood: a weaker search, or a
         smaller one, would look better.
         """
-        from keras_srt.training import RobustModel
+        from keras_srt.training.model import RobustModel
 
         search = self.config
         model = RobustModel(
-            experiment.best_classifier(config, run, info),
+            pipeline.best_classifier(config, run, info),
             search.neighborhood,
             search.objective,
             seed=search.seed,

@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_srt import config as configs
-from keras_srt.checks import InvalidSettings
-from keras_srt.config import Components, Config
-from keras_srt.search_space import TuneSettings, corners
+from keras_srt.config import loader as configs
+from keras_srt.config.loader import Components, Config
+from keras_srt.config.tune import TuneSettings, corners
+from keras_srt.core.errors import InvalidSettings
 
 _SHOWN = 5  # problems of a space
 

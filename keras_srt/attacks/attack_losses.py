@@ -1,0 +1,56 @@
+"""Losses that attacks raise: (logits, labels to leave, targets to reach or None) -> [n]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keras_srt.core.tensorflow import tf
+
+# Logits float32 [n, classes], labels int32 [n], targets int32 [n] or None -> float32 [n].
+AttackLoss = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor | None"], "tf.Tensor"]
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """CE(f(x), y), or -CE(f(x), t) for targets: float32 [n]."""
+    if targets is None:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+
+
+def margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """max_{j≠y} f_j - f_y, or f_t - max_{j≠t} f_j: above 0 just where the criterion is reached."""
+    wanted = labels if targets is None else targets
+    is_wanted = tf.one_hot(wanted, tf.shape(logits)[-1], on_value=True, off_value=False)
+    others = tf.reduce_max(tf.where(is_wanted, logits.dtype.min, logits), axis=-1)
+    above = others - tf.gather(logits, wanted, batch_dims=1)
+    return above if targets is None else -above
+
+
+def logit_difference(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """f_t - f_y, above 0 beyond the boundary between the two; `margin` without targets."""
+    if targets is None:
+        return margin(logits, labels, None)
+    return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
+
+
+def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """Difference of logits ratio: no shift and no scale of the logits changes it.
+
+    With π sorting the logits in descending order,
+
+        (max_{j≠y} f_j - f_y) / (f_π1 - f_π3),  or for targets
+        (f_t - max_{j≠t} f_j) / (f_π1 - (f_π3 + f_π4)/2).
+
+    Where y is still answered the latter is the paper's, whose numerator is f_t - f_y. The
+    ratio needs three classes, and four for targets. With three classes and targets
+    f_π3 stands alone below; with two the ratio would be ±1 everywhere, so it is `margin`.
+
+    Source: Croce & Hein 2020, section 4.
+    """
+    ranks = tf.minimum(tf.shape(logits)[-1], 3 if targets is None else 4)
+    ordered = tf.math.top_k(logits, ranks).values
+    below = ordered[:, 2:]
+    count = tf.shape(below)[-1]
+    mean = tf.math.divide_no_nan(tf.reduce_sum(below, axis=-1), tf.cast(count, logits.dtype))
+    spread = tf.where(count > 0, ordered[:, 0] - mean, 1.0)
+    return margin(logits, labels, targets) / (spread + 1e-12)

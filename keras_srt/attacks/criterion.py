@@ -1,0 +1,126 @@
+"""What an attack wants a model to answer: anything else, or one class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from keras_srt.core.errors import InvalidSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """Which answers to leave and, for targeted attacks, which to reach.
+
+    Args:
+        labels: int32 [n], the answers to leave.
+        targets: int32 [n], the answers to reach, or None for any other than `labels`.
+
+    Example:
+        >>> import numpy as np
+        >>> Criterion(np.int32([3, 3])).is_adversarial(np.int32([3, 5]))
+        array([False,  True])
+        >>> Criterion(np.int32([3, 3]), np.int32([4, 5])).is_adversarial(np.int32([5, 5]))
+        array([False,  True])
+    """
+
+    labels: np.ndarray
+    targets: np.ndarray | None = None
+
+    def is_adversarial(self, classes: np.ndarray) -> np.ndarray:
+        """Whether these answers are what the attack wants: bool [n]."""
+        return classes != self.labels if self.targets is None else classes == self.targets
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Criterion:
+        targets = None if self.targets is None else self.targets[index]
+        return Criterion(self.labels[index], targets)
+
+    def repeated(self, times: int) -> Criterion:
+        """The criterion of the same images `times` over, one block after the other."""
+        targets = None if self.targets is None else np.tile(self.targets, times)
+        return Criterion(np.tile(self.labels, times), targets)
+
+
+def _random(labels: np.ndarray, logits: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    classes = logits.shape[1]
+    return (labels + generator.integers(1, classes, len(labels))) % classes
+
+
+def _least_likely(
+    labels: np.ndarray, logits: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    return np.argmin(np.where(_is_label(labels, logits), np.inf, logits), axis=1)
+
+
+def _next(labels: np.ndarray, logits: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return (labels + 1) % logits.shape[1]
+
+
+def _is_label(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    return np.arange(logits.shape[1]) == labels[:, None]
+
+
+_CHOICES: dict[str, Callable[..., np.ndarray]] = {
+    "random": _random,
+    "least_likely": _least_likely,
+    "next": _next,
+}
+
+
+def _validate(target: Any) -> Any:
+    whole = isinstance(target, int) and not isinstance(target, bool) and target >= 0
+    if target is None or whole or target in _CHOICES:
+        return target
+    allowed = f"null, {', '.join(_CHOICES)} or a class id"
+    raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
+
+
+is_target = BeforeValidator(_validate)
+
+
+def make_criterion(
+    target: str | int | None,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    generator: np.random.Generator,
+) -> Criterion:
+    """The criterion of an attack whose setting `target` is given.
+
+    Args:
+        target: None (untargeted), "random" or "next" (another class, by lot or the one
+            after), "least_likely" (the class of the smallest logit), or a class id.
+        labels: int32 [n], the answers to leave.
+        logits: float32 [n, classes], the model's own on the untampered images.
+        generator: for "random".
+
+    Returns:
+        The criterion. Where a class id is the label itself, the next class is the target.
+
+    Raises:
+        InvalidSettings: there is no class of that id, or there is but one class.
+
+    Example:
+        >>> import numpy as np
+        >>> logits = np.float32([[3, 1, 2], [0, 1, 2]])
+        >>> generator = np.random.default_rng(0)
+        >>> make_criterion("least_likely", np.int32([0, 2]), logits, generator).targets
+        array([1, 0], dtype=int32)
+    """
+    if target is None:
+        return Criterion(labels)
+    classes = logits.shape[1]
+    if classes < 2 or (isinstance(target, int) and target >= classes):
+        raise InvalidSettings([f"target: got {target!r}; allowed: one of {classes} classes"])
+    if isinstance(target, int):
+        chosen = np.where(labels == target, (target + 1) % classes, target)
+    else:
+        chosen = _CHOICES[target](labels, logits, generator)
+    return Criterion(labels, np.int32(chosen))

@@ -1,0 +1,74 @@
+"""`keras-srt predict`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from keras_srt.core.errors import UserError
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    options.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="PNG or JPEG files, folders with such files, quoted globs ('photos/**/*.png')",
+    )
+    options.add_argument(
+        "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
+    )
+    options.add_argument(
+        "--foreign",
+        action="store_true",
+        help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
+    )
+    options.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
+    options.add_argument(
+        "--server",
+        metavar="URL",
+        help="http://host:8501[/v1/models/NAME], of TF Serving or `keras-srt serve`",
+    )
+    options.add_argument("--grpc", action="store_true", help="the server speaks gRPC (host:8500)")
+    options.add_argument("--name", help="the model's name on the server")
+    options.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (3)")
+    options.add_argument("--json", action="store_true", help="print a JSON object for each image")
+    options.add_argument(
+        "--sort-into", type=Path, metavar="DIR", help="file the images into DIR/CLASS/"
+    )
+    filing = options.add_mutually_exclusive_group()
+    filing.add_argument("--link", action="store_true", help="by symbolic links (default)")
+    filing.add_argument("--copy", action="store_true", help="by copies")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Classifies images; 1 where some could not be read, else 0."""
+    _check_predict_options(options)
+    from keras_srt.predict import run as predict
+
+    predict.check_sources(options.images, options.sort_into)
+    if options.model is not None:
+        classifier: Any = predict.open_savedmodel(options.model, options.foreign)
+    elif options.tflite is not None:
+        classifier = predict.open_tflite(options.tflite)
+    else:
+        classifier = predict.open_server(options.server, options.name, options.grpc)
+    sorter = None
+    if options.sort_into is not None:
+        sorter = predict.Sorter(options.sort_into, options.copy)
+    failed = predict.predict(options.images, classifier, options.top, options.json, sorter)
+    return int(bool(failed))
+
+
+def _check_predict_options(options: argparse.Namespace) -> None:
+    given = [options.model, options.tflite, options.server]
+    if sum(value is not None for value in given) != 1:
+        raise UserError("predict: give one of --model DIR, --tflite FILE and --server URL")
+    if options.top < 1:
+        raise UserError(f"--top: got {options.top}; allowed: a whole number of at least 1")
+    if options.server is None and (options.grpc or options.name is not None):
+        raise UserError("--grpc, --name: only with --server URL")
+    if options.sort_into is None and (options.link or options.copy):
+        raise UserError("--link, --copy: only with --sort-into DIR")

@@ -1,0 +1,100 @@
+"""`keras-srt reproduce`: its options, and what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.validation import unknown_name
+
+_DEFAULT_RUNS, _DEFAULT_OUTPUT = Path("runs/reproduce"), Path("reproduced")
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    options.add_argument(
+        "targets",
+        nargs="+",
+        metavar="TARGET",
+        help="table1 … table6, figure6, figure7, figure8, or labels (a label sweep)",
+    )
+    options.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
+    options.add_argument("--scale", default="quick", help="smoke, quick (default) or full")
+    options.add_argument("--data-dir", type=Path, help="where prepared datasets lie")
+    options.add_argument(
+        "--runs", type=Path, default=_DEFAULT_RUNS, help="trained models; default: runs/reproduce"
+    )
+    options.add_argument(
+        "--output", type=Path, default=_DEFAULT_OUTPUT, help="results; default: reproduced"
+    )
+    options.add_argument("--seeds", type=int, default=1, help="of each model (default: 1)")
+    options.add_argument("--limit", type=int, help="test images of an attack, the first ones")
+    options.add_argument(
+        "--no-train", action="store_true", help="use trained models alone; others are 'not run'"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does what the options ask for.
+
+    Raises:
+        InvalidSettings, UserError: they can't be done.
+    """
+    from keras_srt.reproduce.specs import SCALES, Target
+    from keras_srt.reproduce.targets import TARGETS, datasets_of, make_target
+
+    _check_names(options, TARGETS, SCALES)
+    for name, value in (("--seeds", options.seeds), ("--limit", options.limit)):
+        if value is not None and value < 1:
+            raise UserError(f"{name}: got {value}; allowed: a whole number of at least 1")
+    targets: list[Target] = []
+    for name in dict.fromkeys(options.targets):
+        datasets = datasets_of(name)
+        if options.dataset is not None and options.dataset not in datasets:
+            raise UserError(
+                f"--dataset: got {options.dataset!r} with {name}; allowed: {' or '.join(datasets)}"
+            )
+        chosen = datasets if options.dataset is None else (options.dataset,)
+        targets += [make_target(name, dataset, options.scale) for dataset in chosen]
+    # Here, because it takes a second.
+    from keras_srt.reproduce.job import Request, reproduce
+
+    reproduce(
+        Request(
+            tuple(targets),
+            options.runs,
+            options.output,
+            options.data_dir,
+            options.seeds,
+            options.limit,
+            train=not options.no_train,
+            command=_command(options),
+        )
+    )
+
+
+def _check_names(
+    options: argparse.Namespace, targets: tuple[str, ...], scales: tuple[str, ...]
+) -> None:
+    problems = [
+        unknown_name("TARGET", name, targets) for name in options.targets if name not in targets
+    ]
+    if options.scale not in scales:
+        problems.append(unknown_name("--scale", options.scale, scales))
+    if problems:
+        raise InvalidSettings(problems)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that goes on with this, whoever called it."""
+    words = ["keras-srt", "reproduce", *options.targets, "--scale", options.scale]
+    for name in ("dataset", "data_dir", "limit"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for name, default in (("runs", _DEFAULT_RUNS), ("output", _DEFAULT_OUTPUT), ("seeds", 1)):
+        if getattr(options, name) != default:
+            words += [f"--{name}", str(getattr(options, name))]
+    return shlex.join(words + (["--no-train"] if options.no_train else []))

@@ -1,0 +1,57 @@
+"""`keras-srt serve`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from keras_srt.core.errors import UserError
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    options.add_argument(
+        "--model",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="folders saved_models/NAME (default: all in saved_models); with --backend, names",
+    )
+    options.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    options.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
+    options.add_argument(
+        "--backend", metavar="URL", help="be a gateway for a TF Serving, as http://host:8501"
+    )
+    options.add_argument("--max-body-mb", type=float, default=32, help="of a request; default: 32")
+    options.add_argument(
+        "--max-queue", type=int, default=256, help="requests at a time; default: 256"
+    )
+    options.add_argument(
+        "--timeout", type=float, default=30, help="seconds for a request; default: 30"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serves until it is told to stop."""
+    for name, value, low, high in (
+        ("--port", options.port, 0, 65535),
+        ("--max-body-mb", options.max_body_mb, 0.001, 1024),
+        ("--max-queue", options.max_queue, 1, 10_000),
+        ("--timeout", options.timeout, 0.1, 3600),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
+    from keras_srt.serving.limits import MEGABYTE, Limits
+    from keras_srt.serving.local import find_models
+    from keras_srt.serving.server import serve
+
+    models = options.model
+    if not models and options.backend is None:
+        models = find_models(Path("saved_models"))
+    limits = Limits(
+        max_body=int(options.max_body_mb * MEGABYTE),
+        max_queue=options.max_queue,
+        timeout=options.timeout,
+    )
+    serve(models, options.host, options.port, limits, options.backend)

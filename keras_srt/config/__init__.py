@@ -1,0 +1,1 @@
+"""Configs: sections and their ranges, JSON, variants, overrides."""

@@ -1,0 +1,1 @@
+"""Errors, validation, the component registry, TensorFlow on first use, files and images."""

@@ -1,0 +1,1 @@
+"""Robust accuracy under attacks, of classifiers trained here or elsewhere."""

@@ -1,0 +1,90 @@
+"""How long one image takes, in a process of its own: TensorFlow's threads are set only once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.core.tensorflow import tf
+from keras_srt.device import Classifier
+
+_ROUNDS, _FEWEST_ROUNDS, _WARM_UP, _SECONDS = 300, 30, 10, 10.0
+
+Latencies = dict[str, dict[str, float]]
+
+
+def measure_latency(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray) -> Latencies:
+    """Times a SavedModel and .tflite files on one CPU thread, one image at a time.
+
+    Args:
+        savedmodel: folder of a version.
+        files: .tflite files by name.
+        image: float32 [height, width, channels] in [0, 1].
+
+    Returns:
+        For "savedmodel" and each name, `{"median": ms, "p99": ms, "rounds": n}`: from the
+        array of an image to the array of its probabilities.
+    """
+    # Ctrl-C reaches the child as well: it leaves the word to its parent, and ends soon.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=ignore) as pool:
+        return pool.submit(_measure_here, savedmodel, dict(files), image).result()
+
+
+def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray) -> Latencies:
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    loaded = tf.saved_model.load(str(savedmodel))
+    answer = loaded.signatures["image"]
+    calls: dict[str, Callable[[], Any]] = {
+        "savedmodel": lambda: answer(image=tf.constant(image[None]))["probabilities"].numpy()
+    }
+    for name, path in files.items():
+        classifier = Classifier(path)
+        calls[name] = partial(classifier.classify, image)
+    return interleaved(calls)
+
+
+def interleaved(calls: Mapping[str, Callable[[], Any]]) -> Latencies:
+    """Times calls in turns, so that whatever slows the machine down hits all of them.
+
+    Args:
+        calls: by name.
+
+    Returns:
+        For each name, `{"median": ms, "p99": ms, "rounds": n}`.
+
+    Example:
+        >>> interleaved({"nothing": lambda: None})["nothing"]["rounds"]
+        300
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        for _ in range(_WARM_UP):
+            call()
+    stop = time.perf_counter() + _SECONDS
+    for done in range(_ROUNDS):
+        if done >= _FEWEST_ROUNDS and time.perf_counter() > stop:
+            break
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            taken[name].append(1000 * (time.perf_counter() - began))
+    return {
+        name: {
+            "median": float(np.median(times)),
+            "p99": float(np.percentile(times, 99)),
+            "rounds": len(times),
+        }
+        for name, times in taken.items()
+    }

@@ -1,8 +1,0 @@
-"""`model_train.tflite`: a classifier that goes on learning on a terminal device."""
-
-from __future__ import annotations
-
-from keras_srt.export.trainable.file import TRAIN_FILE, TrainingSettings, write_trainable
-from keras_srt.export.trainable.state import assign_weights
-
-__all__ = ["TRAIN_FILE", "TrainingSettings", "assign_weights", "write_trainable"]

@@ -1,0 +1,206 @@
+"""SavedModel for TF Serving: signatures that no request can bring down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_srt.core.errors import UserError
+from keras_srt.core.quiet import without_lines
+from keras_srt.core.tensorflow import keras, tf
+from keras_srt.device.model_file import labels_text
+from keras_srt.exporters.graph_decoding import MAX_BATCH, decode_images
+from keras_srt.exporters.model_versions import check_agreement, published
+from keras_srt.exporters.warmup import Request, replay_warmup, write_warmup
+
+LABELS_FILE = Path("assets", "labels.txt")
+
+_TOLERANCE = 1e-5
+_CHANNELS = (1, 3)
+_WARMUP_IMAGES = 8
+# TensorFlow names the folder of the labels, which is a draft that will have another name.
+_SAVING_NOISE = r"Assets written to"
+
+
+def export_savedmodel(
+    classifier: keras.Model,
+    class_names: Sequence[str],
+    folder: Path,
+    version: int,
+    samples: np.ndarray,
+) -> tuple[Path, float]:
+    """Publishes `folder/version/`, which TF Serving loads as it is.
+
+    Signatures, the first two for 1 to 1,024 images at a time:
+
+    - `serving_default` takes `image_bytes`, PNG or JPEG as strings [batch]: stretched to the
+      model's size. One that can't be read has `valid` false; `keras_srt.exporters.graph_decoding`
+      says which damage it can't tell.
+    - `image` takes `image`, float32 [batch, height, width, channels]. Another shape is an
+      error; an image with NaN or values outside [0, 1] has `valid` false.
+    - `logits` takes `images` as floats and gives `logits`: for attacks, which need gradients
+      that a softmax may swallow.
+
+    The first two give `probabilities` [batch, classes], `class_id`, `class_name`, `score`
+    (the probability of that class) and `valid` [batch], and `classes` (all names) [batch,
+    classes]. Of an image that isn't valid the probabilities and the score are 0, the id is
+    -1, the name is empty.
+
+    Args:
+        classifier: images -> logits; 1 or 3 channels.
+        class_names: in the order of their ids.
+        folder: `saved_models/<name>`.
+        version: a free whole number.
+        samples: float32 images in [0, 1] on which the export is compared with the classifier.
+
+    Returns:
+        The folder, and the largest difference in probability over the samples.
+
+    Raises:
+        UserError: the version exists, the folder can't be written, or the model, the names
+            and the samples don't fit.
+        RuntimeError: the export doesn't answer as the classifier does.
+    """
+    with published(folder, version) as draft:
+        difference = write_savedmodel(classifier, class_names, draft, samples)
+    return folder / str(version), difference
+
+
+def write_savedmodel(
+    classifier: keras.Model, class_names: Sequence[str], folder: Path, samples: np.ndarray
+) -> float:
+    """Writes what `export_savedmodel` publishes into a folder that exists; see there."""
+    _check(classifier, class_names, samples)
+    labels = folder / LABELS_FILE
+    labels.parent.mkdir()
+    labels.write_text(labels_text(class_names), encoding="utf-8")
+    module = _serving_module(classifier, list(class_names), labels)
+    signatures = {
+        "serving_default": module.serve_bytes,
+        "image": module.serve_image,
+        "logits": module.logits,
+    }
+    with without_lines(_SAVING_NOISE):
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    pixels = np.uint8(np.round(samples[:_WARMUP_IMAGES] * 255.0))
+    pngs = np.array([tf.io.encode_png(image).numpy() for image in pixels], object)
+    requests = [
+        Request("serving_default", {"image_bytes": pngs}),
+        Request("image", {"image": np.float32(samples[:_WARMUP_IMAGES])}),
+    ]
+    write_warmup(folder, requests)
+    return _compare(classifier, folder, samples, np.float32(pixels / 255.0))
+
+
+def _check(classifier: keras.Model, class_names: Sequence[str], samples: np.ndarray) -> None:
+    """Checks that model, names and samples fit."""
+    shape, classes = tuple(classifier.input_shape[1:]), classifier.output_shape[-1]
+    if len(shape) != 3 or shape[2] not in _CHANNELS:
+        raise UserError(
+            f"classifier: takes inputs of shape {shape}; allowed: (height, width, channels) with "
+            f"{_CHANNELS[0]} or {_CHANNELS[1]} channels, which PNG and JPEG images can be"
+        )
+    if len(class_names) != classes:
+        raise UserError(f"class_names: got {len(class_names)}; the classifier has {classes}")
+    if samples.shape[1:] != shape or not len(samples):
+        raise UserError(f"samples: got shape {samples.shape}; allowed: at least one of {shape}")
+    if not (samples.min() >= 0 and samples.max() <= 1):
+        raise UserError(
+            f"samples: got values from {samples.min():g} to {samples.max():g}; allowed: from 0 to "
+            "1 (divide 8-bit images by 255)"
+        )
+
+
+def _compare(
+    classifier: keras.Model, folder: Path, samples: np.ndarray, decoded: np.ndarray
+) -> float:
+    """Asks the saved files, warm-up requests first, and compares with the classifier.
+
+    Args:
+        classifier: images -> logits.
+        folder: of the SavedModel.
+        samples: float32 images.
+        decoded: what the PNGs of the first warm-up request hold.
+
+    Returns:
+        The largest difference in probability.
+    """
+
+    def difference(images: np.ndarray, answer: dict[str, np.ndarray]) -> float:
+        expected = tf.nn.softmax(classifier(tf.constant(images), training=False)).numpy()
+        return check_agreement("SavedModel", expected, answer["probabilities"], _TOLERANCE)
+
+    loaded = tf.saved_model.load(str(folder))
+    of_bytes, of_floats = replay_warmup(folder, loaded.signatures)
+    images = tf.constant(samples[:MAX_BATCH])
+    return max(
+        difference(decoded, of_bytes),
+        difference(samples[:_WARMUP_IMAGES], of_floats),
+        difference(samples[:MAX_BATCH], loaded.signatures["image"](image=images)),
+    )
+
+
+def _serving_module(classifier: keras.Model, names: list[str], labels: Path) -> tf.Module:
+    shape = tuple(classifier.input_shape)
+    encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
+
+    def answer(images: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
+        # What can't be classified is black to the model: NaN would still be NaN after it.
+        images = tf.where(readable[:, None, None, None], images, 0.0)
+        probabilities = tf.nn.softmax(classifier(images, training=False))
+        finite = tf.reduce_all(tf.math.is_finite(probabilities), axis=-1)
+        return _outputs(probabilities, readable & finite, names)
+
+    class ServingModule(tf.Module):
+        """Holds the weights alone; with the Keras model its layers would be saved once more."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = list(classifier.variables)
+            self.labels = tf.saved_model.Asset(str(labels))
+
+        # The first argument has to be called `self` here.
+        @tf.function(input_signature=[encoded], autograph=False)
+        def serve_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            image_bytes = _limited(tf.ensure_shape(image_bytes, [None]))
+            return answer(*decode_images(image_bytes, shape[1:]))
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, name="image")], autograph=False)
+        def serve_image(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            # Servers pass any shape on, and a wrong one can crash a kernel.
+            image = _limited(tf.ensure_shape(image, shape))
+            # NaN is in no range.
+            in_range = tf.reduce_all((image >= 0.0) & (image <= 1.0), axis=[1, 2, 3])
+            return answer(image, in_range)
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, name="images")], autograph=False)
+        def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = tf.ensure_shape(images, shape)
+            return {"logits": classifier(images, training=False)}
+
+    return ServingModule()
+
+
+def _limited(images: tf.Tensor) -> tf.Tensor:
+    """The same images, if they are few enough; none at all is more than some kernels can take."""
+    count = tf.shape(images)[0]
+    message = f"a request must have from 1 to {MAX_BATCH} images; got"
+    in_range = tf.debugging.Assert((count >= 1) & (count <= MAX_BATCH), [message, count])
+    with tf.control_dependencies([in_range]):
+        return tf.identity(images)
+
+
+def _outputs(probabilities: tf.Tensor, valid: tf.Tensor, names: list[str]) -> dict[str, tf.Tensor]:
+    """What both signatures give; all have the batch first, as TF Serving's row JSON needs."""
+    probabilities = tf.where(valid[:, None], probabilities, 0.0)
+    class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+    return {
+        "probabilities": probabilities,
+        "class_id": tf.where(valid, class_id, -1),
+        "class_name": tf.where(valid, tf.gather(tf.constant(names), class_id), ""),
+        "score": tf.reduce_max(probabilities, axis=-1),
+        "valid": valid,
+        "classes": tf.tile(tf.constant([names]), [tf.size(valid), 1]),
+    }

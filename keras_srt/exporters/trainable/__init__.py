@@ -1,0 +1,8 @@
+"""`model_train.tflite`: a classifier that goes on learning on a terminal device."""
+
+from __future__ import annotations
+
+from keras_srt.exporters.trainable.file import TRAIN_FILE, TrainingSettings, write_trainable
+from keras_srt.exporters.trainable.state import assign_weights
+
+__all__ = ["TRAIN_FILE", "TrainingSettings", "assign_weights", "write_trainable"]

@@ -1,0 +1,124 @@
+"""Writes `model_train.tflite` and checks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_srt.core.errors import UserError
+from keras_srt.core.quiet import without_lines
+from keras_srt.core.tensorflow import keras, tf
+from keras_srt.device.model_file import add_labels
+from keras_srt.device.trainer import Trainer, add_settings
+from keras_srt.exporters.model_versions import check_agreement
+from keras_srt.exporters.tflite import CONVERTER_NOISE
+
+TRAIN_FILE = "model_train.tflite"
+_TOLERANCE = 1e-5
+
+# What saving and converting say of every such model.
+_NOISE = (
+    r"Importing a function .* with ops with unsaved custom gradients"
+    r"|op_stat_pass.* Unsupported data type"
+    rf"|{CONVERTER_NOISE}"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """What a step on the device is like.
+
+    The sizes and `num_steps` are fixed in the file; the others are inputs of each step, and
+    these values what `python -m keras_srt.device.train` gives unless told otherwise.
+
+    Args:
+        labeled: images in a labeled batch, at least 1.
+        unlabeled: images in an unlabeled batch, at least 1.
+        num_steps: gradient steps k of the inner maximization, at least 1.
+        random_start: whether it starts at a random point of the ball.
+        epsilon: radius of the L∞ ball, in units of pixel values in [0, 1].
+        step_size: of the inner maximization, in the same units.
+        robust_weight: λ.
+        learning_rate, momentum, weight_decay: of SGD.
+
+    Example:
+        >>> TrainingSettings(num_steps=5, epsilon=0.1, step_size=0.05).labeled
+        8
+    """
+
+    num_steps: int
+    epsilon: float
+    step_size: float
+    labeled: int = 8
+    unlabeled: int = 24
+    random_start: bool = True
+    robust_weight: float = 1.0
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("labeled", "unlabeled", "num_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name}: got {getattr(self, name)}; allowed: a whole number of at least 1"
+                )
+
+
+def write_trainable(
+    classifier: keras.Model,
+    class_names: Sequence[str],
+    path: Path,
+    settings: TrainingSettings,
+    samples: np.ndarray,
+) -> float:
+    """Writes a file with the signatures infer, train, get_weights and set_weights.
+
+    It holds builtin operations only, so that every TFLite interpreter runs it.
+
+    Args:
+        classifier: images -> logits.
+        class_names: in the order of their ids; they get into the file.
+        path: of the file.
+        settings: of a step; they get into the file.
+        samples: float32 images on which `infer` is compared with the classifier.
+
+    Returns:
+        The largest difference in probability over the samples.
+
+    Raises:
+        UserError: the classifier has a layer that can't learn there.
+        RuntimeError: the file doesn't answer as the classifier does.
+    """
+    # Here, because the layers' classes import TensorFlow.
+    from keras_srt.exporters.trainable.layers import trainable_clone
+    from keras_srt.exporters.trainable.step import SRTStep
+
+    clone = trainable_clone(classifier)
+    step = SRTStep(clone, settings.labeled, settings.unlabeled, settings.num_steps)
+    with without_lines(_NOISE):
+        path.write_bytes(_convert(step))
+    add_labels(path, class_names)
+    add_settings(path, dataclasses.asdict(settings))
+    expected = tf.nn.softmax(classifier(tf.constant(samples), training=False)).numpy()
+    trainer = Trainer(path)
+    got = np.stack([trainer.classify(image) for image in samples])
+    return check_agreement(path.name, expected, got, _TOLERANCE)
+
+
+def _convert(step: tf.Module) -> bytes:
+    signatures = step.signatures()
+    # The gradients are in the graphs already; traced anew they would get an open batch size.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(step, folder, signatures=signatures, options=options)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.experimental_enable_resource_variables = True
+        return converter.convert()

@@ -1,0 +1,1 @@
+"""Folders of images before a training: a check of every file and a starting config."""

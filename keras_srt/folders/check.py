@@ -1,0 +1,278 @@
+"""Every file of a folder source, opened and compared, before a training relies on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_srt.core.errors import UserError
+from keras_srt.core.images import BadImage, check_rows, opened
+from keras_srt.data import Folder, Parts, hold_out, on_all_cores
+from keras_srt.data.folder import read_bytes, reason_of
+from keras_srt.data.photos import KINDS, MAX_BYTES, MAX_PIXELS, upright
+
+# Fewer images than these in a class are worth a word; fewer than the second are an error.
+_FEW, _NEEDED = 10, 2
+# Files of a finding that the table and the JSON name.
+_SHOWN, _LISTED = 2, 1000
+# A photo of less than this share of the model's size has little to show.
+_TINY = 0.5
+
+
+class Looked(NamedTuple):
+    """A file that was opened.
+
+    Attributes:
+        path: of the file.
+        part: "labeled", "unlabeled" or "test".
+        label: its class, "" for none.
+        size: width and height as a person sees it; None where it can't be read.
+        sha256: of the file's bytes.
+        pixels: SHA-256 of the decoded photo, the same in any lossless format.
+        reason: why it can't be read, or "".
+    """
+
+    path: Path
+    part: str
+    label: str
+    size: tuple[int, int] | None = None
+    sha256: str = ""
+    pixels: str = ""
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What is wrong, once for all files that it is wrong with.
+
+    Attributes:
+        kind: a short name.
+        text: what that means.
+        is_error: whether it should be mended before a training.
+        items: a line for each case.
+    """
+
+    kind: str
+    text: str
+    is_error: bool
+    items: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON report; of many cases the first thousand."""
+        return {
+            "kind": self.kind,
+            "severity": "error" if self.is_error else "warning",
+            "text": self.text,
+            "count": len(self.items),
+            "items": list(self.items[:_LISTED]),
+        }
+
+
+class Checked(NamedTuple):
+    """The result of a check.
+
+    Attributes:
+        counts: files of each part.
+        classes: readable images of each class: labeled, test.
+        findings: errors first.
+    """
+
+    counts: dict[str, int]
+    classes: dict[str, tuple[int, int]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something should be mended before a training."""
+        return any(finding.is_error for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON report."""
+        return {
+            "schema": 1,
+            "images": self.counts,
+            "classes": {
+                name: {"labeled": labeled, "test": test}
+                for name, (labeled, test) in self.classes.items()
+            },
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+
+def check(source: Folder, data_dir: Path | None) -> Checked:
+    """Opens every file, and says what is wrong with them.
+
+    Args:
+        source: of the images.
+        data_dir: what relative paths are relative to; None for the current folder.
+
+    Returns:
+        Counts and findings.
+
+    Raises:
+        UserError: a folder or a file is missing, or not as it has to be.
+    """
+    parts = source.parts(data_dir)
+    looked = list(on_all_cores(_look, list(_files(parts)), "checking"))
+    if parts.test is None:
+        looked = _with_test(looked, source.test_share)
+    readable = [found for found in looked if found.size is not None]
+    findings = [
+        *_unreadable(looked),
+        *_same(readable),
+        *_small(readable, source.size),
+        *_classes(readable, parts.labeled.classes),
+    ]
+    counts: dict[str, int] = defaultdict(int)
+    for found in looked:
+        counts[found.part] += 1
+    return Checked(
+        dict(counts),
+        _count(readable, parts.labeled.classes),
+        tuple(sorted((f for f in findings if f.items), key=lambda f: not f.is_error)),
+    )
+
+
+def _files(parts: Parts) -> Iterator[Looked]:
+    for path, label in zip(*parts.labeled, strict=True):
+        yield Looked(path, "labeled", label)
+    for path in parts.unlabeled:
+        yield Looked(path, "unlabeled", "")
+    for path, label in zip(*parts.test, strict=True) if parts.test is not None else ():
+        yield Looked(path, "test", label)
+
+
+def _look(file: Looked) -> Looked:
+    try:
+        data = read_bytes(file.path)
+        with opened(data, KINDS, MAX_BYTES, MAX_PIXELS) as image:
+            photo = upright(image)
+            if image.format == "PNG":
+                check_rows(data)
+    except (BadImage, OSError) as error:
+        return file._replace(reason=reason_of(error))
+    pixels = hashlib.sha256(repr(photo.size).encode())
+    pixels.update(np.asarray(photo).data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return file._replace(size=photo.size, sha256=sha256, pixels=pixels.hexdigest())
+
+
+def _with_test(looked: Sequence[Looked], share: float) -> list[Looked]:
+    """The labeled files that a training would hold out, marked as test."""
+    known = [f for f in looked if f.part == "labeled" and f.size is not None]
+    held_out = hold_out([(f.sha256, f.label) for f in known], share)
+    return [f._replace(part="test") if f.label and f.sha256 in held_out else f for f in looked]
+
+
+def _unreadable(looked: Sequence[Looked]) -> Iterator[Finding]:
+    bad = [f"{f.path}: {f.reason}" for f in looked if f.size is None]
+    yield Finding("unreadable", "can't be read; a training leaves them out", True, tuple(bad))
+
+
+def _same(readable: Sequence[Looked]) -> Iterator[Finding]:
+    groups: dict[str, list[Looked]] = defaultdict(list)
+    for found in readable:
+        groups[found.pixels].append(found)
+    labels, leaks, both, copies = [], [], [], []
+    for same in groups.values():
+        parts = {f.part for f in same}
+        line = " = ".join(str(f.path) for f in same[:4]) + (" = …" if len(same) > 4 else "")
+        if len(classes := sorted({f.label for f in same if f.label})) > 1:
+            labels.append(f"{line} ({', '.join(classes)})")
+        if "test" in parts and len(parts) > 1:
+            leaks.append(line)
+        elif len(parts) > 1:
+            both.append(line)
+        elif len(same) > 1:
+            copies.append(line)
+    yield Finding("two labels", "the same image in several classes", True, tuple(labels))
+    text = "the same image to train on and to test on; the test would be too good"
+    yield Finding("in train and test", text, True, tuple(leaks))
+    yield Finding("in both parts", "the same image labeled and unlabeled", False, tuple(both))
+    yield Finding("copies", "the same image several times in a part", False, tuple(copies))
+
+
+def _small(readable: Sequence[Looked], size: tuple[int, int]) -> Iterator[Finding]:
+    least = _TINY * min(size)
+    sizes = [(f.path, *f.size) for f in readable if f.size is not None]
+    tiny = [
+        f"{path}: {width} x {height}"
+        for path, width, height in sizes
+        if width < least or height < least
+    ]
+    text = f"less than half of the model's {size[0]} x {size[1]} pixels"
+    yield Finding("tiny", text, False, tuple(tiny))
+
+
+def _classes(readable: Sequence[Looked], names: Sequence[str]) -> Iterator[Finding]:
+    counts = {name: labeled for name, (labeled, _) in _count(readable, names).items()}
+    missing = [f"{name}: {count}" for name, count in counts.items() if count < _NEEDED]
+    few = [f"{name}: {count}" for name, count in counts.items() if _NEEDED <= count < _FEW]
+    text = "classes with fewer than two images: one to train on, one to validate on"
+    yield Finding("class too small", text, True, tuple(missing))
+    yield Finding("small class", f"classes with fewer than {_FEW} images", False, tuple(few))
+
+
+def _count(readable: Sequence[Looked], names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Readable images of each class: to train on, to test on."""
+    counts = {name: [0, 0] for name in names}
+    for found in readable:
+        if found.label:
+            counts[found.label][found.part == "test"] += 1
+    return {name: (labeled, test) for name, (labeled, test) in counts.items()}
+
+
+def table(checked: Checked, columns: int) -> str:
+    """The result as text.
+
+    Args:
+        checked: what was found.
+        columns: of the terminal.
+
+    Returns:
+        Lines.
+    """
+    counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
+    sizes = sorted(labeled for labeled, _ in checked.classes.values())
+    lines = [
+        f"images    {counts}",
+        f"classes   {len(sizes)}, with {sizes[0]:,} to {sizes[-1]:,} images to train on",
+    ]
+    for finding in checked.findings:
+        level = "error" if finding.is_error else "warning"
+        lines.append(f"{level:<9} {finding.kind}: {len(finding.items):,} ({finding.text})")
+        lines += [_cut(f"          {item}", columns) for item in finding.items[:_SHOWN]]
+        if len(finding.items) > _SHOWN:
+            more = len(finding.items) - _SHOWN
+            lines.append(f"          … {more:,} more (--json FILE lists them)")
+    if not checked.findings:
+        lines.append("fine      nothing is wrong with them")
+    return "\n".join(lines)
+
+
+def _cut(line: str, columns: int) -> str:
+    """The start and the end of a line that is too long; names differ at their ends."""
+    if len(line) <= columns or columns < 40:
+        return line
+    half = (columns - 1) // 2
+    return f"{line[:half]}…{line[half + 1 - columns :]}"
+
+
+def checked_source(dataset: Any) -> Folder:
+    """The dataset of a config as a folder source.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if not isinstance(dataset, Folder):
+        raise UserError(
+            f"data check: got the dataset {dataset.name!r}; allowed: 'folder', whose files are "
+            'your own ({"data": {"source": "folder", "labeled": DIR, "unlabeled": DIR}})'
+        )
+    return dataset

@@ -1,0 +1,214 @@
+"""A config to start from, made from a look at a folder of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_srt.core.errors import UserError
+from keras_srt.core.images import BadImage, opened
+from keras_srt.data import Folder, Parts, on_all_cores
+from keras_srt.data.folder import read_bytes
+from keras_srt.data.photos import KINDS, MAX_BYTES, MAX_PIXELS, upright
+
+# Files that are opened for a look, spread over all of them.
+_LOOKED_AT = 200
+# Heights and widths that models take well; the largest that most photos fill is chosen.
+_SIZES = (28, 32, 48, 64, 96, 128, 160, 224)
+# From this size on a network is made for photos.
+_PHOTOS = 64
+_BATCH, _STEPS = 64, 3000
+# More than that is read as it is needed, and shuffled within this many.
+_IN_MEMORY, _BUFFER = 2**30, 4096
+_CHANNEL_SPREAD = 4
+
+
+class Seen(NamedTuple):
+    """What a look at some files showed.
+
+    Attributes:
+        num_labeled: files with a label.
+        num_unlabeled: files without.
+        classes: their names.
+        size: height and width that fit most of them.
+        channels: 1 where all were gray, else 3.
+        unreadable: of those opened, how many could not be read.
+        opened: how many were opened.
+    """
+
+    num_labeled: int
+    num_unlabeled: int
+    classes: tuple[str, ...]
+    size: int
+    channels: int
+    unreadable: int
+    opened: int
+
+
+def find_source(root: Path) -> Folder:
+    """The folder source that fits a folder.
+
+    Args:
+        root: holds `labeled/`, `unlabeled/` and `test/`, or a CSV, or the class folders.
+
+    Raises:
+        UserError: it isn't there, or several CSV files are.
+    """
+    if not root.is_dir():
+        raise UserError(f"init: {root} is no folder; allowed: a folder of images")
+
+    def below(name: str) -> str | None:
+        return (root / name).as_posix() if (root / name).is_dir() else None
+
+    if (root / "labeled").is_dir():
+        return Folder(labeled=below("labeled"), unlabeled=below("unlabeled"), test=below("test"))
+    tables = sorted(root.glob("*.csv"))
+    if len(tables) > 1:
+        named = ", ".join(path.name for path in tables)
+        raise UserError(
+            f"init: {root} holds {named}; allowed: one CSV, with the columns path,label"
+        )
+    return Folder(csv=tables[0].as_posix()) if tables else Folder(labeled=root.as_posix())
+
+
+def look(parts: Parts) -> Seen:
+    """Opens some of the files.
+
+    Args:
+        parts: the files by name.
+
+    Raises:
+        UserError: none of those opened can be read.
+    """
+    files = [*parts.labeled.files, *parts.unlabeled]
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOKED_AT, dtype=int))]
+    found = list(on_all_cores(_shape, chosen, "looking"))
+    shapes = [shape for shape in found if shape is not None]
+    if not shapes:
+        raise UserError(
+            f"init: none of {len(chosen)} files can be read, such as {chosen[0]}; allowed: "
+            f"{', '.join(KINDS)}"
+        )
+    typical = np.median([min(height, width) for height, width, _ in shapes])
+    return Seen(
+        len(parts.labeled.files),
+        len(parts.unlabeled),
+        parts.labeled.classes,
+        max((size for size in _SIZES if size <= typical), default=_SIZES[0]),
+        3 if any(is_color for *_, is_color in shapes) else 1,
+        len(found) - len(shapes),
+        len(found),
+    )
+
+
+def _shape(path: Path) -> tuple[int, int, bool] | None:
+    """Height, width, and whether it has colors; None for a file that can't be read."""
+    try:
+        with opened(read_bytes(path), KINDS, MAX_BYTES, MAX_PIXELS) as image:
+            size = image.size
+            image.draft("RGB", (256, 256))
+            photo = upright(image)
+    except (BadImage, OSError):
+        return None
+    if (photo.width > photo.height) != (size[0] > size[1]):
+        size = size[::-1]
+    small = np.int16(photo.resize((32, 32)))
+    return size[1], size[0], bool(np.ptp(small, axis=-1).max() > _CHANNEL_SPREAD)
+
+
+def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
+    """A config that trains on what was seen.
+
+    Args:
+        name: of the run.
+        source: of the images, see `find_source`.
+        seen: see `look`.
+
+    Returns:
+        A config as `keras-srt train` takes it, with a variant `smoke`.
+    """
+    found = {key: getattr(source, key) for key in ("labeled", "unlabeled", "csv", "test")}
+    total = (seen.num_labeled + seen.num_unlabeled) * seen.size**2 * seen.channels
+    semi = seen.num_unlabeled > 0
+    training: dict[str, Any] = {
+        "steps": _STEPS,
+        "batch_size": _BATCH,
+        "learning_rate": 0.05,
+        "schedule": {"name": "cosine"},
+        "strength_warmup": 0.3,
+        # Without these two a network may answer one class for all images, and stay there.
+        "weight_warmup": 0.2,
+        "gradient_clip": 1.0,
+    }
+    if semi:
+        # In proportion it would be less than a quarter where labels are few.
+        share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
+        training["labeled_per_batch"] = round(_BATCH * min(0.75, max(0.25, share)))
+    smoke = {"steps": 4, "batch_size": 16} | ({"labeled_per_batch": 8} if semi else {})
+    return {
+        "name": name,
+        "description": [
+            f"keras-srt train --config {name}.json",
+            "A start, made by `keras-srt init`; docs/own-images.md says what to change.",
+        ],
+        "data": {
+            "source": "folder",
+            **{key: path for key, path in found.items() if path is not None},
+            "size": seen.size,
+            "channels": seen.channels,
+            "resize": source.resize,
+            "shuffle_buffer": _BUFFER if total > _IN_MEMORY and semi else None,
+        },
+        "model": _model(seen),
+        "neighborhood": {"name": "linf", "epsilon": "4/255", "num_steps": 5},
+        "objective": {"name": "srt" if semi else "rt", "robust_weight": 1.0},
+        "training": training,
+        "evaluation": {
+            "attacks": [
+                {"name": "pgd", "epsilon": "4/255", "num_steps": 20, "step_size": "1/255"},
+                {"name": "randadv", "max_rotation": 15, "max_translation": seen.size // 16},
+            ],
+            "batch_size": 100,
+        },
+        "variants": {
+            "smoke": {
+                "training": smoke,
+                "evaluation": {"limit": 16, "deployment": 8, "masking": 0, "curves": 0},
+            }
+        },
+    }
+
+
+def _model(seen: Seen) -> dict[str, Any]:
+    if seen.size >= _PHOTOS:
+        return {"name": "mobilenet_v2"}
+    normalization = {"mean": [0.5], "std": [0.5]}
+    if seen.channels == 1:
+        return {"name": "small_cnn", "dropout": 0.0, **normalization}
+    return {"name": "resnet", **normalization}
+
+
+def description(seen: Seen) -> list[str]:
+    """What was seen, in lines."""
+    kind = "gray" if seen.channels == 1 else "color"
+    lines = [
+        f"images    {seen.num_labeled:,} labeled, {seen.num_unlabeled:,} unlabeled",
+        f"classes   {len(seen.classes)}: {_some(seen.classes)}",
+        f"size      {seen.size} x {seen.size}, {kind}, from a look at {seen.opened:,} files",
+    ]
+    if seen.unreadable:
+        lines.append(f"warning: {seen.unreadable:,} of these can't be read")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def as_text(config: dict[str, Any]) -> str:
+    """The config as the text of its file."""
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -1,1 +1,0 @@
-"""Own images before a training: what is wrong with them, and a config to start from."""

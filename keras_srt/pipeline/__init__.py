@@ -1,0 +1,1 @@
+"""A run: prepare, train, evaluate, report, publish."""

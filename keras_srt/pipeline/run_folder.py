@@ -1,0 +1,265 @@
+"""Run folders: what a run leaves behind, and whether a new one may use the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keras_srt.core.errors import UserError
+from keras_srt.core.files import is_draft, remove_drafts, write_json, write_text
+from keras_srt.core.tensorflow import keras, tf
+from keras_srt.training.checkpoint_files import best_weights, manifests
+
+_PACKAGES = (
+    "keras-srt",
+    "tensorflow",
+    "tensorflow-addons",
+    "tensorflow-datasets",
+    "numpy",
+)
+
+# What one process at a time holds a lock on; and what there is of a run before it has a config.
+_LOCK = ".lock"
+_BEGUN = (_LOCK, "checkpoints", "environment.json")
+
+# A run may go on with other wording, or on other devices.
+_NO_MATTER = ("description", "training.strategy")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The files of a run.
+
+    Args:
+        path: `runs/<name>`.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.json"
+
+    @property
+    def split(self) -> Path:
+        """Which images are labeled, unlabeled and for validation."""
+        return self.path / "split.json"
+
+    @property
+    def history(self) -> Path:
+        """Losses and validation accuracies of each interval."""
+        return self.path / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """States of training and the best classifier."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_state(self) -> str:
+        """The name of the last state of training, empty if there is none yet."""
+        found = manifests(self.checkpoints)
+        return found[0].stem if found else ""
+
+    @property
+    def retreats(self) -> Path:
+        """Where a training went back to a lower learning rate, see `OnNaNSettings`."""
+        return self.checkpoints / "retreats.json"
+
+    @property
+    def best_weights(self) -> Path:
+        """The best classifier on validation images, see `Checkpoints`."""
+        return best_weights(self.checkpoints)
+
+    @property
+    def teacher(self) -> RunFolder:
+        """History and checkpoints of the classifier that labels the unlabeled images."""
+        return RunFolder(self.path / "teacher")
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """Its answers, one for each unlabeled image of the split."""
+        return self.teacher.path / "pseudo_labels.npy"
+
+    @property
+    def teacher_summary(self) -> Path:
+        """What it was, for the reports."""
+        return self.teacher.path / "teacher.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard log."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        """Results."""
+        return self.path / "report.json"
+
+    @property
+    def attacked(self) -> Path:
+        """Attacked test images, for the exported files."""
+        return self.path / "attacked.npz"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder, until the body or the process ends.
+
+        Raises:
+            UserError: another process does, or the folder can't be made or is something else.
+        """
+        self._check_own()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / _LOCK).open("a+")
+        except OSError as error:
+            raise self._not_writable(error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read(100).strip() or "another process"
+                raise UserError(
+                    f"{self.path}: {holder} is training in this folder; wait for its end, or give "
+                    "another --run-dir"
+                ) from error
+            try:
+                file.truncate(0)
+                os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
+                remove_drafts(self.path)
+            except OSError as error:
+                raise self._not_writable(error) from error
+            yield
+
+    def _check_own(self) -> None:
+        """Refuses a folder that holds something else."""
+        if self.path.is_dir() and not self.config.is_file():
+            names = {path.name for path in self.path.iterdir()}
+            if any(name not in _BEGUN and not is_draft(name) for name in names):
+                raise UserError(
+                    f"{self.path}: is not empty and not a run (no config.json); give another "
+                    "--run-dir"
+                )
+
+    def _not_writable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: can't be written ({error.strerror}); give another --run-dir"
+        )
+
+    def claim(
+        self, config_json: str, resume: bool, read: Callable[[Path], str] = Path.read_text
+    ) -> None:
+        """Makes the folder this run's, or refuses and changes nothing.
+
+        Args:
+            config_json: the resolved config.
+            resume: whether to go on with what lies there.
+            read: gives the config of the run that lies there, as JSON; a run may be older than
+                some settings, which then have their defaults.
+
+        Raises:
+            UserError: the folder can't be written, belongs to another config, or holds
+                this run already and `resume` is false.
+        """
+        if self.config.is_file():
+            self._check_same(config_json, read)
+            if self.report.is_file() and not resume:
+                raise UserError(
+                    f"{self.path}: holds this run, finished (see {self.report}); give another "
+                    "--run-dir to train anew, or use `keras-srt evaluate --run` on this one"
+                )
+            if not resume:
+                raise UserError(
+                    f"{self.path}: holds this run, not finished; give --resume to go on with it, "
+                    "or another --run-dir to start anew"
+                )
+            return
+        self._check_own()
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_writable(error) from error
+        write_json(self.path / "environment.json", describe_environment())
+        write_text(self.config, config_json)  # last: with it the folder is a run
+
+    def _check_same(self, config_json: str, read: Callable[[Path], str]) -> None:
+        try:
+            there = json.loads(read(self.config))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.config}: can't be read ({error}); give another --run-dir"
+            ) from error
+        asked = json.loads(config_json)
+        different = sorted(_differences(there, asked))
+        if different:
+            raise UserError(
+                f"{self.path}: belongs to another config (different: {', '.join(different[:5])}); "
+                "give another --run-dir, or --set name=… for a folder of its own"
+            )
+
+    def read_history(self) -> list[dict[str, str]]:
+        """The rows of history.csv; none if there is no file yet.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not self.history.is_file():
+            return []
+        try:
+            with self.history.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                int(row["step"])
+                if None in row or None in row.values():
+                    raise ValueError("a row has too many values or too few")
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(
+                f"{self.history}: can't be read ({type(error).__name__}: {error}); remove it, and "
+                "`train --resume` writes it again from the checkpoints"
+            ) from error
+        return rows
+
+
+def _differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Paths of the keys whose values differ, but for what leaves the results as they are."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for key in one.keys() | other.keys():
+            here = f"{path}.{key}" if path else key
+            if here in _NO_MATTER:
+                continue
+            found += _differences(one.get(key), other.get(key), here)
+        return found
+    return [] if one == other else [path]
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, machine and devices, for `environment.json`."""
+    # Beside a newer TensorFlow stands a Keras 3 that isn't used.
+    used_keras = keras.Model.__module__.partition(".")[0]
+    versions: dict[str, str | None] = {}
+    for package in (*_PACKAGES, used_keras):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": [f"{d.device_type} {d.name}" for d in tf.config.list_physical_devices()],
+        "packages": versions,
+        "command": sys.argv,
+    }

@@ -1,0 +1,91 @@
+"""A training part of which only the labeled and the validation images lie in memory."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_srt.config.loader import Config
+from keras_srt.core.tensorflow import tf
+from keras_srt.data import (
+    ONE_REPLICA,
+    Augmentation,
+    Images,
+    Ranges,
+    Records,
+    Replicas,
+    Split,
+    Streaming,
+    load_records,
+    ordered_batches,
+    streamed_batches,
+    training_batches,
+)
+from keras_srt.pipeline.plan import Plan
+
+
+class StreamedPart(NamedTuple):
+    """What `TrainingPart` is in memory, with the unlabeled images read as they are needed.
+
+    Attributes:
+        records: of the training part.
+        split: which images are labeled, unlabeled and for validation.
+        labeled: in memory, with labels.
+        validation: in memory, with labels.
+        pseudo_labels: int32, a teacher's answers to the unlabeled images, or None.
+    """
+
+    records: Records
+    split: Split
+    labeled: Images
+    validation: Images
+    pseudo_labels: np.ndarray | None = None
+
+    @classmethod
+    def load(cls, records: Records, split: Split) -> StreamedPart:
+        """Reads the labeled and the validation images.
+
+        Raises:
+            UserError: they can't be read.
+        """
+        parts = (split.labeled, split.validation)
+        return cls(records, split, *(load_records(records, part) for part in parts))
+
+    def batches(
+        self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
+    ) -> tf.data.Dataset:
+        """Training batches from a step on, see `streamed_batches`.
+
+        Raises:
+            ValueError: the config has no shuffle buffer.
+        """
+        data = config.data
+        settings: dict[str, Any] = {
+            "seed": config.seed,
+            "first_step": first_step,
+            "augmentation": Augmentation(data.augmentation.pad, data.augmentation.flip),
+            "replicas": replicas,
+        }
+        if not plan.num_unlabeled:
+            none = self.labeled.images[:0]
+            return training_batches(*self.labeled, none, plan.sizes, **settings)
+        if data.shuffle_buffer is None:
+            raise ValueError("data.shuffle_buffer: got null; allowed: a number, for streamed data")
+        return streamed_batches(
+            self.labeled,
+            self.records,
+            _as_ranges(self.split.unlabeled),
+            plan.sizes,
+            Streaming(data.shuffle_buffer, data.readers),
+            pseudo_labels=self.pseudo_labels,
+            **settings,
+        )
+
+    def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The unlabeled images in the order of the split, float32 in [0, 1]."""
+        return ordered_batches(self.records, _as_ranges(self.split.unlabeled), batch_size)
+
+
+def _as_ranges(indices: np.ndarray | Ranges) -> Ranges:
+    return indices if isinstance(indices, Ranges) else Ranges.of(indices)

@@ -1,0 +1,125 @@
+"""Evaluations of a trained model, kept beside it: one file for each attack."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.attacks import ATTACKS, Attack
+from keras_srt.core.registry import settings_of
+from keras_srt.evaluation.runner import Robustness
+from keras_srt.pipeline.run_folder import RunFolder, write_json
+from keras_srt.reproduce.store import digest
+
+_FOLDER = "evaluations"
+_SHOWN_DIGITS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an attack did to each of the first test images.
+
+    Args:
+        attack: its settings with its name, or None for the untampered images.
+        limit: test images asked for; None for all.
+        seed: of the attack's draws.
+        right: bool [n], answered right before the attack.
+        still_right: bool [n], before and after it.
+        seconds: how long it took.
+        entry: what report.json would say of it, smallest perturbations included.
+    """
+
+    attack: dict[str, Any] | None
+    limit: int | None
+    seed: int
+    right: np.ndarray
+    still_right: np.ndarray
+    seconds: float
+    entry: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, robustness: Robustness, attack: Attack | None, limit: int | None, seed: int
+    ) -> Outcome:
+        """The outcome of an evaluation with one attack, or with none."""
+        report = robustness.report()
+        if attack is None:
+            return cls(None, limit, seed, robustness.right, robustness.right, 0.0, report["clean"])
+        ((name, verdict),) = robustness.verdicts.items()
+        still = robustness.still_right(name)
+        (entry,) = report["attacks"]
+        settings = settings_of(attack)
+        return cls(settings, limit, seed, robustness.right, still, verdict.seconds, entry)
+
+
+def worst_case(outcomes: Sequence[Outcome]) -> np.ndarray:
+    """Whether an image is right before and after every attack, on the images that all saw.
+
+    Args:
+        outcomes: one at least, each of the first test images.
+
+    Returns:
+        bool [fewest n].
+    """
+    count = min(len(outcome.right) for outcome in outcomes)
+    still = [outcome.still_right[:count] for outcome in outcomes]
+    return np.logical_and.reduce(still)
+
+
+class Evaluations:
+    """The evaluations of a run's best classifier; those of an earlier one don't count.
+
+    Args:
+        run: a trained run.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._folder = run.path / _FOLDER
+        self._weights = hashlib.sha256(run.best_weights.read_bytes()).hexdigest()
+        self._outcomes: dict[str, Outcome] = {}
+        for path in sorted(self._folder.glob("*.json")):
+            outcome = self._read(path)
+            if outcome is not None:
+                self._outcomes[_key(outcome.attack, outcome.limit, outcome.seed)] = outcome
+
+    def find(self, attack: Attack | None, limit: int | None, seed: int) -> Outcome | None:
+        """The evaluation with these settings, or None if it has to be made."""
+        settings = None if attack is None else settings_of(attack)
+        return self._outcomes.get(_key(settings, limit, seed))
+
+    def add(self, outcome: Outcome) -> None:
+        """Keeps an evaluation, in memory and on disk."""
+        key = _key(outcome.attack, outcome.limit, outcome.seed)
+        self._outcomes[key] = outcome
+        self._folder.mkdir(exist_ok=True)
+        name = "clean" if outcome.attack is None else outcome.attack["name"]
+        content = {"schema": 1, "weights": self._weights, **dataclasses.asdict(outcome)}
+        for column in ("right", "still_right"):
+            content[column] = "".join("1" if value else "0" for value in content[column])
+        write_json(self._folder / f"{name}-{key[:_SHOWN_DIGITS]}.json", content)
+
+    def _read(self, path: Path) -> Outcome | None:
+        """An evaluation of the classifier as it is, by an attack as it is; else None."""
+        try:
+            content = json.loads(path.read_text())
+            if content.pop("weights") != self._weights or content.pop("schema") != 1:
+                return None
+            if content["attack"] is not None:
+                # With the defaults of today, as the fingerprint of a config.
+                content["attack"] = settings_of(ATTACKS.build(content["attack"]))
+            for column in ("right", "still_right"):
+                content[column] = np.array([letter == "1" for letter in content[column]])
+            return Outcome(**content)
+        except (OSError, ValueError, KeyError, TypeError):
+            # Of another version, or cut off: it is made again.
+            return None
+
+
+def _key(attack: dict[str, Any] | None, limit: int | None, seed: int) -> str:
+    return digest({"attack": attack, "limit": limit, "seed": seed})

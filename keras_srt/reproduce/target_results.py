@@ -1,0 +1,137 @@
+"""The results of a target as plain data: what its JSON file holds, and all else is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_srt.core.registry import settings_of
+from keras_srt.evaluation.runner import proportion
+from keras_srt.reproduce.evaluations import Outcome, worst_case
+from keras_srt.reproduce.paper import Paper
+from keras_srt.reproduce.specs import Cell, Panel, Target
+from keras_srt.reproduce.store import train_seconds
+from keras_srt.reproduce.trained_models import Model, Models
+
+Results = dict[str, Any]
+
+
+def make_results(target: Target, models: Models, command: str) -> Results:
+    """Everything that a table or figure shows.
+
+    Args:
+        target: the table or figure.
+        models: with their evaluations; what is missing is shown as not run.
+        command: that makes it.
+
+    Returns:
+        Values for JSON. Accuracies are fractions, differences too.
+    """
+    paper = Paper()
+    return {
+        "schema": 1,
+        "target": target.name,
+        "title": target.title,
+        "dataset": target.dataset,
+        "scale": target.scale,
+        "reduced": target.scale != "full",
+        "command": command,
+        "notes": list(target.notes),
+        "paper": paper.source if target.in_paper else None,
+        "panels": [_panel(panel, target, models, paper) for panel in target.panels],
+        "attacks": _attacks(target, models),
+        "models": [_model(model) for model in models.of(target)],
+    }
+
+
+def _panel(panel: Panel, target: Target, models: Models, paper: Paper) -> Results:
+    rows = []
+    for row in panel.rows:
+        cells = []
+        for column, cell in zip(panel.columns, row.cells, strict=True):
+            known = paper.accuracy(target.name, target.dataset, row.key, column.key)
+            cells.append(_cell(cell, known, target, models))
+        rows.append({"key": row.key, "title": row.title, "cells": cells})
+    columns = [{"key": column.key, "title": column.title} for column in panel.columns]
+    return {"title": panel.title, "axis": panel.axis, "columns": columns, "rows": rows}
+
+
+def _cell(cell: Cell, paper: float | None, target: Target, models: Models) -> Results:
+    """A number with its interval, or its place where nothing was run."""
+    by_seed: dict[int, np.ndarray] = {}
+    distances = []
+    for seed in models.seeds:
+        outcomes = _outcomes(cell, target, models, seed)
+        if outcomes:
+            by_seed[seed] = worst_case(outcomes)
+            distances += [o.entry["distance"] for o in outcomes if "distance" in o.entry]
+    if not by_seed:
+        return {"accuracy": None, "paper": paper}
+    found = summarize(list(by_seed.values()))
+    found["seeds"] = {str(seed): float(np.mean(still)) for seed, still in by_seed.items()}
+    found["paper"] = paper
+    found["difference"] = None if paper is None else found["accuracy"] - paper
+    return found | ({"distances": distances} if distances else {})
+
+
+def summarize(by_seed: Sequence[np.ndarray]) -> Results:
+    """The mean accuracy over seeds with the Wilson interval of that many of n images.
+
+    Args:
+        by_seed: bool [n] for each seed, still right under attack.
+
+    Returns:
+        `{"accuracy", "ci95", "n"}`.
+
+    Example:
+        >>> summarize([np.array([True, True]), np.array([True, False])])["accuracy"]
+        0.75
+    """
+    accuracy = float(np.mean([np.mean(still) for still in by_seed]))
+    images = len(by_seed[0])
+    # The seeds see the same images, so that they don't narrow the interval.
+    right = np.arange(images) < round(accuracy * images)
+    return {**proportion(right), "accuracy": accuracy}
+
+
+def _outcomes(cell: Cell, target: Target, models: Models, seed: int) -> list[Outcome]:
+    """What the cell is made of, or nothing if a part is missing."""
+    model = models.get(cell.model, target, seed)
+    if not model.finished:
+        return []
+    wanted = [models.wanted(attack, target) for attack in cell.attacks or (None,)]
+    there = [model.open().find(one.attack, one.limit, seed) for one in wanted]
+    return [outcome for outcome in there if outcome is not None] if all(there) else []
+
+
+def _attacks(target: Target, models: Models) -> list[Results]:
+    """Each attack of a target once: its settings, with defaults, and how many images."""
+    found: list[Results] = []
+    for spec in target.models():
+        for attack in target.attacks_on(spec):
+            wanted = models.wanted(attack, target)
+            entry = {"settings": settings_of(wanted.attack), "images": wanted.limit}
+            if entry not in found:
+                found.append(entry)
+    return found
+
+
+def _model(model: Model) -> Results:
+    """How a model was trained, or is to be."""
+    described = {
+        "name": model.config.name,
+        "objective": settings_of(model.config.objective),
+        "seed": model.config.seed,
+        "labeled": model.plan.num_labeled,
+        "unlabeled": model.plan.num_unlabeled,
+        "labeled_per_step": model.plan.sizes.labeled,
+        "steps": model.plan.steps,
+        "train_seconds": None,
+        "folder": None,
+    }
+    if model.finished:
+        run = model.begun.run
+        described |= {"train_seconds": round(train_seconds(run), 1), "folder": run.path.name}
+    return described

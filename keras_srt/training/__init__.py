@@ -1,0 +1,1 @@
+"""The training step: the Keras model, optimization, schedules, callbacks, checkpoints."""

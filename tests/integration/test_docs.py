@@ -1,0 +1,219 @@
+"""The documentation says what is there: links, the site, the patent's page, what stands around."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import sys
+import types
+
+import numpy as np
+import pytest
+import yaml
+from helpers import ROOT
+
+from keras_srt.core.tensorflow import tf
+from keras_srt.evaluation.runner import evaluate_robustness
+
+DOCS = ROOT / "docs"
+PATENT = (DOCS / "patent.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`((?:keras_srt|tests)/[\w./]+)(?:::(\w+))?`", PATENT)
+PAGES = sorted(DOCS.rglob("*.md"))
+ELSEWHERE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+ELSEWHERE += ["deploy/README.md", "device/README.md", "benchmarks/README.md"]
+TEXTS = [ROOT / name for name in ELSEWHERE] + PAGES
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("site_hooks", DOCS / "site_hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site():
+    return yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+
+def anchors_of(text):
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    words = [re.sub(r"[^\w\- ]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r"\s+", "-", heading) for heading in words}
+
+
+def names_in(path):
+    """What a Python file defines at its top."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if hasattr(node, "name")}
+
+
+# ------------------------------------------------------------------------------ the patent's page
+
+
+@pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
+def test_what_the_page_of_the_patent_names_is_there(path, name):
+    assert (ROOT / path).is_file()
+    if path.endswith(".py"):
+        assert name in names_in(ROOT / path), f"{path} has no {name}"
+
+
+def test_each_claim_equation_and_table_has_code_and_a_test():
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for part in ("Claims", "Equations")
+        for line in PATENT.split(f"## {part}\n")[1].split("\n## ")[0].splitlines()
+        if line.startswith("|") and "---" not in line
+    ]
+    rows = [row for row in rows if row[0] not in ("claim", "equation", "part")]
+    assert len(rows) > 12
+    for row in rows:
+        assert "`keras_srt/" in row[-2], row[0]
+        assert "`tests/" in row[-1], row[0]
+    for number in (6, 8, 15):
+        assert any(row[0] == f"({number})" for row in rows)
+    tables = PATENT.split("## Tables\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| (\d) \|", tables, flags=re.MULTILINE) == list("123456")
+
+
+def test_what_is_not_known_is_said():
+    unknown = PATENT.split("## What isn't known here")[1]
+    assert "claims 1–3" in unknown
+    assert "full texts were not at hand" in PATENT
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "patent application" in readme
+
+
+# ------------------------------------------------------------------------------------- the links
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8")
+    assert "/tmp/" not in text
+    assert "../shared" not in text
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)\s#]*)#?([^)\s]*)\)", text):
+        there = (path.parent / target).resolve() if target else path
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors_of(there.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_links_of_the_repository_become_links_of_the_site(hooks):
+    known = {"index.md", "a.md", "results/README.md", "contributing.md"}
+    for page, text, wanted in (
+        ("index.md", "[a](docs/a.md#b)", "[a](a.md#b)"),
+        ("index.md", "![p](docs/results/p.png)", "!`p`"),
+        ("index.md", "[r](docs/results)", "[r](results/README.md)"),
+        ("results/README.md", "[a](../a.md)", "[a](../a.md)"),
+        ("a.md", "[c](../CONTRIBUTING.md)", "[c](contributing.md)"),
+        ("a.md", "[s](../setup.py) [t](#t) [w](https://x.org)", "`s` [t](#t) [w](https://x.org)"),
+    ):
+        assert hooks.relink(text, page, known) == wanted
+
+
+# -------------------------------------------------------------------------------------- the site
+
+
+def test_every_page_is_in_the_navigation_once(hooks, site):
+    config = types.SimpleNamespace(nav=site["nav"])
+    named = set(hooks.pages_of(site["nav"]))
+    there = {str(path.relative_to(DOCS)) for path in PAGES} | set(hooks.ELSEWHERE.values())
+    assert named <= there
+    nav = list(hooks.pages_of(hooks.on_config(config).nav))
+    assert len(nav) == len(set(nav))
+    assert set(nav) == there | set(hooks.reference())
+
+
+def test_the_site_asks_no_other_host(site):
+    assert site["theme"]["font"] is False
+    assert "extra_javascript" not in site
+    assert "extra_css" not in site
+
+
+def test_the_reference_has_a_page_for_each_subpackage(hooks):
+    text = "".join(hooks.reference().values())
+    for path in (ROOT / "keras_srt").glob("*.py"):
+        if not path.stem.startswith("_"):
+            assert f"::: keras_srt.{path.stem}\n" in text
+    for path in (ROOT / "keras_srt").glob("*/__init__.py"):
+        assert (
+            f"::: keras_srt.{path.parent.name}\n"
+            in hooks.reference()[f"reference/{path.parent.name}.md"]
+        )
+
+
+# ------------------------------------------------------------------------- what stands around it
+
+
+def test_tools_have_the_same_versions_everywhere():
+    pinned = dict(
+        line.split(" ;")[0].split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (ruff,) = [repo for repo in hooks if repo["repo"].endswith("ruff-pre-commit")]
+    assert ruff["rev"] == f"v{pinned['ruff']}"
+    assert {hook["id"] for repo in hooks for hook in repo["hooks"]} == {
+        "ruff-check",
+        "ruff-format",
+        "mypy",
+    }
+
+
+def test_the_citation_is_of_this_version_and_license():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert f'version="{citation["version"]}"' in setup
+    assert f'license="{citation["license"]}"' in setup
+    assert "NO EXPRESS OR IMPLIED LICENSES" in (ROOT / "LICENSE").read_text()
+    paper = citation["preferred-citation"]
+    assert paper["identifiers"] == [{"type": "other", "value": "arXiv:2003.06974"}]
+    assert paper["title"].lower().split()[:3] == ["semi-supervised", "robust", "training"]
+
+
+def test_the_dockerfile_copies_what_is_there_and_ends_as_nobody_special():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    said = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    steps = [(name, shlex.split(rest)) for name, rest in said if name != "CMD"]
+    assert steps[0] == ("FROM", ["python:3.11-slim"])
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for name, words in steps:
+        for source in words[:-1] if name == "COPY" else ():
+            assert (ROOT / source).exists()
+            assert f"!{source}" in ignored
+    installed = [words for name, words in steps if name == "RUN" and "install" in words]
+    assert installed == [["pip", "install", ".${EXTRA}", "-c", "constraints.txt"]]
+    # What setup.py opens must be there before it runs.
+    names = [name for name, _ in steps]
+    copied = {word for name, words in steps if name == "COPY" for word in words}
+    assert {"setup.py", "constraints.txt", "README.md", "configs", "keras_srt"} <= copied
+    assert names.index("RUN") > max(i for i, name in enumerate(names) if name == "COPY")
+    assert ("USER", ["trainer"]) in steps
+    assert steps[-1][0] == "ENTRYPOINT"
+
+
+def test_the_attack_of_contributing_works(tmp_path, monkeypatch):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (file,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "class" in block
+    ]
+    path = tmp_path / "shade.py"
+    path.write_text(file, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("shade", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "shade", module)
+    spec.loader.exec_module(module)
+    # Class 1 is brighter than 0.5: the first image is out of reach, both others are not.
+    images = np.ones([3, 4, 4, 1], np.float32) * np.float32([0.8, 0.45, 0.52])[:, None, None, None]
+    brightness = lambda x: tf.reduce_mean(x, [1, 2, 3])  # noqa: E731
+    robustness = evaluate_robustness(
+        lambda x: tf.stack([0.5 - brightness(x), brightness(x) - 0.5], 1),
+        images,
+        np.int32([1, 0, 1]),
+        [module.Shade(epsilon=0.1)],
+    )
+    np.testing.assert_array_equal(robustness.still_right("shade"), [True, False, False])

@@ -1,0 +1,142 @@
+"""Installation: versions that import together, the README's commands, and a quiet start."""
+
+import ast
+import re
+import runpy
+import shlex
+import sys
+from unittest import mock
+
+import pytest
+from helpers import ROOT, python
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from keras_srt.cli import main as cli
+
+
+def requirements(python_version="3.11", tensorflow=""):
+    """name -> version specifiers of setup.py's install_requires on a version of Python."""
+    found = {}
+    wish = mock.patch.dict("os.environ", KERAS_SRT_TENSORFLOW=tensorflow)
+    with wish, mock.patch("setuptools.setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    for line in setup.call_args.kwargs["install_requires"]:
+        one = Requirement(line)
+        if one.marker is None or one.marker.evaluate({"python_version": python_version}):
+            specifiers = found.setdefault(canonicalize_name(one.name), set())
+            specifiers |= {str(specifier) for specifier in one.specifier}
+    return found
+
+
+# Python, and KERAS_SRT_TENSORFLOW.
+CURRENT = [("3.11", "2.21"), ("3.12", ""), ("3.13", ""), ("3.13", "2.21")]
+
+
+@pytest.mark.parametrize(
+    ("python_version", "tensorflow"), [("3.10", ""), ("3.11", ""), ("3.11", "2.15"), *CURRENT]
+)
+def test_every_requirement_has_one_tested_version(python_version, tensorflow):
+    required = requirements(python_version, tensorflow)
+    assert len(required) > 20
+    for name, specifiers in required.items():
+        tested = [specifier for specifier in specifiers if specifier.startswith("==")]
+        assert len(set(tested)) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("name", "specifiers"),
+    [
+        ("tensorflow", {"==2.15.1"}),
+        ("tensorflow-addons", {"==0.23.0"}),
+        ("tensorflow-datasets", {"==4.9.10"}),
+        ("tensorflow-metadata", {">=1.16.1", "<1.18"}),
+        ("keras-tuner", {"==1.4.8"}),
+        ("numpy", {"<2"}),
+        ("protobuf", {">=4.25", "<5"}),
+        ("importlib-resources", set()),
+    ],
+)
+def test_versions_that_import_together_are_pinned(name, specifiers):
+    assert specifiers <= requirements()[name]
+
+
+@pytest.mark.parametrize(("python_version", "tensorflow"), CURRENT)
+def test_from_python_3_12_on_there_is_a_newer_tensorflow_and_keras_2_beside_it(
+    python_version, tensorflow
+):
+    required = requirements(python_version, tensorflow)
+    assert "==2.21.0" in required["tensorflow"]
+    assert "==2.21.0" in required["tf-keras"]
+    assert "tensorflow-addons" not in required
+
+
+def test_every_package_that_is_imported_is_required():
+    known = {
+        "PIL": "pillow",
+        "google": "protobuf",
+        "grpc": "grpcio",
+        "sklearn": "scikit-learn",
+        "tensorflow_serving": "tensorflow-serving-api",
+    }
+    required = requirements()
+    for path in (ROOT / "keras_srt").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in names:
+                root = name.split(".")[0]
+                package = known.get(root) or root.replace("_", "-")
+                standard = root in __import__("sys").stdlib_module_names
+                # keras comes with TensorFlow 2.15, and pydantic_core with pydantic.
+                comes_along = root in ("keras", "keras_srt", "pydantic_core")
+                assert standard or comes_along or package in required, f"{path}: {name}"
+
+
+def test_the_readme_has_its_commands():
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    assert "pip install -e . && python train.py --config digits_pixel.json" in text
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in re.split(r"\n|&&", block.replace("\\\n", " "))
+    ]
+    ours = [
+        words[1:] if words[0] == "keras-srt" else ["train", *words[2:]]
+        for words in commands
+        if words[:1] == ["keras-srt"] or words[:2] == ["python", "train.py"]
+    ]
+    assert ours
+    made = {f"{words[1]}.json" for words in ours if words[0] == "init"}
+    for words in ours:
+        # Raises SystemExit for a command or an option that doesn't exist.
+        cli._parser().parse_args(words)
+        if "--config" in words:
+            name = words[words.index("--config") + 1]
+            assert name in made or (ROOT / "configs" / name).is_file()
+
+
+def test_all_dependencies_import_together_and_quietly():
+    code = """
+from keras_srt.lazy import keras, tf
+from keras_srt.neighborhoods.geometry import rotate_and_translate
+images = rotate_and_translate(tf.ones([1, 4, 4, 1]), tf.zeros([1, 3]))
+import tensorflow_datasets as tfds, keras_tuner, matplotlib, sklearn, scipy, PIL, tqdm, pydantic
+import keras_srt
+for name in keras_srt.__all__:
+    getattr(keras_srt, name)
+print(callable(tfds.load), float(tf.reduce_sum(images)), tf.version.VERSION)
+"""
+    process = python("-c", code)
+    assert process.returncode == 0, process.stderr
+    callable_load, total, version = process.stdout.split()
+    assert (callable_load, total) == ("True", "16.0")
+    here = "{}.{}".format(*sys.version_info)
+    assert {f"=={version}"} in [requirements(here, wish)["tensorflow"] for wish in ("", "2.21")]
+    for noise in ("TFA", "Addons", "cuDNN", "oneDNN", "TensorRT", "rebuild TensorFlow", "Warning"):
+        assert noise not in process.stderr, process.stderr

@@ -1,0 +1,628 @@
+"""The command line: exit codes, messages, the files of a run, interruption and resume."""
+
+import csv
+import json
+import math
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
+
+from keras_srt.cli import main as cli
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.training import callbacks
+from keras_srt.training.checkpoints import Checkpoints
+
+NOISE = ("cuDNN", "cuBLAS", "oneDNN", "TFA", "Addons", "TensorRT", "cpu_feature_guard", "Warning")
+
+
+def files_of(folder):
+    """Every file below a folder with its content."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory):
+    """What the README says first, typed by a user: the process and the folder it worked in."""
+    folder = tmp_path_factory.mktemp("typed")
+    command = [ROOT / "train.py", "--config", "digits_pixel.json", "--variant", "smoke"]
+    command += ["--run-dir", folder / "run", "--set", f"export={folder / 'exported'}"]
+    return python(*command), folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The config of a finished tiny run and its folder; tests work on copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    config = write_config(folder)
+    assert cli.main(["train", "--config", str(config), "--run-dir", str(folder / "run")]) == 0
+    return config, folder / "run"
+
+
+@pytest.fixture
+def run_copy(finished, tmp_path):
+    """A config and a copy of its finished run."""
+    config, run = finished
+    shutil.copytree(run, tmp_path / "run")
+    return config, tmp_path / "run"
+
+
+@pytest.fixture
+def rejected(capsys):
+    """Runs a command line that must be refused, and returns its one line of stderr."""
+
+    def check(*arguments):
+        capsys.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return check
+
+
+# What a run leaves behind.
+
+
+def test_the_first_command_works_and_is_quiet(typed):
+    process, folder = typed
+    assert process.returncode == 0, process.stderr
+    for word in NOISE:
+        assert word not in process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    for file in (
+        "config.json",
+        "environment.json",
+        "split.json",
+        "history.csv",
+        "report.json",
+        "report.html",
+        "checkpoints/best.weights.h5",
+        "masking.png",
+    ):
+        assert (folder / "run" / file).stat().st_size > 0
+    assert any((folder / "run" / "tensorboard").rglob("events.out.*"))
+    assert (folder / "exported" / "model.config").is_file()
+    (exported,) = (path for path in (folder / "exported").iterdir() if path.is_dir())
+    assert (exported / "1" / "saved_model.pb").is_file()
+    assert (exported / "tflite" / "1" / "model_float32.tflite").is_file()
+    assert (exported / "tflite" / "1" / "labels.txt").read_text().split() == list("0123456789")
+
+
+def test_the_report_says_how_each_published_file_does(typed):
+    process, folder = typed
+    report = json.loads((folder / "run" / "report.json").read_text())
+    deployment = report["deployment"]
+    assert (deployment["version"], deployment["n"]) == (1, 50)
+    keras, savedmodel, *files = deployment["models"]
+    assert [file["name"] for file in files] == ["float32", "float16", "dynamic", "int8"]
+    assert keras["clean"] == savedmodel["clean"] == report["clean"]
+    for model in (keras, savedmodel):
+        for of_model, of_run in zip(model["attacks"], report["attacks"], strict=True):
+            assert of_model == {key: of_run[key] for key in of_model}
+    for file in (savedmodel, *files):
+        assert 0 < file["latency_ms"]["median"] <= file["latency_ms"]["p99"]
+        assert file["bytes"] > 1000
+        assert file["agreement"]["same_class"] > 0.5
+    assert "Published version 1: 50 test images" in process.stdout
+    assert "XNNPACK" not in process.stderr
+    assert "<h2>Deployment</h2>" in (folder / "run" / "report.html").read_text()
+
+
+def test_report_json_keeps_its_contract(typed):
+    _, folder = typed
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert report["schema"] == 1
+    assert report["name"] == "digits_pixel-smoke"
+    assert report["dataset"]["name"] == "digits"
+    assert report["objective"]["name"] == "srt"
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert [a["name"] for a in report["attacks"]] == [
+        a["name"] for a in config["evaluation"]["attacks"]
+    ]
+    for attack in report["attacks"]:
+        assert {"name", "norm", "epsilon", "settings", "accuracy", "ci95", "n", "seconds"} <= set(
+            attack
+        )
+        assert attack["norm"] == "linf"
+        assert attack["epsilon"] == attack["settings"]["epsilon"] == 0.1
+    assert report["worst_case"]["attacks"] == [a["name"] for a in report["attacks"]]
+    for part in (report["clean"], report["worst_case"], *report["attacks"]):
+        low, high = part["ci95"]
+        assert 0 <= low <= part["accuracy"] <= high <= 1
+        assert part["n"] == 50
+        assert math.isclose(part["accuracy"] * 50, round(part["accuracy"] * 50), abs_tol=1e-9)
+    strongest = min(a["accuracy"] for a in report["attacks"])
+    assert report["worst_case"]["accuracy"] <= strongest <= report["clean"]["accuracy"]
+
+
+def test_environment_split_and_history_say_what_happened(finished):
+    _, run = finished
+    environment = json.loads((run / "environment.json").read_text())
+    packages = environment["packages"]
+    assert packages["tensorflow"].startswith("2.")
+    # The Keras that was used, not one that is merely installed.
+    (keras,) = {"keras", "tf_keras"} & set(packages)
+    assert packages[keras].startswith("2.")
+    split = json.loads((run / "split.json").read_text())
+    parts = [set(split[part]) for part in ("labeled", "unlabeled", "validation")]
+    assert [len(part) for part in parts] == [40, 1297 - 70, 30]
+    assert len(set.union(*parts)) == 1297
+    with (run / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert {"loss", "val_accuracy", "val_robust_accuracy", "learning_rate"} <= set(rows[0])
+
+
+def test_evaluate_finds_what_the_report_says(finished, tmp_path, capsys):
+    _, run = finished
+    before = files_of(run)
+    output = tmp_path / "again.json"
+    assert cli.main(["evaluate", "--run", str(run), "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    report, again = (json.loads(path.read_text()) for path in (run / "report.json", output))
+    for part in ("clean", "worst_case", "risks"):
+        assert again[part] == report[part]
+    for attack, same in zip(report["attacks"], again["attacks"], strict=True):
+        assert attack.keys() == same.keys()
+        assert all(same[key] == attack[key] for key in attack if key != "seconds")
+        assert attack["name"] in printed
+        assert f"{100 * attack['accuracy']:.1f}" in printed
+    assert files_of(run) == before
+
+
+def test_evaluate_takes_attacks_by_name_and_strength(finished, tmp_path):
+    _, run = finished
+    output = tmp_path / "chosen.json"
+    arguments = ["--attacks", "pgd,fgsm@0", "--limit", "7", "--output", str(output)]
+    assert cli.main(["evaluate", "--run", str(run), *arguments]) == 0
+    made = json.loads(output.read_text())
+    assert [attack["settings"]["epsilon"] for attack in made["attacks"]] == [0.1, 0.0]
+    assert made["attacks"][0]["settings"]["num_steps"] == 3  # as the config sets it
+    assert made["attacks"][1]["accuracy"] == made["clean"]["accuracy"]
+    assert made["clean"]["n"] == 7
+
+
+def test_export_publishes_the_next_version_and_touches_none(finished, capsys, rejected):
+    config, run = finished
+    folder = Path(json.loads(config.read_text())["export"]) / "tiny"
+    before = files_of(folder)
+    assert cli.main(["export", "--run", str(run)]) == 0
+    assert "SavedModel" in capsys.readouterr().out
+    after = files_of(folder)
+    assert {path: after[path] for path in before} == before
+    assert (folder / "2" / "saved_model.pb").is_file()
+    assert "never touched" in rejected("export", "--run", run, "--version", 1)
+    assert files_of(folder) == after
+
+
+def test_evaluate_takes_the_exported_model_and_agrees_with_its_run(finished, tmp_path):
+    config, run = finished
+    exported = Path(json.loads(config.read_text())["export"]) / "tiny" / "1"
+    output = tmp_path / "foreign.json"
+    arguments = ["--model", str(exported), "--config", str(config), "--output", str(output)]
+    assert cli.main(["evaluate", *arguments]) == 0
+    report, again = (json.loads(path.read_text()) for path in (run / "report.json", output))
+    assert again["clean"] == report["clean"]
+    assert again["worst_case"]["accuracy"] == report["worst_case"]["accuracy"]
+
+
+def test_a_run_looks_for_gradient_masking(typed):
+    process, folder = typed
+    masking = json.loads((folder / "run" / "report.json").read_text())["masking"]
+    assert (masking["n"], masking["chance"]) == (10, 0.1)
+    (threat,) = masking["threats"]
+    assert (threat["norm"], threat["epsilon"], len(threat["checks"])) == ("linf", 0.1, 6)
+    assert "Gradient masking, linf eps 0.1: " in process.stdout
+    page = (folder / "run" / "report.html").read_text("utf-8")
+    assert "<h2>Gradient masking</h2>" in page
+
+
+def test_evaluate_looks_for_gradient_masking_where_it_is_asked_to(finished, tmp_path, capsys):
+    _, run = finished
+    output = tmp_path / "again.json"
+    arguments = ["--run", str(run), "--limit", "12", "--attacks", "fgsm", "--output", str(output)]
+    # The tiny config wants none.
+    assert cli.main(["evaluate", *arguments]) == 0
+    assert "masking" not in capsys.readouterr().out
+    assert "masking" not in json.loads(output.read_text())
+    assert cli.main(["evaluate", *arguments, "--masking", "50"]) == 0
+    assert "Gradient masking, linf eps 0.1: " in capsys.readouterr().out
+    assert json.loads(output.read_text())["masking"]["n"] == 12
+
+
+def test_evaluate_asks_a_tflite_file_and_refuses_what_it_cannot_do(
+    finished, tmp_path, capsys, rejected
+):
+    config, run = finished
+    exported = Path(json.loads(config.read_text())["export"]) / "tiny" / "tflite" / "1"
+    output = tmp_path / "file.json"
+    given = ["--model", str(exported / "model_float32.tflite"), "--config", str(config)]
+    line = rejected("evaluate", *given)
+    assert "fgsm, pgd need gradients, and a TFLite file shows none" in line
+    # What the line says to give, works.
+    suggested = line.rpartition("give --attacks ")[2].split(",")
+    assert "square@0.1" in suggested
+    attacks = suggested[:2]
+    settings = ["--attacks", ",".join(attacks), "--limit", "4", "--output", str(output)]
+    assert cli.main(["evaluate", *given, *settings]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "A TFLite file from elsewhere that answers with probabilities" in printed
+    report, of_run = (json.loads(path.read_text()) for path in (output, run / "report.json"))
+    assert report["victim"]["kind"] == "TFLite file"
+    assert not report["victim"]["gradients"]
+    assert "square" in report["victim"]["attacks"]
+    assert "victim" not in of_run
+    assert report["worst_case"]["attacks"] == attacks
+
+
+def test_evaluate_aims_at_a_class(finished, tmp_path, capsys):
+    _, run = finished
+    output = tmp_path / "targeted.json"
+    arguments = ["--run", str(run), "--attacks", "pgd@0.5,ddn@1", "--output", str(output)]
+    assert cli.main(["evaluate", *arguments, "--target", "3"]) == 0
+    # A row is name, settings, numbers; a line that goes on with the settings has these alone.
+    cells = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    settings = " ".join(row[1] if len(row) > 1 else row[0] for row in cells)
+    made = json.loads(output.read_text())
+    for attack in made["attacks"]:
+        assert attack["settings"]["target"] == 3
+        assert 0 <= attack["target_reached"] <= 1
+    assert settings.count("target 3") == 2
+    assert "median distance" in settings
+    assert ["distance" in attack for attack in made["attacks"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--masking", "-1"], "--masking: got -1; allowed: a whole number of at least 0"),
+        (["--target", "nearest"], "--target: got 'nearest'; allowed: random, next, least_likely"),
+        (["--target", "10"], "target: got 10; allowed: one of 10 classes"),
+        (["--attacks", "square"], "--attacks square: epsilon: missing"),
+        (["--attacks", "square"], "give square@0.1, say"),
+    ],
+)
+def test_evaluate_says_which_options_are_wrong(finished, rejected, options, words):
+    assert words in rejected("evaluate", "--run", finished[1], "--limit", 2, *options)
+
+
+def test_a_server_that_is_not_there_is_named(finished, rejected):
+    config, _ = finished
+    address = "http://127.0.0.1:9/v1/models/tiny"
+    line = rejected("evaluate", "--model", address, "--config", config)
+    assert "can't be reached" in line
+    assert address in line
+
+
+def test_info_prints_a_config_and_its_cost_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    config = write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["info", "--config", str(config)]) == 0
+    printed = capsys.readouterr().out
+    assert json.JSONDecoder().raw_decode(printed)[0]["training"]["steps"] == 6
+    for words in ("8 labeled + 8 unlabeled", "6 steps", "of training on this machine"):
+        assert words in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
+
+
+# Bad input: exit code 2, one clear line, nothing changed.
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("data.dataset=digitz", ["data.dataset", "digitz", "did you mean 'digits'"]),
+        ("data.labeled=5", ["data.labeled", "5", "at least 10"]),
+        ("data.labeled=1290", ["data", "1320", "1297"]),
+        ("neighborhood.epsilon=-1", ["neighborhood.epsilon", "-1", "0 to 1"]),
+        ("neighborhood.epsilon=8/0", ["neighborhood.epsilon", "8/0", "0 to 1"]),
+        ("evaluation.attacks=[]", ["evaluation.attacks"]),
+        ("training.labeled_per_batch=null", ["training.batch_size", "16", "at least"]),
+        ("training.step=3", ["training", "step", "did you mean 'steps'"]),
+        ("training", ["--set", "key.path=value"]),
+        ("model.mean=[0,0]", ["model.mean", "2 values", "1"]),
+        ("data.dataset.size=8", ["model", "small_cnn", "8"]),
+    ],
+)
+def test_bad_settings_are_refused_before_the_run_folder_is_made(tmp_path, rejected, change, words):
+    config = write_config(tmp_path)
+    line = rejected("train", "--config", config, "--set", change, "--run-dir", tmp_path / "run")
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_first_images_that_lack_a_class_are_refused_before_the_run_folder_is_made(
+    tmp_path, rejected
+):
+    config = write_config(tmp_path, tiny(data__selection="first", data__labeled=10))
+    line = rejected("train", "--config", config, "--run-dir", tmp_path / "run")
+    assert "data.labeled" in line
+    assert "none of class" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_configs_that_cannot_be_read_are_refused(tmp_path, rejected):
+    line = rejected("train", "--config", "digits_pixle.json")
+    assert "did you mean 'digits_pixel.json'" in line
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"name": "x",')
+    assert "broken.json" in rejected("train", "--config", broken)
+    config = write_config(tmp_path)
+    line = rejected("train", "--config", config, "--variant", "smoke")
+    assert "--variant" in line
+    assert "smoke" in line
+
+
+def test_every_problem_has_its_line(tmp_path, capsys):
+    config = write_config(tmp_path)
+    changes = ["--set", "data.labeled=0", "--set", "seed=-1", "--set", "neighborhood.epsilon=7"]
+    assert cli.main(["train", "--config", str(config), *changes]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("inside", ["", "below/it"])
+def test_a_file_where_the_run_folder_should_be(tmp_path, rejected, inside):
+    config = write_config(tmp_path)
+    (tmp_path / "occupied").write_text("mine")
+    line = rejected("train", "--config", config, "--run-dir", tmp_path / "occupied" / inside)
+    assert "occupied" in line
+    assert "--run-dir" in line
+    assert (tmp_path / "occupied").read_text() == "mine"
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, rejected):
+    config = write_config(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    assert "photos" in rejected("train", "--config", config, "--run-dir", tmp_path / "photos")
+    assert files_of(tmp_path / "photos") == {Path("cat.jpg"): b"cat"}
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_the_run_of_another_config_is_left_alone(run_copy, rejected, resume):
+    config, run = run_copy
+    before = files_of(run)
+    line = rejected("train", "--config", config, "--run-dir", run, "--set", "seed=1", *resume)
+    assert "another config" in line
+    assert "seed" in line
+    assert files_of(run) == before
+
+
+def test_a_finished_run_is_not_trained_again(run_copy, rejected):
+    config, run = run_copy
+    before = files_of(run)
+    assert "finished" in rejected("train", "--config", config, "--run-dir", run)
+    assert files_of(run) == before
+
+
+def test_an_unfinished_run_wants_resume(run_copy, rejected):
+    config, run = run_copy
+    (run / "report.json").unlink()
+    before = files_of(run)
+    assert "--resume" in rejected("train", "--config", config, "--run-dir", run)
+    assert files_of(run) == before
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: cut(run / "split.json"),
+        lambda run: (run / "split.json").unlink(),
+        lambda run: (run / "split.json").write_text("[]"),
+        lambda run: (run / "split.json").write_text(
+            (run / "split.json").read_text().replace('"validation": [', '"validation": [99999, ')
+        ),
+    ],
+    ids=["truncated", "missing", "a list", "beyond the dataset"],
+)
+def test_a_damaged_split_is_named(run_copy, rejected, damage):
+    _, run = run_copy
+    damage(run)
+    assert "split.json" in rejected("export", "--run", run)
+
+
+def test_a_truncated_split_stops_resume(run_copy, rejected):
+    config, run = run_copy
+    forget_the_last_step(run)
+    cut(run / "split.json")
+    line = rejected("train", "--config", config, "--run-dir", run, "--resume")
+    assert "split.json" in line
+
+
+def forget_the_last_step(run):
+    """Makes a finished run one that was interrupted after step 3."""
+    (run / "report.json").unlink()
+    for file in (run / "checkpoints").glob("state-6.*"):
+        file.unlink()
+
+
+def test_a_checkpoint_of_another_model_stops_resume(run_copy, tmp_path, rejected):
+    config, run = run_copy
+    shutil.rmtree(run / "checkpoints")
+    other = pipeline.load_config(str(config), overrides=["model.width=3"])
+    info = other.data.dataset.info(None)
+    model = pipeline.build_model(other, info, plans.make_plan(other, info))
+    checkpoints = Checkpoints(run / "checkpoints", model)
+    checkpoints.set_model(model)
+    (run / "checkpoints").mkdir()
+    checkpoints.on_epoch_end(0, {"step": 0, "val_robust_accuracy": 0.5})
+    (run / "report.json").unlink()  # as if it had not finished
+    line = rejected("train", "--config", config, "--run-dir", run, "--resume")
+    assert "another model" in line
+    assert "best.weights.h5" in rejected("evaluate", "--run", run)
+
+
+def test_a_truncated_checkpoint_stops_resume(run_copy, rejected):
+    config, run = run_copy
+    for file in (run / "checkpoints").glob("state-*.data*"):
+        cut(file)
+    (run / "report.json").unlink()  # as if it had not finished
+    line = rejected("train", "--config", config, "--run-dir", run, "--resume")
+    assert "damaged" in line
+    cut(run / "checkpoints" / "best.weights.h5")
+    assert "best.weights.h5" in rejected("evaluate", "--run", run)
+
+
+def test_evaluate_says_what_is_wrong(finished, tmp_path, rejected):
+    config, run = finished
+    assert "no config.json" in rejected("evaluate", "--run", tmp_path / "nothing")
+    assert "did you mean 'pgd'" in rejected("evaluate", "--run", run, "--attacks", "pdg")
+    assert "strong" in rejected("evaluate", "--run", run, "--attacks", "pgd@strong")
+    assert "--limit" in rejected("evaluate", "--run", run, "--limit", 0)
+    assert "--config" in rejected("evaluate", "--model", tmp_path)
+    assert "--model" in rejected("evaluate")
+    line = rejected("evaluate", "--model", tmp_path / "no.keras", "--config", config)
+    assert "no.keras" in line
+    assert "--output" in rejected(
+        "evaluate", "--run", run, "--limit", 1, "--output", tmp_path / "none" / "report.json"
+    )
+
+
+def test_a_run_without_a_classifier_is_named(run_copy, rejected):
+    _, run = run_copy
+    shutil.rmtree(run / "checkpoints")
+    assert "--resume" in rejected("evaluate", "--run", run)
+    assert "--resume" in rejected("export", "--run", run)
+
+
+def test_a_dataset_that_is_not_there_names_both_ways_out(tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = write_config(tmp_path, tiny(data__dataset="mnist"))
+    # Nothing listens on port 9, so that the test never downloads anything.
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"))
+    nowhere = {**dict.fromkeys(nowhere, "http://127.0.0.1:9"), "no_proxy": "", "NO_PROXY": ""}
+    began = time.monotonic()
+    process = python(
+        ROOT / "train.py", "--config", config, "--data-dir", tmp_path / "empty",
+        "--run-dir", tmp_path / "run", timeout=90, **nowhere,
+    )  # fmt: skip
+    assert time.monotonic() - began < 60
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    for word in ("mnist", str(tmp_path / "empty"), "--data-dir", "network"):
+        assert word in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path, capsys):
+    config = write_config(tmp_path)
+    arguments = ["--run-dir", str(tmp_path / "run"), "--set", "training.learning_rate=1e9"]
+    assert cli.main(["train", "--config", str(config), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert "learning_rate" in line
+    assert "nan" in line.lower() or "inf" in line.lower()
+
+
+# Interruption.
+
+
+def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
+    config = write_config(tmp_path, tiny(training__steps=300, training__interval=20))
+    command = [sys.executable, "train.py", "--config", config, "--run-dir", tmp_path / "a run"]
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+    try:
+        for line in process.stdout:
+            if "validation:" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert not (tmp_path / "a run" / "report.json").exists()
+    printed = shlex.split(error.strip().splitlines()[-1])
+    assert printed[0] == "python"
+    assert printed[-1] == "--resume"
+    resumed = python(*printed[1:])
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming at step" in resumed.stdout
+    assert (tmp_path / "a run" / "report.json").is_file()
+    history = RunFolder(tmp_path / "a run").read_history()
+    assert [int(row["step"]) for row in history] == list(range(20, 301, 20))
+
+
+def train_in(folder, config, resume=False):
+    run = RunFolder(folder)
+    run.claim(config.to_json(), resume)
+    pipeline.train(config, run, None, resume, how_to_resume="again")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("at", "objective"), [(4, "srt"), (6, "rt")], ids=["within an interval", "at its end"]
+)
+def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatch, at, objective):
+    settings = tiny(
+        objective={"name": objective},
+        training__steps=10,
+        training__schedule={"name": "cosine"},
+        training__strength_warmup=0.5,
+        training__labeled_per_batch=8 if objective == "srt" else None,
+        model__dropout=0.5,
+        data__augmentation={"pad": 2, "flip": True},
+    )
+    config = pipeline.load_config(str(write_config(tmp_path, settings)))
+    whole = train_in(tmp_path / "whole", config)
+
+    class InterruptAt(callbacks.StopAtNaN):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations.numpy()) == at:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "StopAtNaN", InterruptAt)
+        with pytest.raises(pipeline.Interrupted, match=f"step {at}"):
+            train_in(tmp_path / "cut", config)
+    resumed = train_in(tmp_path / "cut", config, resume=True)
+
+    info = config.data.dataset.info(None)
+    plan = plans.make_plan(config, info)
+    states = []
+    for run in (whole, resumed):
+        model = pipeline.build_model(config, info, plan)
+        assert Checkpoints(run.checkpoints, model).restore()
+        states.append([v.numpy() for v in (*model.classifier.weights, *model.optimizer.variables)])
+    assert any(np.any(value) for value in states[0][-4:])  # momentum, too
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_array_equal(one, other)
+    histories = [run.read_history() for run in (whole, resumed)]
+    for rows in histories:
+        for row in rows:
+            row.pop("seconds")
+    assert histories[1] == histories[0]  # losses, too
+    assert whole.split.read_text() == resumed.split.read_text()
+    best = [pipeline.best_classifier(config, run, info).get_weights() for run in (whole, resumed)]
+    for one, other in zip(*best, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,167 @@
+"""Files that are whole or known not to be; run folders that one process holds; the best model."""
+
+import json
+import os
+
+import pytest
+
+from keras_srt.core import files
+from keras_srt.core.errors import UserError
+from keras_srt.data import Split
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.training import checkpoint_files
+
+
+def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old\r\n")
+    assert path.read_bytes() == b"old\r\n"
+    with files.replacing(path) as draft:
+        draft.write_text("new")
+        assert path.read_bytes() == b"old\r\n"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_fails_leaves_the_old_one(error, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    wanted = UserError if isinstance(error, OSError) else KeyboardInterrupt
+
+    def fail():
+        with files.replacing(path) as draft:
+            draft.write_text("half")
+            raise error
+
+    with pytest.raises(wanted) as caught:
+        fail()
+    if wanted is UserError:
+        assert "a.txt: can't be written (No space left on device)" in str(caught.value)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_drafts_of_a_kill_are_removed_and_nothing_else(tmp_path):
+    files.draft_of(tmp_path / "a.txt").write_text("half")
+    (tmp_path / ".draft-state-3_temp").mkdir()
+    (tmp_path / "kept").write_text("")
+    files.remove_drafts(tmp_path)
+    assert os.listdir(tmp_path) == ["kept"]
+
+
+@pytest.mark.parametrize("position", [3, 20, -5])
+def test_a_flipped_bit_breaks_the_seal(position, tmp_path):
+    path = tmp_path / "a.json"
+    files.write_sealed(path, {"score": 0.5, "step": 30, "what": ["x", None]})
+    assert files.read_sealed(path) == {"score": 0.5, "step": 30, "what": ["x", None]}
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError):
+        files.read_sealed(path)
+
+
+# The best classifier.
+
+
+def save_best(folder, content=b"weights", score=0.5):
+    path = checkpoint_files.best_weights(folder)
+    path.write_bytes(content)
+    about = {"step": 3, checkpoint_files.ROBUST: score, "sha256": files.sha256(path)}
+    files.write_sealed(checkpoint_files.about_best(folder), about)
+    return path
+
+
+def test_the_best_is_what_was_saved(tmp_path):
+    checkpoint_files.check_best(tmp_path)  # none yet
+    assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == -1
+    path = save_best(tmp_path)
+    checkpoint_files.check_best(tmp_path)
+    assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == 0.5
+    path.write_bytes(b"weighty")
+    with pytest.raises(UserError, match=r"best\.weights\.h5: is damaged"):
+        checkpoint_files.check_best(tmp_path)
+
+
+def test_a_kill_between_best_json_and_the_rename_is_made_up_for(tmp_path):
+    path = save_best(tmp_path, b"new")
+    path.rename(files.draft_of(path))
+    path.write_bytes(b"old")
+    checkpoint_files.check_best(tmp_path)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_best_without_best_json_is_not_trusted(tmp_path):
+    save_best(tmp_path)
+    checkpoint_files.about_best(tmp_path).unlink()
+    with pytest.raises(UserError, match=r"best\.json"):
+        checkpoint_files.check_best(tmp_path)
+
+
+def test_a_run_of_a_version_without_digests_is_read(tmp_path):
+    path = save_best(tmp_path)
+    checkpoint_files.about_best(tmp_path).write_text(
+        json.dumps({"step": 3, checkpoint_files.ROBUST: 0.25})
+    )
+    checkpoint_files.check_best(tmp_path)
+    assert path.is_file()
+    assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == 0.25
+
+
+# Run folders.
+
+
+def test_a_folder_is_held_once(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.held():
+        with pytest.raises(UserError, match=rf"process {os.getpid()} .* is training in this"):
+            with RunFolder(run.path).held():
+                pass
+    with run.held():
+        run.claim("{}", resume=False)
+    with run.held():  # with a config in it, too
+        assert run.config.is_file()
+
+
+def test_what_is_no_run_is_not_held(tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(b"cat")
+    with pytest.raises(UserError, match="is not empty and not a run"), RunFolder(tmp_path).held():
+        pass
+    assert os.listdir(tmp_path) == ["cat.jpg"]
+
+
+def test_a_start_that_was_killed_before_the_config_can_be_repeated(tmp_path):
+    (tmp_path / ".draft-config.json").write_text("{")
+    (tmp_path / "checkpoints").mkdir()
+    run = RunFolder(tmp_path)
+    with run.held():
+        run.claim("{}", resume=False)
+    assert run.config.read_text() == "{}"
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", b"step\nx\n", b"a,b\n1,2\n", b"step,a\n3\n"])
+def test_a_damaged_history_is_named(content, tmp_path):
+    run = RunFolder(tmp_path)
+    run.history.write_bytes(content)
+    with pytest.raises(UserError, match=r"history\.csv: can't be read .* remove it"):
+        run.read_history()
+
+
+def test_a_changed_index_of_a_split_is_found(tmp_path):
+    import numpy as np
+
+    path = tmp_path / "split.json"
+    Split(np.int64([1, 2]), np.int64([5]), np.int64([7]), 0, "first").save(path)
+    assert Split.load(path).labeled.tolist() == [1, 2]
+    path.write_text(path.read_text().replace("[1, 2]", "[1, 3]"))
+    with pytest.raises(UserError, match=r"split\.json: can't be read as a split .*digest"):
+        Split.load(path)
+
+
+def test_room_is_made_sure_of_and_given_back(tmp_path):
+    path = tmp_path / "file"
+    files.reserve(path, 1000)
+    assert not path.exists()
+    with pytest.raises(OSError, match=r"large|space"):
+        files.reserve(path, 2**60)

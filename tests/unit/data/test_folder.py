@@ -1,0 +1,392 @@
+"""Own images as a dataset: listing, the test part, skipped files, streaming, runs."""
+
+import os
+import shutil
+
+import encoded
+import numpy as np
+import pytest
+from helpers import tiny, write_config
+from own_images import NAMES, digits, make_folder, settings, write_csv
+
+from keras_srt.cli import main as cli
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.data import (
+    BatchSizes,
+    Folder,
+    Images,
+    Ranges,
+    Streaming,
+    hold_out,
+    load_records,
+    on_all_cores,
+    streamed_batches,
+)
+from keras_srt.pipeline.classifiers import load_config
+from keras_srt.pipeline.run_folder import RunFolder
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_folder(tmp_path)
+    return tmp_path
+
+
+def folder(root, **changes):
+    made = settings(root, **changes)
+    made.pop("source")
+    return Folder(**made)
+
+
+def run_settings(root, **changes):
+    """Settings of a tiny run on the folder."""
+    data = settings(root, size=16, validation=8, **changes)
+    return tiny(data=data, training__steps=2, training__interval=1)
+
+
+# ------------------------------------------------------------------------------ what there is
+
+
+def test_a_folder_is_its_files(root):
+    source = folder(root)
+    info = source.info(None)
+    assert info.class_names == NAMES
+    assert info.input_shape == (12, 12, 1)
+    assert (info.num_train, info.num_test, info.num_labeled) == (62, 8, 32)
+    train, test = source.load_train(None), source.load_test(None)
+    np.testing.assert_array_equal(train.labels < 0, np.arange(62) >= 32)
+    images, labels = digits(70)
+    by_pixels = {image.tobytes(): label for image, label in zip(images[:40], labels, strict=False)}
+    for part, count in ((train, 32), (test, 8)):
+        for image, label in zip(part.images[:count], part.labels, strict=False):
+            assert by_pixels.pop(image.tobytes()) == label
+    assert not by_pixels
+    unlabeled = {image.tobytes() for image in train.images[32:]}
+    assert unlabeled == {image.tobytes() for image in images[40:]}
+    assert source.skipped() == {}
+
+
+def test_a_csv_is_the_same_as_folders(root):
+    rows = [
+        (path.relative_to(root), path.parent.name if "unlabeled" not in path.parts else " ")
+        for path in sorted(root.rglob("*.*"))
+    ]
+    source = Folder(csv=str(write_csv(root / "all.csv", rows)), size=12, channels=1)
+    wanted = folder(root)
+    for one, other in (
+        (source.load_train(None), wanted.load_train(None)),
+        (source.load_test(None), wanted.load_test(None)),
+    ):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert source.info(None).fingerprint == wanted.info(None).fingerprint
+
+
+def test_relative_paths_are_below_data_dir(root):
+    source = Folder(labeled="labeled", unlabeled="unlabeled", size=12, channels=1)
+    assert source.info(root)[1:] == folder(root).info(None)[1:]
+    with pytest.raises(UserError, match=r"data\.labeled: labeled is no folder"):
+        source.info(None)
+
+
+@pytest.mark.parametrize("form", ["folder", "csv"])
+def test_a_test_part_of_its_own(form, root):
+    (root / "test/one").mkdir(parents=True)
+    for path in sorted((root / "labeled/one").iterdir())[:3]:
+        shutil.move(path, root / "test/one")
+    test = root / "test"
+    if form == "csv":
+        rows = [(path, "one") for path in sorted(test.rglob("*.*"))]
+        test = write_csv(root / "test.csv", rows)
+    info = folder(root, test=str(test)).info(None)
+    assert (info.num_train, info.num_labeled, info.num_test) == (67, 37, 3)
+
+
+def test_hidden_files_and_other_names_are_no_images(root):
+    before = folder(root).info(None)
+    for name in (".hidden.png", "readme.txt", "Thumbs.db"):
+        (root / "labeled/one" / name).write_bytes(b"no image")
+    (root / "labeled/.git").mkdir()
+    source = folder(root)
+    assert source.info(None) == before
+    assert source.skipped() == {}
+
+
+def test_links_that_lead_back_are_not_followed(root):
+    (root / "unlabeled/again").symlink_to(root / "unlabeled")
+    assert folder(root).info(None).num_train == 62
+
+
+# ------------------------------------------------------------------------------ the test part
+
+
+def test_new_files_move_no_other_file_to_the_other_side():
+    hashes = [f"{number * 7919 % 1000:03}" for number in range(400)]
+    few = hold_out([(sha256, "a") for sha256 in hashes[:300]], 0.2)
+    many = hold_out([(sha256, "a") for sha256 in hashes], 0.2)
+    assert len(few) == 60
+    assert len(many) == 80
+    # The border moves a little, and nothing jumps over it.
+    assert sum((sha256 in few) != (sha256 in many) for sha256 in hashes[:300]) < 15
+    assert all(sha256 in many for sha256 in few if sha256 < max(many))
+
+
+def test_each_class_keeps_something_to_train_on():
+    files = [("1", "a"), ("2", "b"), ("3", "b")]
+    assert hold_out(files, 0.5) == {"2"}
+    assert hold_out([("1", "a"), ("1", "a")], 0.5) == set()
+
+
+def test_copies_of_a_file_are_on_one_side(root):
+    for path in list((root / "labeled/one").iterdir()):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    source = folder(root)
+    train, test = source.load_train(None), source.load_test(None)
+    known = {image.tobytes() for image in train.images[: source.info(None).num_labeled]}
+    assert not known & {image.tobytes() for image in test.images}
+
+
+# ------------------------------------------------------------------------------ unreadable files
+
+
+def spoil(path, data=encoded.PNG[:-200]):
+    path.write_bytes(data)
+    return str(path)
+
+
+def test_unreadable_labeled_files_are_left_out_and_named(root, capsys):
+    name = spoil(sorted((root / "labeled/one").iterdir())[0])
+    source = folder(root)
+    assert source.info(None).num_labeled + source.info(None).num_test == 39
+    assert source.skipped() == {name: "is a truncated PNG (its end is missing)"}
+    source.load_train(None)
+    error = capsys.readouterr().err
+    assert error == f"skipped   {name}: is a truncated PNG (its end is missing)\n"
+
+
+def test_the_next_one_stands_for_an_unreadable_unlabeled_file(root, capsys):
+    whole = folder(root).load_train(None).images
+    files = sorted((root / "unlabeled").rglob("*.*"))
+    spoiled = [spoil(files[place]) for place in (3, 4, 29)]
+    source = folder(root)
+    images = source.load_train(None).images
+    wanted = whole.copy()
+    wanted[[32 + 3, 32 + 4, 32 + 29]] = whole[[32 + 5, 32 + 5, 32]]
+    np.testing.assert_array_equal(images, wanted)
+    assert sorted(source.skipped()) == spoiled
+    records = source.records(None)
+    streamed = load_records(records, np.arange(62))
+    np.testing.assert_array_equal(streamed.images, wanted)
+    assert capsys.readouterr().err.count("skipped") == 3
+
+
+@pytest.mark.parametrize("part", ["labeled/one", "unlabeled/deep/er"])
+def test_too_many_unreadable_files_end_it(part, root):
+    for path in sorted((root / part).iterdir())[:3]:
+        spoil(path)
+    assert folder(root, max_unreadable=3).load_train(None).images.shape[0] > 50
+    with pytest.raises(UserError) as caught:
+        folder(root, max_unreadable=2).load_train(None)
+    assert str(caught.value).startswith("data: 3 images can't be read, the last of them ")
+    assert "allowed: at most max_unreadable = 2" in str(caught.value)
+
+
+def test_too_many_unreadable_files_end_a_streamed_training(root, capfd):
+    for path in (root / "unlabeled").rglob("*.*"):
+        spoil(path, b"\xc3\x84 'x' ]")
+    config = write_config(root, run_settings(root, shuffle_buffer=12, max_unreadable=3))
+    assert cli.main(["train", "--config", str(config), "--run-dir", str(root / "run")]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["skipped"] * 4 + ["error:"], lines
+    assert lines[-1].startswith("error: data: 4 images can't be read, the last of them ")
+    assert r"""(it begins with b"\xc3\x84 'x'")""" in lines[-1]
+
+
+def test_a_pipe_is_not_waited_for(root):
+    os.mkfifo(root / "unlabeled/deep/pipe.png")
+    source = folder(root)
+    source.load_train(None)
+    assert list(source.skipped().values()) == ["is no regular file"]
+
+
+def test_a_file_that_changes_while_it_is_used(root):
+    source = folder(root)
+    source.info(None)
+    for path in (root / "labeled").rglob("*.*"):
+        spoil(path)
+    with pytest.raises(UserError, match="can't be read any more"):
+        source.load_train(None)
+    with pytest.raises(UserError, match="can't be read any more"):
+        source.load_test(None)
+
+
+# ------------------------------------------------------------------------------ streaming
+
+
+def test_records_are_the_training_part(root):
+    source = folder(root)
+    train, records = source.load_train(None), source.records(None)
+    np.testing.assert_array_equal(records.known_labels, train.labels)
+    assert sum(records.lengths) == len(train.labels)
+    chosen = np.array([0, 5, 31, 32, 47, 48, 61])
+    read = load_records(records, chosen)
+    np.testing.assert_array_equal(read.images, train.images[chosen])
+    np.testing.assert_array_equal(read.labels, train.labels[chosen])
+
+
+def test_batches_are_a_function_of_the_step_though_a_file_is_damaged(root):
+    spoil(sorted((root / "unlabeled").rglob("*.*"))[7])
+    source = folder(root)
+    images, labels = source.load_train(None)
+    labeled = Images(images[:32], labels[:32])
+
+    def batches(first_step):
+        return streamed_batches(
+            labeled,
+            source.records(None),
+            Ranges([[32, 62]]),
+            BatchSizes(4, 8),
+            Streaming(shuffle_buffer=16),
+            seed=3,
+            first_step=first_step,
+        )
+
+    whole = list(batches(0).take(9).as_numpy_iterator())
+    late = list(batches(5).take(4).as_numpy_iterator())
+    for one, other in zip(whole[5:], late, strict=True):
+        np.testing.assert_array_equal(one["unlabeled"], other["unlabeled"])
+        np.testing.assert_array_equal(one["labeled"][0], other["labeled"][0])
+
+
+def test_a_part_that_is_too_large_for_the_memory(root):
+    source = folder(root, size=1024, channels=3, resize="fit")
+    count = 4 * 2**30 // (3 * 2**20)
+    source._opened[None] = source._contents(None)._replace(train=(root,) * (count + 1))
+    with pytest.raises(InvalidSettings, match=r"^data\.shuffle_buffer: got null with 4\.3 GB"):
+        source.load_train(None)
+
+
+def test_results_come_in_order_and_a_failure_ends_it():
+    assert list(on_all_cores(lambda n: n * n, range(100), "")) == [n * n for n in range(100)]
+    begun = []
+
+    def fail_at_five(number):
+        begun.append(number)
+        if number == 5:
+            raise UserError("five")
+        return number
+
+    with pytest.raises(UserError, match="five"):
+        list(on_all_cores(fail_at_five, range(10_000), ""))
+    assert len(begun) < 1000
+
+
+# ------------------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"labeled": None}, "labeled: got neither of labeled and csv"),
+        ({"csv": "x.csv"}, "labeled: got both of labeled and csv"),
+        ({"labeled": None, "csv": "x.csv"}, "unlabeled: got "),
+        ({"channels": 2}, "channels: got 2"),
+        ({"size": 7}, r"size\[0\]: got 7"),
+        ({"size": [12, 12, 1]}, "size: got "),
+        ({"resize": "squash"}, "resize: got 'squash'"),
+        ({"background": [0, 0, 256]}, r"background\[2\]: got 256"),
+        ({"test_share": 0}, "test_share: got 0"),
+        ({"max_unreadable": -1}, "max_unreadable: got -1"),
+        ({"unlabeled": ""}, "unlabeled: got ''"),
+    ],
+)
+def test_wrong_settings_are_refused(change, problem, tmp_path):
+    with pytest.raises(InvalidSettings, match=f"^{problem}"):
+        folder(tmp_path, **change)
+
+
+def rewritten(text):
+    def write(root):
+        (root / "all.csv").write_bytes(text)
+        return Folder(csv=str(root / "all.csv"), size=12)
+
+    return write
+
+
+def without(path):
+    def remove(root):
+        shutil.rmtree(root / path)
+        (root / path).mkdir()
+        return folder(root)
+
+    return remove
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (without("labeled"), "data.labeled: .* has no folder in it"),
+        (without("labeled/one"), "data.labeled: the class 'one' has no image"),
+        (without("unlabeled"), "data.unlabeled: no image in"),
+        (lambda root: folder(root, labeled=str(root / "labelled")), "did you mean 'labeled'"),
+        (lambda root: folder(root, labeled=str(root / "labeled/one")), "has no folder in it"),
+        (lambda root: folder(root, labeled=str(root / "unlabeled")), "got 1 classes"),
+        (lambda root: folder(root, test=str(root / "unlabeled")), "got the class 'deep'"),
+        (rewritten(b""), "has no column 'path'"),
+        (rewritten(b"path,label\n"), "has no line below the first"),
+        (rewritten(b"path,class\na.png,b\n"), "has no column 'label'"),
+        (rewritten(b"path,label\na.png\n"), "line 2: got .* allowed: a path, a comma, a label"),
+        (rewritten(b"path,label\na.png,b,c\n"), "line 2: got "),
+        (rewritten(b"path,label\na.png,b\na.png,c\n"), "line 3: a.png stands there twice"),
+        (rewritten(b"path,label\na.png,\n"), "got 0 classes"),
+        (rewritten(b"path,label\n\xff\xfe,b\n"), "can't be read as CSV"),
+        (rewritten(b'path,label\n"a.png,b\n'), "can't be read as CSV"),
+        (rewritten(b"path,label\n" + b"x" * 200_000 + b",b\n"), "can't be read as CSV"),
+    ],
+)
+def test_folders_that_cannot_be_used_are_refused(make, problem, root):
+    with pytest.raises(UserError, match=problem):
+        make(root).info(None)
+
+
+# ------------------------------------------------------------------------------ configs and runs
+
+
+def test_source_is_short_for_a_dataset(root):
+    short = load_config(str(write_config(root, run_settings(root))))
+    long = run_settings(root)
+    own = {"labeled", "unlabeled", "size", "channels"}
+    long["data"] = {
+        "validation": 8,
+        "dataset": {"name": "folder"} | {key: long["data"][key] for key in own},
+    }
+    assert load_config(str(write_config(root, long, "long.json"))) == short
+    assert short.data.labeled is None
+    path = write_config(root, {**long, "data": {**long["data"], "source": "folder"}}, "both.json")
+    with pytest.raises(InvalidSettings, match=r"data\.source: got 'folder' beside a dataset"):
+        load_config(str(path))
+    path = write_config(root, {**long, "data": {"source": "folders"}}, "typo.json")
+    with pytest.raises(InvalidSettings, match=r"data\.source: .*did you mean 'folder'"):
+        load_config(str(path))
+
+
+@pytest.mark.parametrize("shuffle_buffer", [None, 12])
+def test_a_run_on_own_images(shuffle_buffer, root, capsys):
+    name = spoil(sorted((root / "unlabeled").rglob("*.*"))[2])
+    config = write_config(root, run_settings(root, shuffle_buffer=shuffle_buffer))
+    run = RunFolder(root / "run")
+    assert cli.main(["train", "--config", str(config), "--run-dir", str(run.path)]) == 0
+    from keras_srt.pipeline.classifiers import load_run_config
+    from keras_srt.pipeline.report_files import read_json
+
+    dataset = read_json(run.report)["dataset"]
+    assert (dataset["labeled"], dataset["validation"], dataset["unlabeled"]) == (24, 8, 30)
+    assert dataset["num_test"] == 8
+    if shuffle_buffer is None:
+        assert dataset["skipped"] == {"count": 1, "files": [name]}
+    assert load_run_config(run).data.dataset == load_config(str(config)).data.dataset
+    capsys.readouterr()
+    # Other images than those that the split was drawn from.
+    (root / "unlabeled/more.png").write_bytes(encoded.PNG)
+    assert cli.main(["export", "--run", str(run.path)]) == 2
+    assert "the images are not those that the run began with" in capsys.readouterr().err

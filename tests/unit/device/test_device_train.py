@@ -1,0 +1,257 @@
+"""`python -m keras_srt.device.train`: folders in, weights out, nothing lost, nothing silent."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from helpers import python
+from PIL import Image
+from trainable_models import INSTALLED, NAMES, SHAPE, tiny_file
+
+from keras_srt.core.images import decode_image
+from keras_srt.device import train
+from keras_srt.device.__main__ import main as classify
+from keras_srt.device.folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
+from keras_srt.device.trainer import Trainer
+from keras_srt.device.weights import BadWeights, Learned, load_weights, restore, save_weights
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """`model_train.tflite`, `labeled/` with 2 images a class, `unlabeled/` with 5."""
+    folder = tmp_path_factory.mktemp("device")
+    (folder / "model_train.tflite").write_bytes(tiny_file())
+    generator = np.random.default_rng(0)
+    files = [f"labeled/{name}/{i}.png" for name in NAMES for i in range(2)]
+    for file in [*files, *(f"unlabeled/deep/{i}.jpg" for i in range(5))]:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.uint8(generator.integers(0, 256, (9, 10)))).save(folder / file)
+    return folder
+
+
+def run(place, weights, *options, steps=4, **replaced):
+    given = {"model": place / "model_train.tflite", "labeled": place / "labeled"}
+    given |= {"unlabeled": place / "unlabeled", "steps": steps, "output": weights} | replaced
+    pairs = [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    return train.main([*pairs, *map(str, options)])
+
+
+def read(place, path):
+    return load_weights(path, Trainer(place / "model_train.tflite").checksum)
+
+
+def test_going_on_is_as_never_having_stopped(place, tmp_path, capsys):
+    assert run(place, tmp_path / "whole.npz", steps=5) == 0
+    assert "weights after 5 steps" in capsys.readouterr().out
+    assert run(place, tmp_path / "parts.npz", "--resume", steps=2) == 0
+    assert run(place, tmp_path / "parts.npz", "--resume", steps=5) == 0
+    progress = capsys.readouterr().err
+    assert "step 5/5" in progress
+    assert "left" in progress
+    whole, parts = (read(place, tmp_path / name) for name in ("whole.npz", "parts.npz"))
+    assert (whole.step, parts.step) == (5, 5)
+    start = Trainer(place / "model_train.tflite").get_weights()
+    assert set(whole.state) == set(start)
+    for name, values in whole.state.items():
+        np.testing.assert_array_equal(parts.state[name], values)
+        assert np.abs(values - start[name]).max() > 0
+    # Nothing is left to do.
+    assert run(place, tmp_path / "parts.npz", "--resume", steps=5) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.npz", "whole.npz"]
+
+
+def test_what_was_learned_answers(place, tmp_path, capsys):
+    model, weights = place / "model_train.tflite", tmp_path / "learned.npz"
+    picture = next((place / "unlabeled" / "deep").iterdir())
+    assert run(place, weights, steps=3) == 0
+    capsys.readouterr()
+
+    given = [str(picture), "--model", str(model), "--weights", str(weights)]
+    assert classify([*given, "--json", "--top", str(len(NAMES))]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    learned = {entry["class_name"]: entry["score"] for entry in top}
+    trainer = Trainer(model)
+    image = decode_image(picture.read_bytes(), trainer.shape)
+    before = trainer.classify(image)
+    restore(trainer, weights)
+    after = trainer.classify(image)
+    assert [learned[name] for name in NAMES] == pytest.approx(after, abs=1e-6)
+    assert np.abs(after - before).max() > 1e-4
+    weights.write_bytes(b"no weights")
+    assert classify(given) == 2
+    assert "learned.npz" in capsys.readouterr().err
+
+
+def test_start_from_weights_and_another_seed(place, tmp_path):
+    assert run(place, tmp_path / "one.npz", steps=1) == 0
+    assert run(place, tmp_path / "two.npz", "--weights", tmp_path / "one.npz", steps=1) == 0
+    assert run(place, tmp_path / "other.npz", "--seed", 1, steps=1) == 0
+    one, two, other = (read(place, tmp_path / f"{n}.npz") for n in ("one", "two", "other"))
+    assert two.step == 1
+    assert np.abs(two.state["layer_08_kernel"] - one.state["layer_08_kernel"]).max() > 0
+    assert np.abs(other.state["layer_08_kernel"] - one.state["layer_08_kernel"]).max() > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_after_the_step(place, tmp_path, capsys, monkeypatch, number):
+    step = Trainer.step
+    calls = []
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(number)
+        return step(self, *args, **kwargs)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert run(place, tmp_path / "weights.npz", steps=100) == 130
+    assert "after step 2" in capsys.readouterr().err
+    assert read(place, tmp_path / "weights.npz").step == 2
+    assert signal.getsignal(number) is before
+
+
+def test_bad_files_are_skipped_counted_and_named(place, tmp_path, capsys):
+    for name in ("broken.png", "gif.jpg", "empty.png"):
+        (place / "unlabeled" / name).write_bytes(b"GIF89a"[: 6 * (name != "empty.png")])
+    (place / "unlabeled" / "notes.txt").write_text("no image")
+    try:
+        assert run(place, tmp_path / "weights.npz", steps=3) == 0
+    finally:
+        for path in (place / "unlabeled").glob("*.*"):
+            path.unlink()
+    said = capsys.readouterr().err
+    assert "skipped 3 files" in said
+    for name in ("broken.png", "gif.jpg", "empty.png"):
+        assert said.count(name) == 1
+    assert "notes.txt" not in said
+
+
+def test_a_loss_without_bounds_ends_it(place, tmp_path, capsys):
+    code = run(place, tmp_path / "weights.npz", "--learning-rate", "1e30", steps=9)
+    assert code == 1
+    assert "smaller --learning-rate" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_is_one_line(place, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd" / "up").mkdir(parents=True)
+    (tmp_path / "there.npz").write_bytes(b"mine")
+    (tmp_path / "plain.tflite").write_bytes(b"no model at all")
+    output = tmp_path / "weights.npz"
+    for options, replaced, reason in (
+        ([], {"labeled": tmp_path / "absent"}, "absent: can't be read"),
+        ([], {"labeled": tmp_path / "empty"}, "no labeled images"),
+        ([], {"labeled": tmp_path / "odd"}, "'up'; allowed: left, middle, right"),
+        ([], {"unlabeled": tmp_path / "empty"}, "has no images"),
+        ([], {"model": tmp_path / "plain.tflite"}, "is no TFLite model"),
+        ([], {"output": tmp_path / "there.npz"}, "is there already; give --resume"),
+        (["--resume"], {"output": tmp_path / "there.npz"}, "is damaged"),
+        (["--weights", tmp_path / "none.npz"], {}, "can't be read"),
+        ([], {"output": tmp_path / "no" / "such.npz"}, "folder doesn't exist"),
+    ):
+        assert run(place, output, *options, **replaced) == 2
+        said = capsys.readouterr().err
+        assert reason in said
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+    assert (tmp_path / "there.npz").read_bytes() == b"mine"
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--steps", "0"], ["--epsilon", "nan"], ["--momentum", "-1"], ["--seed", "x"]]
+)
+def test_options_are_checked_first(place, tmp_path, capsys, options):
+    with pytest.raises(SystemExit) as end:
+        run(place, tmp_path / "weights.npz", *options)
+    assert end.value.code == 2
+    assert f"got '{options[1]}'; allowed" in capsys.readouterr().err
+
+
+# Weights.
+
+
+def test_weights_come_back_or_are_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    state = {"a_b": np.float32([[1.5, -2]]), "c": np.float32([3])}
+    save_weights(path, Learned(state, 7, "abc"))
+    back = load_weights(path, "abc")
+    assert (back.step, back.model) == (7, "abc")
+    np.testing.assert_equal(dict(back.state), state)
+    with pytest.raises(BadWeights, match="another model file"):
+        load_weights(path, "abd")
+    content = path.read_bytes()
+    for damaged in (content[:-30], content[:40], b"", b"PK\x03\x04" + content[4:60]):
+        path.write_bytes(damaged)
+        with pytest.raises(BadWeights, match=r"weights\.npz"):
+            load_weights(path, "abc")
+    flipped = bytearray(content)
+    flipped[content.index(b"state/a_b.npy") + 60] ^= 0xFF  # in its compressed values
+    path.write_bytes(bytes(flipped))
+    with pytest.raises(BadWeights, match="damaged"):
+        load_weights(path, "abc")
+    save_weights(path, Learned({"c": np.float32([np.nan])}, 7, "abc"))
+    with pytest.raises(BadWeights, match="not finite"):
+        load_weights(path, "abc")
+    np.savez(path, **{"state/a": np.array([{}], object), "step": 1, "model": "abc"})
+    with pytest.raises(BadWeights, match="damaged"):
+        load_weights(path, "abc")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "weights.npz"
+    save_weights(path, Learned({"c": np.float32([3])}, 1, "abc"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_weights(path, Learned({"c": np.float32([4])}, 2, "abc"))
+    monkeypatch.undo()
+    assert load_weights(path, "abc").step == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights.npz"]
+
+
+# Batches.
+
+
+def test_each_file_once_before_any_comes_again(place):
+    paths, labels = list_labeled(place / "labeled", NAMES)
+    assert labels == [0, 0, 1, 1, 2, 2]
+    assert [path.parent.name for path in paths] == [NAMES[label] for label in labels]
+    files = ImageFiles(paths, SHAPE, [0], lambda *_: None)
+    drawn = [number for step in range(6) for number in files.batch(step, 4)[1]]
+    for epoch in range(4):
+        assert sorted(drawn[6 * epoch : 6 * epoch + 6]) == list(range(6))
+    assert drawn[:6] != drawn[6:12]
+    images, numbers = ImageFiles(paths, SHAPE, [0], lambda *_: None).batch(3, 4)
+    assert numbers == drawn[12:16]
+    assert images.shape == (4, *SHAPE)
+    assert images.dtype == np.float32
+
+
+def test_a_folder_in_which_nothing_can_be_read(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    files = ImageFiles(list_unlabeled(tmp_path), SHAPE, [0], lambda *_: None)
+    with pytest.raises(BadFolder, match="not one"):
+        files.batch(0, 2)
+
+
+@pytest.mark.skipif("ai-edge-litert" not in INSTALLED, reason="needs ai-edge-litert")
+def test_it_learns_without_tensorflow(place, tmp_path):
+    code = (
+        "import sys; from keras_srt.device import train\n"
+        "code = train.main(sys.argv[1:])\n"
+        "print(code, sorted({'tensorflow', 'keras', 'pydantic'} & set(sys.modules)))"
+    )
+    process = python(
+        "-c", code, "--model", place / "model_train.tflite", "--labeled", place / "labeled",
+        "--unlabeled", place / "unlabeled", "--steps", 2, "--output", tmp_path / "weights.npz",
+    )  # fmt: skip
+    assert process.stdout.endswith("0 []\n"), process.stdout + process.stderr
+    assert read(place, tmp_path / "weights.npz").step == 2

@@ -1,0 +1,315 @@
+"""Gradient masking: an honest model passes every check, a masked one fails those it should."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_srt.attacks import (
+    FGSM,
+    PGD,
+    CarliniWagner,
+    GridAdv,
+    PGDPlus,
+    QueryModel,
+    Square,
+    TargetModel,
+)
+from keras_srt.evaluation.masking import (
+    Comparison,
+    Sample,
+    Threat,
+    compare,
+    falls_to_zero,
+    find_masking,
+    more_effort,
+    never_rises,
+    threats_of,
+)
+
+CHECKS = ["large_epsilon", "monotone", "steps", "restarts", "square", "noise"]
+COUNT, CLASSES = 40, 4
+EPSILON = 0.1
+LINF = PGD(epsilon=EPSILON, num_steps=5)
+
+# Four orthogonal patterns of ±1 on 8×8 pixels, one for each class.
+PATTERNS = np.stack(
+    [np.kron(signs, np.ones((4, 4))) for signs in ([[1, 1], [1, 1]], [[1, -1], [1, -1]],
+                                                   [[1, 1], [-1, -1]], [[1, -1], [-1, 1]])]
+).astype(np.float32)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return np.int32(np.arange(COUNT) % CLASSES)
+
+
+@pytest.fixture(scope="module")
+def images(labels):
+    """Patterns of 0.03 to 0.17 on gray: ε = 0.1 turns half of them into another class."""
+    strength = np.linspace(0.03, 0.17, COUNT, dtype=np.float32)[:, None, None]
+    noise = np.random.default_rng(0).uniform(-0.02, 0.02, (COUNT, 8, 8))
+    return np.float32(0.5 + strength * PATTERNS[labels] + noise)[..., None]
+
+
+def linear(images):
+    """How much of each pattern is in an image: robust up to ε = its strength, roughly."""
+    return tf.einsum("nhwc,khw->nk", images - 0.5, tf.constant(PATTERNS)) / 8.0
+
+
+def failed(found, threat=0):
+    """Names of the checks that failed in a pixel ball."""
+    checks = found["threats"][threat]["checks"]
+    assert [check["name"] for check in checks] == CHECKS
+    return {check["name"] for check in checks if not check["passed"]}
+
+
+def look(classifier, images, labels, attacks=(LINF,), **options):
+    return find_masking(TargetModel(classifier), images, labels, attacks, **options)
+
+
+# An honest model.
+
+
+@pytest.mark.parametrize("attack", [LINF, PGD(epsilon=0.8, norm_ball="l2", num_steps=5)])
+def test_an_honest_model_passes_every_check(images, labels, attack):
+    found = look(linear, images, labels, [attack])
+    assert failed(found) == set()
+    (threat,) = found["threats"]
+    assert (threat["norm"], threat["epsilon"]) == (attack.norm, attack.epsilon)
+    curve = [point["accuracy"] for point in threat["curve"]]
+    assert curve[0] == 1.0
+    assert 0.1 < curve[1] < 0.9
+    assert curve[-1] == 0.0
+    assert threat["curve"][-1]["epsilon"] == (1.0 if attack.norm == "linf" else 8.0)
+    assert (found["n"], found["chance"]) == (COUNT, 0.25)
+    json.dumps(found)
+
+
+def test_a_constant_answer_is_no_masking(images, labels):
+    found = look(lambda x: 0.0 * linear(x) + [1.0, 0, 0, 0], images, labels)
+    assert failed(found) == set()
+    assert {point["accuracy"] for point in found["threats"][0]["curve"]} == {0.25}
+
+
+def test_a_seed_fixes_the_outcome_and_inputs_are_left_as_they_were(images, labels):
+    before = images.copy()
+    one, other, third = (look(linear, images, labels, seed=seed) for seed in (3, 3, 4))
+    assert one["threats"] == other["threats"]
+    assert failed(third) == set()
+    np.testing.assert_array_equal(images, before)
+
+
+def test_the_cost_is_what_is_promised(images, labels):
+    asked = {"gradient": 0, "logits": 0, "answers": 0}
+
+    class Counting(TargetModel):
+        def gradient(self, images, *about):
+            asked["gradient"] += len(images)
+            return super().gradient(images, *about)
+
+        def logits(self, images):
+            asked["logits"] += len(images)
+            return super().logits(images)
+
+        def answers(self, images, criterion):
+            asked["answers"] += len(images)
+            return super().answers(images, criterion)
+
+    # 60 patterns that ε = 0.1 can do nothing against, so that nothing drops out early.
+    strong = np.float32(0.5 + 0.3 * PATTERNS[np.arange(60) % CLASSES])[..., None]
+    target_model = Counting(linear)
+    found = find_masking(target_model, strong, np.int32(np.arange(60) % CLASSES), [LINF])
+    assert failed(found) == set()
+    assert found["queries"] == target_model.queries == sum(asked.values())
+    # A fifth of the 60 images bears the expensive checks.
+    assert asked["gradient"] <= 60 * (25 + 93 / 5)
+    assert asked["logits"] + asked["answers"] <= 60 * (10 + 110 / 5)
+
+
+def test_progress_is_told(images, labels):
+    told = []
+    look(linear, images, labels, progress=lambda *done: told.append(done))
+    assert told == [("gradient masking, linf", done, 4) for done in (1, 2, 3, 4)]
+
+
+# Masked models: exactly the checks that should fail do.
+
+
+def saturated(images):
+    """Logits so large that the gradient of the cross-entropy is 0 in float32."""
+    return 1e6 * linear(images)
+
+
+def quantized(images):
+    """32 levels of brightness, and 0 as the gradient of the rounding."""
+    levels = tf.round(32 * images) / 32
+    return linear(tf.stop_gradient(levels) + 0.0 * images)
+
+
+@pytest.mark.parametrize("masked", [saturated, quantized])
+def test_a_gradient_of_0_hides_that_the_model_is_weak(masked, images, labels):
+    found = look(masked, images, labels)
+    assert failed(found) == {"large_epsilon", "square"}
+    (threat,) = found["threats"]
+    large, square = (threat["checks"][CHECKS.index(name)] for name in ("large_epsilon", "square"))
+    assert large["text"].startswith("accuracy 100.0% at eps 1, where every image can become")
+    assert square["text"].startswith("Square of 100 queries takes APGD's accuracy from 100.0% to")
+    assert square["before"]["n"] == COUNT
+    assert square["before"]["accuracy"] - square["after"]["accuracy"] > 0.2
+
+
+def test_a_gradient_that_vanishes_at_the_images_is_found_by_other_starts(images, labels):
+    whole = np.float32(np.round(images * 64) / 64)
+
+    def classifier(x):
+        # Levels that clean images have show no gradient, all others do.
+        off = tf.cast(tf.abs(64 * x - tf.round(64 * x)) > 1e-3, tf.float32)
+        return linear(off * x + tf.stop_gradient((1 - off) * x))
+
+    assert failed(look(classifier, whole, labels)) == {"large_epsilon", "restarts"}
+
+
+def test_a_model_that_noise_confuses_fails_that_check_alone(images, labels):
+    def rough(x):
+        """Class 1 as soon as neighbors differ by much: what any noise brings about."""
+        roughness = tf.reduce_mean(tf.square(x[:, 1:] - x[:, :-1]), axis=[1, 2, 3])
+        return tf.stack([0.0 * roughness, 1e3 * (roughness - 0.002)], axis=1)
+
+    found = look(rough, 0.5 + 0.1 * (images - 0.5), np.zeros(COUNT, np.int32))
+    assert failed(found) == {"noise"}
+    check = found["threats"][0]["checks"][-1]
+    assert check["before"]["accuracy"] == 1.0
+    assert check["after"]["accuracy"] < 0.1
+    assert "isn't robust to noise" in check["text"]
+
+
+# The rules.
+
+
+def curve_of(*accuracies, n=100):
+    return [{"epsilon": 0.1 * i, "accuracy": share, "n": n} for i, share in enumerate(accuracies)]
+
+
+@pytest.mark.parametrize(
+    ("last", "chance", "passed"), [(0.0, 0.1, True), (0.1, 0.1, True), (0.11, 0.1, False)]
+)
+def test_a_guess_is_the_most_at_the_largest_epsilon(last, chance, passed):
+    assert falls_to_zero(curve_of(1.0, 0.5, last), chance).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "n", "passed"),
+    [
+        ((1.0, 0.8, 0.3, 0.0), 100, True),
+        ((1.0, 0.3, 0.32, 0.0), 100, True),
+        ((1.0, 0.3, 0.33, 0.0), 100, False),
+        ((1.0, 0.3, 0.31, 0.325), 200, False),
+        ((1.0, 0.3, 0.4, 0.0), 10, True),
+        ((1.0, 0.3, 0.5, 0.0), 10, False),
+    ],
+)
+def test_two_points_and_one_image_are_no_rise(accuracies, n, passed):
+    finding = never_rises(curve_of(*accuracies, n=n))
+    assert finding.passed is passed
+    assert passed or "rises from 30.0% at eps 0.1 to" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fell"),
+    [
+        (100, 98, False),  # 2 points
+        (100, 97, False),  # within 96.3% to 100%
+        (100, 96, True),
+        (50, 41, False),  # within 40.4% to 59.6%
+        (50, 40, True),
+        (0, 0, False),
+    ],
+)
+def test_what_lies_in_the_interval_is_no_fall(before, after, fell):
+    everything, index = np.ones(100, bool), np.arange(100)
+    assert Comparison(everything, index < before, index < after).fell is fell
+
+
+def test_the_rest_is_tried_only_where_one_of_the_first_falls():
+    surviving, tried = np.ones(100, bool), []
+
+    def trial(among, breaks=()):
+        tried.append(np.flatnonzero(among))
+        after = among.copy()
+        after[list(breaks)] = False
+        return among, after
+
+    got = compare(surviving, trial)
+    assert [len(index) for index in tried] == [20]
+    assert got.numbers["after"]["n"] == 20
+    got = compare(surviving, lambda among: trial(among, [5, 70]))
+    assert [len(index) for index in tried[1:]] == [20, 80]
+    assert got.numbers["after"] == {**got.numbers["after"], "accuracy": 0.98, "n": 100}
+    # One that falls later isn't seen.
+    got = compare(surviving, lambda among: trial(among & (np.arange(100) < 60), [70]))
+    assert got.numbers["after"]["n"] == 20
+
+
+@pytest.mark.parametrize(
+    ("weak_spot", "expected"),
+    [
+        (lambda attack: attack.num_steps == 40, {"steps"}),
+        (lambda attack: attack.restarts == 4 and attack.random_start, {"restarts"}),
+        (lambda attack: False, set()),
+    ],
+)
+def test_more_steps_and_more_starts_are_judged_each_by_itself(
+    weak_spot, expected, images, labels, monkeypatch
+):
+    def surviving(self, attack, among):
+        return among & (np.arange(COUNT) % 5 > 0) if weak_spot(attack) else among
+
+    monkeypatch.setattr(Sample, "surviving", surviving)
+    everything = np.ones(COUNT, bool)
+    threat = Threat("linf", EPSILON)
+    sample = Sample(
+        TargetModel(linear), images, labels, everything, 0.25, threat, tf.constant([0, 1])
+    )
+    findings = more_effort(sample, everything)
+    assert {finding.name for finding in findings if not finding.passed} == expected
+    for finding in findings:
+        if finding.name in expected:
+            assert "from 100.0% to 80.0% (n=40)" in finding.text
+
+
+# When it is looked for.
+
+
+def test_threats_are_the_largest_balls_that_gradient_attacks_search():
+    attacks = [
+        FGSM(epsilon=0.1),
+        PGD(epsilon=0.3),
+        PGD(epsilon=0.2),
+        PGD(epsilon=1.0, norm_ball="l2"),
+        PGDPlus(epsilon=0.5),
+        Square(epsilon=0.9),
+        CarliniWagner(epsilon=3.0),
+        GridAdv(),
+        PGD(epsilon=0.0),
+    ]
+    assert threats_of(attacks) == [Threat("linf", 0.3), Threat("l2", 1.0)]
+    assert (
+        threats_of([GridAdv(), Square(epsilon=0.3), CarliniWagner(epsilon=1.0), FGSM(epsilon=0)])
+        == []
+    )
+
+
+def test_nothing_is_looked_for_without_a_threat_a_gradient_or_images(images, labels):
+    assert look(linear, images, labels, [GridAdv()]) is None
+    assert look(linear, images[:0], labels[:0]) is None
+    queried = QueryModel(lambda x: linear(x).numpy())
+    assert find_masking(queried, images, labels, [LINF]) is None
+    assert queried.queries == 0
+
+
+def test_both_norms_have_a_part_of_their_own(images, labels):
+    found = look(linear, images, labels, [LINF, PGD(epsilon=0.8, norm_ball="l2")])
+    assert [threat["norm"] for threat in found["threats"]] == ["linf", "l2"]
+    assert failed(found, 0) == failed(found, 1) == set()

@@ -1,0 +1,129 @@
+"""Runs side by side: the tests of significance, and what can't be compared."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from report_samples import REPORT
+
+from keras_srt.cli import main as cli
+from keras_srt.core.errors import UserError
+from keras_srt.evaluation.per_image import Outcomes
+from keras_srt.evaluation.runner import proportion
+from keras_srt.evaluation.significance import compare, fisher, mcnemar
+from keras_srt.report import comparison_lines
+
+COUNT = 40
+LABELS = np.zeros(COUNT, np.int32)
+
+
+def write(folder, clean, pgd, gridadv, keep=True, name=None, **changes):
+    """A report of 40 images, of which so many are right, and their answers."""
+    report = copy.deepcopy(REPORT) | {"name": name or folder.name} | changes
+    answers = {}
+    for key, count in (("clean", clean), ("pgd", pgd), ("gridadv", gridadv)):
+        answers[key] = np.int32(np.arange(COUNT) >= count)
+    report["dataset"]["test_sha256"] = "same"
+    report["clean"] = proportion(answers["clean"] == 0)
+    for attack in report["attacks"]:
+        attack |= proportion(answers[attack["name"]] == 0)
+    folder.mkdir()
+    (folder / "report.json").write_text(json.dumps(report))
+    if keep:
+        attacked = {key: answers[key] for key in ("pgd", "gridadv")}
+        Outcomes(LABELS, answers["clean"], attacked).save(folder / "outcomes.npz")
+    return folder
+
+
+def test_mcnemar_is_the_binomial_tail_of_those_that_differ():
+    one, other = np.ones(20, bool), np.ones(20, bool)
+    other[:6] = False
+    assert mcnemar(one, other) == pytest.approx(2 * 0.5**6)
+    one[6] = False  # 6 against 1 of 7: 2 (1 + 7) / 2^7
+    assert mcnemar(one, other) == pytest.approx(16 / 128)
+    assert mcnemar(one, one) == 1.0
+
+
+def test_fisher_by_hand():
+    # All of 3 against none of 3: 2 of the 20 ways to choose 3 of 6.
+    assert fisher({"accuracy": 1.0, "n": 3}, {"accuracy": 0.0, "n": 3}) == pytest.approx(0.1)
+
+
+def test_each_row_against_the_first(tmp_path):
+    runs = [write(tmp_path / "srt", 38, 30, 20), write(tmp_path / "rt", 38, 18, 22)]
+    made = compare(runs)
+    assert [row["name"] for row in made["rows"]] == [
+        "clean", "pgd", "gridadv", "worst case of these 2",
+    ]  # fmt: skip
+    assert [run["paired"] for run in made["runs"]] == [True, True]
+    clean, pgd, gridadv, worst = (row["cells"][1] for row in made["rows"])
+    assert (clean["difference"], clean["p"], clean["significant"]) == (0.0, 1.0, False)
+    # 12 images are right for the first alone; the smallest p of four counts four times.
+    assert pgd["p"] == pytest.approx(2 * 0.5**12)
+    assert pgd["adjusted_p"] == pytest.approx(8 * 0.5**12)
+    assert pgd["significant"]
+    assert pgd["difference"] == pytest.approx(-0.3)
+    assert gridadv["p"] == pytest.approx(2 * 0.5**2)
+    assert not gridadv["significant"]
+    assert worst["accuracy"] == pytest.approx(18 / 40)
+    assert made["rows"][3]["cells"][0]["accuracy"] == pytest.approx(20 / 40)
+    assert made["left_out"] == []
+
+
+def test_without_the_answers_fisher_decides_and_the_worst_case_is_left_out(tmp_path):
+    runs = [write(tmp_path / "a", 38, 30, 20), write(tmp_path / "b", 38, 18, 22, keep=False)]
+    made = compare(runs)
+    assert made["runs"][1]["paired"] is False
+    pgd = made["rows"][1]["cells"]
+    assert pgd[1]["p"] == pytest.approx(fisher(pgd[0], pgd[1]))
+    assert len(made["rows"]) == 3
+    assert "b has no outcomes.npz" in made["left_out"][0]
+    assert "Fisher's exact test" in "\n".join(comparison_lines(made))
+
+
+def test_attacks_of_other_settings_are_left_out_by_name(tmp_path):
+    one = write(tmp_path / "a", 38, 30, 20)
+    other = write(tmp_path / "b", 38, 18, 22)
+    report = json.loads((other / "report.json").read_text())
+    report["attacks"][0]["settings"]["num_steps"] = 10
+    report["attacks"][1]["name"] = "randadv"
+    (other / "report.json").write_text(json.dumps(report))
+    made = compare([one, other])
+    assert [row["name"] for row in made["rows"]] == ["clean"]
+    assert made["left_out"] == [
+        "pgd: its settings differ",
+        f"gridadv: not run on {other}",
+        f"randadv: not run on {one}",
+    ]
+
+
+def test_what_cannot_be_compared(tmp_path):
+    one = write(tmp_path / "a", 38, 30, 20)
+    other = write(tmp_path / "b", 38, 18, 22, dataset={**REPORT["dataset"], "title": "CIFAR-10"})
+    with pytest.raises(UserError, match=r"a is of MNIST, .*b of CIFAR-10"):
+        compare([one, other])
+    with pytest.raises(UserError, match="got 1 folder; allowed: two or more"):
+        compare([one])
+    with pytest.raises(UserError, match=r"has no report\.json; allowed: folders of finished runs"):
+        compare([one, tmp_path])
+    (other / "report.json").write_text("[]")
+    with pytest.raises(UserError, match=r"report\.json: can't be read"):
+        compare([one, other])
+
+
+def test_the_command_prints_and_writes(tmp_path, capsys):
+    one = write(tmp_path / "a", 38, 30, 20, reduced="variant quick")
+    other = write(tmp_path / "b", 38, 18, 22, name="b_x|y")
+    folder = tmp_path / "made"
+    assert cli.main(["compare", str(one), str(other), "--output", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "1. a" in out
+    assert "reduced run: variant quick" in out
+    assert "b_x\\|y" in out
+    assert "**-30.00 (p=0.002)**" in out
+    assert out.strip() in (folder / "comparison.md").read_text()
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "comparison.json").read_text())["schema"] == 1
+    assert cli.main(["compare", str(one), str(tmp_path)]) == 2
+    assert "no report.json" in capsys.readouterr().err

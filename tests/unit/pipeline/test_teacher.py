@@ -1,0 +1,328 @@
+"""The teacher of `rst` and `uat`: a stage of the run that labels what has no labels."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import tiny
+
+from keras_srt import report as reports
+from keras_srt.config import loader as configs
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.formatting import format_duration
+from keras_srt.core.tensorflow import keras
+from keras_srt.data import DatasetInfo, Images, Split
+from keras_srt.objectives import RST, UAT, Standard
+from keras_srt.pipeline import data as data_module
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline import teacher
+from keras_srt.pipeline import train as stage
+from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.report.content import summary
+from keras_srt.training import callbacks
+
+INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
+
+
+def configured(objective="rst", **changes):
+    """The tiny run with a teacher of 4 steps and few unlabeled images."""
+    settings = {"name": objective} if isinstance(objective, str) else objective
+    changes = {"data__unlabeled": 50, "training__labeled_per_batch": None, **changes}
+    return configs.parse(tiny(objective={"teacher_steps": 4, **settings}, **changes), COMPONENTS)
+
+
+def train_in(folder, config, resume=False):
+    run = RunFolder(folder)
+    run.claim(config.to_json(), resume)
+    pipeline.train(config, run, None, resume, how_to_resume="again")
+    return run
+
+
+def weights_of(run):
+    """The last state of a run's classifier and optimizer."""
+    reader = tf.train.load_checkpoint(str(run.checkpoints / run.last_state))
+    names = sorted(reader.get_variable_to_shape_map())
+    return [
+        reader.get_tensor(name)
+        for name in names
+        if "OBJECT_GRAPH" not in name and "save_" not in name
+    ]
+
+
+def assert_same_run(one, other):
+    np.testing.assert_array_equal(np.load(one.pseudo_labels), np.load(other.pseudo_labels))
+    for a, b in zip(weights_of(one), weights_of(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for column in ("step", "val_accuracy", "val_robust_accuracy"):
+        assert [row[column] for row in one.read_history()] == [
+            row[column] for row in other.read_history()
+        ]
+
+
+class InterruptAt(callbacks.StopAtNaN):
+    """Ctrl-C after a step of the teacher (which searches no neighborhood) or of the student."""
+
+    stage, step = "teacher", 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        stage = "teacher" if self.model.neighborhood is None else "student"
+        if (stage, int(self.model.optimizer.iterations.numpy())) == (self.stage, self.step):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untimed():
+    """No step is timed: that would trace each of them once more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "time_step", lambda *_: plans.StepTime(0.01, 16))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(untimed, tmp_path_factory):
+    """A run of `rst` with its teacher."""
+    return train_in(tmp_path_factory.mktemp("runs") / "whole", configured())
+
+
+# The stage.
+
+
+def test_the_best_teacher_labels_the_unlabeled_images_in_the_order_of_the_split(finished):
+    config = configured()
+    info = config.data.dataset.info(None)
+    images, _ = config.data.dataset.load_train(None)
+    split = Split.load(finished.split)
+    classifier = pipeline.best_classifier(config, finished.teacher, info)
+    expected = classifier(np.float32(images[split.unlabeled] / 255.0)).numpy().argmax(axis=1)
+    found = np.load(finished.pseudo_labels, allow_pickle=False)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_summary_is_that_of_the_history(finished):
+    found = json.loads(finished.teacher_summary.read_text())
+    rows = finished.teacher.read_history()
+    best = max(rows, key=lambda row: (float(row["val_accuracy"]), int(row["step"])))
+    assert [int(row["step"]) for row in rows] == [3, 4]
+    assert "val_robust_accuracy" not in rows[0]
+    assert found.pop("train_seconds") > 0
+    assert found.pop("val_accuracy") == pytest.approx(float(best["val_accuracy"]), abs=1e-6)
+    assert found == {
+        "objective": "standard",
+        "steps": 4,
+        "best_step": int(best["step"]),
+        "labeled": 40,
+        "pseudo_labeled": 50,
+    }
+
+
+def test_the_student_has_a_history_of_its_own(finished):
+    rows = finished.read_history()
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert {"clean", "robust", "val_robust_accuracy"} <= set(rows[0])
+
+
+def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch, capsys):
+    """Ctrl-C inside the teacher, at its end before it is validated, and inside the student."""
+    config, cut = configured(), RunFolder(tmp_path / "cut")
+    said = "left:"  # nothing to resume yet
+    for number, (where, step) in enumerate((("teacher", 2), ("teacher", 4), ("student", 2))):
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks, "StopAtNaN", InterruptAt)
+            patch.setattr(InterruptAt, "stage", where)
+            patch.setattr(InterruptAt, "step", step)
+            with pytest.raises(pipeline.Interrupted, match=rf"step {step} is saved.*\n.*again"):
+                train_in(cut.path, config, resume=number > 0)
+        assert cut.pseudo_labels.is_file() == (where == "student")
+        assert cut.read_history() == []
+        assert number == 0 or said in capsys.readouterr().out
+        said = f"resuming at step {step}"
+    train_in(cut.path, config, resume=True)
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "its answers are in" in printed
+    assert_same_run(cut, finished)
+
+
+def test_a_finished_run_asks_nobody(finished, monkeypatch):
+    before = finished.best_weights.read_bytes()
+    monkeypatch.setattr(data_module, "ask_teacher", None)
+    monkeypatch.setattr(type(configured().data.dataset), "load_train", None)
+    pipeline.train(configured(), finished, None, resume=True)
+    assert finished.best_weights.read_bytes() == before
+
+
+def test_true_labels_of_unlabeled_images_are_never_used(finished, tmp_path, monkeypatch):
+    config = configured()
+    dataset = type(config.data.dataset)
+    images, labels = config.data.dataset.load_train(None)
+    split = Split.load(finished.split)
+    poisoned = labels.copy()
+    poisoned[split.unlabeled] = (labels[split.unlabeled] + 5) % 10
+    run = RunFolder(tmp_path / "poisoned")
+    run.claim(config.to_json(), resume=False)
+    split.save(run.split)  # drawing it looks at all labels: each class gets its share
+    monkeypatch.setattr(dataset, "load_train", lambda *_: Images(images, poisoned))
+    pipeline.train(config, run, None)
+    assert_same_run(run, finished)
+
+
+def test_the_student_is_given_the_answers_of_the_teacher(tmp_path, monkeypatch):
+    given = []
+    answers = np.arange(50, dtype=np.int32) % 10
+    monkeypatch.setattr(data_module, "ask_teacher", lambda *_: answers)
+    monkeypatch.setattr(stage, "training_batches", lambda *_, **named: given.append(named))
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **named: None)
+    train_in(tmp_path / "run", configured())
+    assert given[0]["pseudo_labels"] is answers
+
+
+# The saved answers.
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (np.zeros(49, np.int32), r"got int32 \[49\]; allowed: int32 \[50\]"),
+        (np.zeros(50), r"got float64 \[50\]"),
+        (np.full(50, 10, np.int32), "got class ids from 10 to 10; allowed: 0 to 9"),
+        (np.full(50, -1, np.int32), "got class ids from -1 to -1"),
+        (None, "can't be read"),
+    ],
+)
+def test_answers_of_another_split_are_refused(answers, words, tmp_path):
+    run = RunFolder(tmp_path)
+    run.teacher.path.mkdir()
+    if answers is None:
+        run.pseudo_labels.write_bytes(b"\x93NUMPY")
+    else:
+        np.save(run.pseudo_labels, answers)
+    split = Split(np.arange(40), np.arange(40, 90), np.arange(90, 120), 0, "stratified")
+    data = pipeline.training.TrainingPart(np.zeros((120, 16, 16, 1), np.uint8), None, split)
+    with pytest.raises(UserError, match=words) as caught:
+        teacher.ask_teacher(configured(), run, INFO, data, True, "again")
+    assert "pseudo_labels.npy" in str(caught.value)
+    assert "--resume asks the teacher again" in str(caught.value)
+
+
+# The teacher's config.
+
+
+def teacher_of(config):
+    return teacher.teacher_config(config, plans.make_plan(config, INFO))
+
+
+def test_the_teacher_is_standard_training_on_the_labeled_images():
+    config = configured(training__strength_warmup=0.5, training__labeled_per_batch=4)
+    made = teacher_of(config)
+    assert made.objective == Standard()
+    plan = plans.make_plan(made, INFO)
+    assert (plan.sizes.labeled, plan.sizes.unlabeled, plan.steps) == (16, 0, 4)
+    assert (plan.interval, plan.strength_steps, plan.teacher_steps) == (3, 0, 0)
+    assert (made.data, made.model, made.seed) == (config.data, config.model, config.seed)
+    assert made.training.learning_rate == config.training.learning_rate
+
+
+def test_by_default_it_has_as_many_steps_as_the_student():
+    config = configured({"name": "uat", "teacher_steps": None})
+    assert plans.make_plan(config, INFO).teacher_steps == teacher_of(config).training.steps == 6
+    length = {"training__steps": None, "training__epochs": 3, "training__labeled_per_batch": 8}
+    epochs = configured({"name": "uat", "teacher_steps": None}, **length)
+    assert teacher_of(epochs).training.epochs is None
+    assert teacher_of(epochs).training.steps == plans.make_plan(epochs, INFO).steps == 15
+
+
+@pytest.mark.parametrize(
+    ("length", "milestones", "steps", "expected"),
+    [
+        ({"training__steps": 100}, [50, 75], 100, (50, 75)),
+        ({"training__steps": 100}, [50, 75], 20, (10, 15)),
+        ({"training__steps": None, "training__epochs": 4}, [2, 3], 20, (10, 15)),
+        ({"training__steps": 100}, [50, 51], 4, (2,)),
+        ({"training__steps": 100}, [1, 99], 3, ()),
+    ],
+)
+def test_milestones_keep_their_share_of_the_length(length, milestones, steps, expected):
+    schedule = {"name": "step", "milestones": milestones, "factor": 0.3}
+    config = configured(
+        {"name": "rst", "teacher_steps": steps}, training__schedule=schedule, **length
+    )
+    found = teacher_of(config).training.schedule
+    assert found.milestones == expected
+    assert found.name == ("step" if expected else "constant")
+    assert not expected or found.factor == 0.3
+
+
+# What is said of it.
+
+
+def test_the_plan_names_the_cost_of_the_teacher():
+    plan = plans.make_plan(configured(), INFO)
+    text = plans.estimate(plan, plans.StepTime(1.0, 16))
+    # A step of RST on 16 images with 2 ascent steps: 16 + 2·2·16 + 3·32 = 176 forward passes.
+    seconds = format_duration(4 * 3 * 16 / 176)
+    first = text.splitlines()[0]
+    assert first == (
+        "teacher   4 steps before it, each 16 training image passes over labeled images: "
+        f"about {seconds}; then it labels 50 images"
+    )
+    assert plan.teacher_steps == 4
+    without = plans.make_plan(configured({"name": "uat", "fixed_weight": 0}), INFO)
+    assert without.teacher_steps == 0
+    assert "teacher" not in plans.estimate(without, plans.StepTime(1.0, 16))
+
+
+def test_half_of_a_batch_of_rst_is_unlabeled_and_uat_shares_in_proportion():
+    assert plans.make_plan(configured(), INFO).sizes == (8, 8)
+    assert plans.make_plan(configured(training__labeled_per_batch=5), INFO).sizes == (5, 11)
+    assert plans.make_plan(configured("uat"), INFO).sizes == (7, 9)  # 16 · 40 / 90
+
+
+@pytest.mark.parametrize(
+    ("objective", "instead"), [("rst", "trades"), ("uat", "adversarial"), ("srt", "rt")]
+)
+def test_data_without_unlabeled_images_are_refused(objective, instead):
+    settings = {"data__unlabeled": 0, "training__labeled_per_batch": None}
+    words = f"the objective '{instead}', which is the same without unlabeled images"
+    with pytest.raises(InvalidSettings, match=rf"^data\.unlabeled: got 0 .*{words}"):
+        configs.parse(tiny(objective={"name": objective}, **settings), COMPONENTS)
+    settings["data__unlabeled"] = None  # all the rest, of which there is none
+    config = configs.parse(tiny(objective={"name": objective}, **settings), COMPONENTS)
+    with pytest.raises(InvalidSettings, match=f"^data: got no unlabeled images.*{words}"):
+        plans.make_plan(config, INFO._replace(num_train=70))
+
+
+def test_a_teacher_of_one_class_is_warned_of():
+    found = {"val_accuracy": 0.1, "best_step": 3}
+    assert "warning" not in teacher.conclusion(found, np.int32([4, 4, 5]))
+    text = teacher.conclusion(found, np.int32([4, 4, 4]))
+    assert "10.0% of the validation images right after step 3; it labeled 3 images" in text
+    assert "warning: the teacher gave all of them one class" in text
+
+
+@pytest.mark.parametrize("objective", [RST, UAT])
+@pytest.mark.parametrize("steps", [0, 1.5, "many"])
+def test_steps_of_the_teacher_are_a_whole_number(objective, steps):
+    with pytest.raises(InvalidSettings, match=r"teacher_steps: got .* of at least 1"):
+        objective(teacher_steps=steps)
+
+
+def test_the_reports_say_what_the_teacher_was(finished, tmp_path):
+    config = configured()
+    info = config.data.dataset.info(None)
+    test = pipeline.load_test(config, None, 10)
+    classifier = pipeline.best_classifier(config, finished, info)
+    robustness = pipeline.evaluate(config, classifier, test, config.evaluation.attacks[:1])
+    report = pipeline.make_report(config, info, robustness, finished, "tiny")
+    assert report["teacher"] == json.loads(finished.teacher_summary.read_text())
+    (line,) = [line for line in summary(report) if line.startswith("Teacher: ")]
+    share = 100 * report["teacher"]["val_accuracy"]
+    assert "objective standard on 40 labeled images, 4 steps" in line
+    assert f"{share:.2f}% of the validation images right" in line
+    assert "gave 50 unlabeled images their pseudo-labels" in line
+    page = reports.write_html(report, [], tmp_path / "report.html").read_text()
+    for shown in (" ".join(reports.terminal_table(report).split()), page):
+        assert "gave 50 unlabeled images their pseudo-labels" in shown

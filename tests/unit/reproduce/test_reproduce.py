@@ -1,0 +1,411 @@
+"""What `keras-srt reproduce` is made of: specs, recipes, fingerprints and kept evaluations."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers import tiny, write_config
+
+from keras_srt.attacks import ATTACKS, FGSM, PGD
+from keras_srt.core.registry import settings_of
+from keras_srt.data import DatasetInfo
+from keras_srt.evaluation.runner import AttackOutcome, Robustness, evaluate_robustness
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.reproduce.attack_settings import attack
+from keras_srt.reproduce.evaluations import Evaluations, Outcome, worst_case
+from keras_srt.reproduce.paper import Paper
+from keras_srt.reproduce.recipes import make_config
+from keras_srt.reproduce.specs import SCALES, ModelSpec
+from keras_srt.reproduce.store import Store, fingerprint, steps_done
+from keras_srt.reproduce.targets import TARGETS, datasets_of, make_target
+
+INFOS = {
+    "mnist": DatasetInfo("MNIST", (28, 28, 1), tuple("0123456789"), 60_000, 10_000),
+    "cifar10": DatasetInfo("CIFAR-10", (32, 32, 3), tuple("0123456789"), 50_000, 10_000),
+}
+EVERY = [(name, dataset) for name in TARGETS for dataset in datasets_of(name)]
+
+
+# Targets.
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("name", "dataset"), EVERY, ids=["-".join(pair) for pair in EVERY])
+def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
+    target = make_target(name, dataset, scale)
+    assert target.models()
+    for panel in target.panels:
+        for row in panel.rows:
+            assert len(row.cells) == len(panel.columns)
+        assert len({row.key for row in panel.rows}) == len(panel.rows)
+    for spec in target.models():
+        config = make_config(spec, dataset, scale)
+        assert plans.make_plan(config, INFOS[dataset]).num_labeled == spec.labeled
+        assert config.data.dataset.name == dataset
+        assert config.objective.name == spec.objective
+        for wanted in target.attacks_on(spec):
+            built = ATTACKS.build(wanted.settings)
+            assert ATTACKS.build(settings_of(built)) == built  # kept evaluations are read so
+
+
+def test_targets_have_the_rows_and_columns_of_the_issue():
+    def parts(name, dataset):
+        (panel,) = make_target(name, dataset, "quick").panels
+        return [row.key for row in panel.rows], [column.key for column in panel.columns]
+
+    pixel = ["standard", "adversarial", "trades", "uat", "rst", "rt", "srt"]
+    spatial = ["standard", "worst_of_k", "klr", "rt", "srt"]
+    composite = ["standard", "at_pixel", "at_spatial", "srt_pixel", "srt_spatial"]
+    at_pixel = ["clean", "fgsm", "pgd", "mi_fgsm", "jsma", "cw", "pointwise", "ddn", "autoattack"]
+    at_spatial = ["clean", "randadv", "randadv_r", "randadv_t"]
+    at_spatial += ["gridadv_r", "gridadv_t", "gridadv"]
+    at_both = ["clean", "pgd", "gridadv", "pgd_plus", "gridadv_plus"]
+    for dataset in ("mnist", "cifar10"):
+        assert parts("table3", dataset) == (pixel, [*at_pixel, "worst_case"])
+        assert parts("table6", dataset) == ([*composite, "at_plus", "srt_plus"], at_both)
+    assert parts("table4", "cifar10") == (spatial, [*at_spatial, "worst_case"])
+    assert parts("table5", "mnist") == (spatial, [*at_spatial, "worst_case"])
+    for name, dataset in (("table1", "cifar10"), ("table2", "mnist")):
+        rows, columns = parts(name, dataset)
+        assert (rows[0], columns) == ("standard", ["clean", "fgsm", "pgd"])
+
+
+def test_datasets_of_the_tables():
+    one = {"table1": ("cifar10",), "table2": ("mnist",), "table4": ("cifar10",)}
+    one["table5"] = ("mnist",)
+    for name in TARGETS:
+        assert datasets_of(name) == one.get(name, ("cifar10", "mnist"))
+
+
+def test_all_but_the_label_sweep_are_in_the_paper():
+    lacking = [n for n, d in EVERY if not make_target(n, d, "quick").in_paper]
+    assert lacking == ["labels", "labels"]
+
+
+def test_sweeps_vary_what_they_say():
+    (pixel, spatial) = make_target("labels", "mnist", "quick").panels
+    for panel, family in ((pixel, "pixel"), (spatial, "spatial")):
+        rows = {row.key: row for row in panel.rows}
+        assert set(rows) == {"srt_clean", "rt_clean"} | {
+            f"{key}_{panel.rows[1].cells[0].attacks[0].settings['name']}" for key in ("srt", "rt")
+        }
+        for row in panel.rows:
+            assert [cell.model.labeled for cell in row.cells] == [100, 300, 1000, 3000, 10000]
+            assert {cell.model.family for cell in row.cells} == {family}
+    for panel in make_target("figure8", "mnist", "quick").panels:
+        models = [cell.model for cell in panel.rows[0].cells]
+        assert [m.objective for m in models] == ["rt", "srt", "srt", "srt", "srt"]
+        assert [m.unlabeled for m in models] == [None, 1000, 5000, 20000, None]
+        assert {m.labeled for m in models} == {10000}
+
+
+def test_a_share_of_the_perturbation_scales_its_sizes_and_nothing_else():
+    full = attack("pgd_plus", "mnist", "full")
+    part = attack("pgd_plus", "mnist", "full", share=0.2)
+    changed = {k: v for k, v in part.settings.items() if full.settings[k] != v}
+    assert changed == {
+        "epsilon": 0.06, "step_size": 0.002, "max_rotation": 6.0, "max_translation": 0.6
+    }  # fmt: skip
+    assert attack("pgd_plus", "mnist", "full", share=1.0) == full
+
+
+def test_figures_6_and_7_go_from_the_untampered_image_to_the_tables_attack():
+    for name, table in (("figure6", "table3"), ("figure7", "table6")):
+        panel = make_target(name, "mnist", "quick").panels[0]
+        untampered, *_, full = panel.rows[-1].cells
+        in_table = make_target(table, "mnist", "quick").attacks_on(full.model)
+        assert untampered.attacks == ()
+        assert full.attacks[0] in in_table
+        assert [c.key for c in panel.columns] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
+def test_the_papers_numbers_are_those_known_and_no_others():
+    paper = Paper()
+    known = {}
+    for name, dataset in EVERY:
+        for panel in make_target(name, dataset, "full").panels:
+            for row in panel.rows:
+                for column in panel.columns:
+                    number = paper.accuracy(name, dataset, row.key, column.key)
+                    if number is not None:
+                        known[name, dataset, row.key, column.key] = number
+    assert known == {
+        ("table2", "mnist", "standard", "fgsm"): 0.938,
+        ("table2", "mnist", "standard", "pgd"): 0.8612,
+        ("table3", "mnist", "srt", "clean"): 0.993,
+        ("table3", "mnist", "srt", "pgd"): 0.966,
+        ("table5", "mnist", "srt", "clean"): 0.986,
+        ("table5", "mnist", "srt", "gridadv"): 0.9212,
+        ("table5", "mnist", "rt", "gridadv"): 0.767,
+    }
+
+
+# Recipes.
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps", "interval", "labeled_per_batch", "weight"),
+    [
+        (ModelSpec("pixel", "srt"), 1000, 250, 64, 1.0),
+        (ModelSpec("pixel", "srt", labeled=1000), 1000, 250, 32, 1.0),
+        (ModelSpec("pixel", "srt", labeled=3000), 1000, 250, 64, 1.0),
+        (ModelSpec("pixel", "rt", labeled=100), 1000, 250, None, 1.0),
+        (ModelSpec("pixel", "uat"), 1000, 250, 64, None),
+        (ModelSpec("pixel", "rst"), 1000, 250, 64, None),
+        (ModelSpec("pixel", "adversarial"), 1000, 250, None, None),
+        (ModelSpec("spatial", "srt"), 1500, 250, 32, 1.0),
+        (ModelSpec("spatial", "worst_of_k"), 1500, 250, None, None),
+        (ModelSpec("composite", "srt"), 800, 200, 32, 1.0),
+    ],
+    ids=lambda value: value.name if isinstance(value, ModelSpec) else None,
+)
+def test_the_quick_recipe_on_mnist(spec, steps, interval, labeled_per_batch, weight):
+    config = make_config(spec, "mnist", "quick")
+    training = config.training
+    assert (training.steps, training.interval) == (steps, interval)
+    assert training.labeled_per_batch == labeled_per_batch
+    if weight is not None:
+        assert config.objective.robust_weight == weight
+
+
+def test_the_quick_recipe_is_that_of_the_runs_there_are():
+    config = make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "quick")
+    changes = ["data.labeled=300", "training.labeled_per_batch=32", "training.steps=1000"]
+    changes += ["training.interval=250", "name=anything"]
+    assert fingerprint(config) == fingerprint(pipeline.load_config("mnist_pixel", "quick", changes))
+
+
+@pytest.mark.parametrize("family", ["pixel", "spatial", "composite"])
+@pytest.mark.parametrize(("dataset", "prefix"), [("mnist", "mnist"), ("cifar10", "cifar")])
+def test_full_is_the_base_config_as_it_is(family, dataset, prefix):
+    config = make_config(ModelSpec(family, "srt"), dataset, "full")
+    assert fingerprint(config) == fingerprint(pipeline.load_config(f"{prefix}_{family}"))
+
+
+def test_full_with_few_labels_takes_as_many_steps_as_with_10000():
+    # Of a batch of 128, 22 are labeled: 455 steps an epoch.
+    config = make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "full")
+    assert (config.training.steps, config.training.epochs) == (45_500, None)
+    assert config.training.schedule.milestones == (55 * 455, 75 * 455, 90 * 455)
+    assert config.training.labeled_per_batch == 32
+    # All 128: 79 steps.
+    config = make_config(ModelSpec("pixel", "rt", labeled=300), "mnist", "full")
+    assert config.training.steps == 7_900
+
+
+def test_table_2_has_a_smaller_radius_in_training_and_attack():
+    target = make_target("table2", "mnist", "quick")
+    for spec in target.models():
+        ball = make_config(spec, "mnist", "quick").neighborhood
+        assert (ball.epsilon, ball.num_steps, ball.step_size) == (0.1, 5, 0.04)
+        for wanted in target.attacks_on(spec):
+            assert wanted.settings["epsilon"] == 0.1
+
+
+def test_trades_and_rst_start_as_in_their_papers_and_weigh_as_there():
+    for dataset, trades in (("mnist", 1.0), ("cifar10", 6.0)):
+        for objective, weight in (("trades", trades), ("rst", 6.0)):
+            config = make_config(ModelSpec("pixel", objective), dataset, "quick")
+            assert config.neighborhood.random_start == 0.001
+            assert config.objective.robust_weight == weight
+    srt = make_config(ModelSpec("pixel", "srt"), "mnist", "quick")
+    assert srt.neighborhood.random_start is True
+
+
+def test_searches_by_draws_draw_alike():
+    for dataset, draws in (("mnist", 10), ("cifar10", 5)):
+        for objective in ("worst_of_k", "klr"):
+            config = make_config(ModelSpec("spatial", objective), dataset, "quick")
+            assert config.objective.num_samples == config.neighborhood.num_samples == draws
+
+
+# Fingerprints and the store.
+
+
+def tiny_config(folder, overrides=(), **changes):
+    return pipeline.load_config(str(write_config(folder, tiny(**changes))), None, overrides)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name=other",
+        "description=words",
+        'evaluation.attacks=[{"name": "fgsm", "epsilon": 0.3}]',
+        "evaluation.limit=7",
+        "export=elsewhere",
+    ],
+)
+def test_what_makes_no_other_model(tmp_path, change):
+    assert fingerprint(tiny_config(tmp_path, [change])) == fingerprint(tiny_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "objective.robust_weight=2",
+        "objective.name=rt",
+        "data.labeled=50",
+        "data.unlabeled=100",
+        "model.width=3",
+        "neighborhood.epsilon=0.2",
+        "training.steps=7",
+        "seed=1",
+    ],
+)
+def test_what_makes_another_model(tmp_path, change):
+    changes = [change] + (["training.labeled_per_batch=null"] if change.endswith("=rt") else [])
+    assert fingerprint(tiny_config(tmp_path, changes)) != fingerprint(tiny_config(tmp_path))
+
+
+def without_defaults(settings):
+    """A config as an older version wrote it, which didn't know some settings."""
+    del settings["data"]["augmentation"], settings["training"]["momentum"]
+    del settings["neighborhood"]["random_start"], settings["objective"]["clean_loss"]
+    del settings["seed"], settings["evaluation"]["batch_size"]
+    return settings
+
+
+def test_a_run_of_an_older_version_is_recognized(tmp_path):
+    config = tiny_config(tmp_path)
+    run = Store(tmp_path / "runs").claim(config).run
+    older = without_defaults(json.loads(run.config.read_text()))
+    run.config.write_text(json.dumps(older))
+    renamed = run.path.rename(tmp_path / "runs" / "any name")
+    store = Store(tmp_path / "runs")
+    assert store.find(config, 6).run.path == renamed
+    assert store.find(tiny_config(tmp_path, ["seed=1"]), 6) is None
+
+
+def test_run_folders_are_readable_and_apart(tmp_path):
+    store = Store(tmp_path / "runs")
+    one, other = (tiny_config(tmp_path, [f"seed={seed}"]) for seed in (0, 1))
+    paths = [store.claim(config).run.path.name for config in (one, other)]
+    assert paths == [f"tiny-{fingerprint(config)[:10]}" for config in (one, other)]
+    assert len(set(paths)) == 2
+
+
+def test_of_equal_runs_the_one_furthest_on_is_taken(tmp_path):
+    config = tiny_config(tmp_path)
+    ends = {"a": 3, "b": 6, "c": 0}
+    for name, end in ends.items():
+        run = RunFolder(tmp_path / "runs" / name)
+        run.claim(config.to_json(), resume=False)
+        if end:
+            run.best_weights.write_bytes(b"weights")
+            run.history.write_text(f"step,seconds\n{end},1.5\n")
+    store = Store(tmp_path / "runs")
+    assert store.find(config, 6).run.path.name == "b"
+    assert [steps_done(RunFolder(tmp_path / "runs" / name), 6) for name in ends] == [3, 6, 0]
+
+
+def test_folders_that_are_no_runs_are_left_aside(tmp_path):
+    for name, text in (("broken", "{"), ("foreign", '{"name": "x"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    (tmp_path / "empty").mkdir()
+    store = Store(tmp_path)
+    assert [path.name for path in store.unreadable] == ["broken", "foreign"]
+
+
+# Kept evaluations.
+
+
+@pytest.fixture
+def evaluated(make_classifier, images, labels):
+    """A random classifier, right on three of four images, and what two attacks do to it."""
+    classifier = make_classifier(batch_norm=False)
+    labels = np.int32(np.argmax(classifier(images), axis=1))
+    labels[3] = (labels[3] + 1) % 3
+    attacks = [FGSM(epsilon=0.004), PGD(epsilon=0.02, num_steps=3)]
+    return classifier, images, labels, attacks
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with weights."""
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    run.best_weights.write_bytes(b"weights")
+    return run
+
+
+def outcome_of(still_right, attack=None, limit=None, seed=0):
+    """An outcome made by hand; an image that is right after the attack was so before."""
+    still = np.array(still_right, bool)
+    settings = None if attack is None else settings_of(attack)
+    return Outcome(settings, limit, seed, np.ones_like(still), still, 1.5, {"n": len(still)})
+
+
+def test_the_worst_case_of_kept_outcomes_is_that_of_one_evaluation(evaluated, run):
+    classifier, images, labels, attacks = evaluated
+    kept = Evaluations(run)
+    for one in attacks:
+        kept.add(Outcome.of(evaluate_robustness(classifier, images, labels, [one]), one, None, 0))
+    read = Evaluations(run)
+    outcomes = [read.find(one, None, 0) for one in attacks]
+    together = evaluate_robustness(classifier, images, labels, attacks)
+    np.testing.assert_array_equal(worst_case(outcomes), together.worst_case())
+    for outcome, name in zip(outcomes, together.verdicts, strict=True):
+        np.testing.assert_array_equal(outcome.still_right, together.still_right(name))
+        np.testing.assert_array_equal(outcome.right, together.right)
+
+
+def test_the_worst_case_is_of_the_images_that_all_saw():
+    outcomes = [outcome_of([1, 1, 0, 1]), outcome_of([1, 0])]
+    np.testing.assert_array_equal(worst_case(outcomes), [True, False])
+
+
+def test_an_outcome_knows_wrong_images_before_and_after():
+    labels, clean, after = np.int32([0, 0, 0]), np.int32([0, 0, 1]), np.int32([0, 1, 0])
+    pictures = np.zeros((3, 1, 1, 1), np.float32)
+    fgsm = FGSM(epsilon=0.1)
+    robustness = Robustness(labels, clean, {"fgsm": AttackOutcome(fgsm, pictures, after, 2.0)})
+    outcome = Outcome.of(robustness, fgsm, 3, 0)
+    assert outcome.right.tolist() == [True, True, False]
+    assert outcome.still_right.tolist() == [True, False, False]
+    assert (outcome.seconds, outcome.entry["name"]) == (2.0, "fgsm")
+    clean_one = Outcome.of(Robustness(labels, clean, {}), None, 3, 0)
+    assert clean_one.still_right.tolist() == [True, True, False]
+
+
+def test_an_evaluation_is_found_by_attack_limit_and_seed(run):
+    kept = Evaluations(run)
+    kept.add(outcome_of([1, 0], FGSM(epsilon=0.1), limit=2, seed=0))
+    for reader in (kept, Evaluations(run)):
+        found = reader.find(FGSM(epsilon=0.1), 2, 0)
+        assert found.still_right.tolist() == [True, False]
+        for other in ((FGSM(epsilon=0.2), 2, 0), (FGSM(epsilon=0.1), 3, 0), (None, 2, 0)):
+            assert reader.find(*other) is None
+        assert reader.find(FGSM(epsilon=0.1), 2, 1) is None
+
+
+def test_the_evaluation_of_another_classifier_does_not_count(run):
+    Evaluations(run).add(outcome_of([1], FGSM(epsilon=0.1)))
+    assert Evaluations(run).find(FGSM(epsilon=0.1), None, 0) is not None
+    run.best_weights.write_bytes(b"other weights")
+    assert Evaluations(run).find(FGSM(epsilon=0.1), None, 0) is None
+
+
+def test_an_evaluation_of_an_older_version_counts_and_a_broken_one_does_not(run):
+    pgd = PGD(epsilon=0.1, num_steps=3)
+    Evaluations(run).add(outcome_of([1, 0], pgd))
+    (path,) = (run.path / "evaluations").iterdir()
+    content = json.loads(path.read_text())
+    assert content["still_right"] == "10"
+    del content["attack"]["restarts"]
+    path.write_text(json.dumps(content))
+    assert Evaluations(run).find(pgd, None, 0) is not None
+    path.write_text(path.read_text()[:40])
+    assert Evaluations(run).find(pgd, None, 0) is None
+
+
+def test_evaluations_travel_with_the_run(run, tmp_path):
+    Evaluations(run).add(outcome_of([1], FGSM(epsilon=0.1)))
+    shutil.copytree(run.path, tmp_path / "copy")
+    there = Evaluations(RunFolder(tmp_path / "copy")).find(FGSM(epsilon=0.1), None, 0)
+    assert dataclasses.asdict(there)["limit"] is None

@@ -1,0 +1,66 @@
+"""What is said during a training, which of its classifiers is kept, and what memory it takes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import resident
+
+from keras_srt.core import files
+from keras_srt.core.tensorflow import keras
+from keras_srt.neighborhoods import LInf
+from keras_srt.objectives import SRT, Standard
+from keras_srt.training.callbacks import CollapseHint, Summaries
+from keras_srt.training.checkpoints import Checkpoints
+from keras_srt.training.model import RobustModel
+
+LABELS = np.int32([0, 0, 0, 1, 2])
+
+
+@pytest.mark.parametrize("accuracy", [0.6, 0.2])
+def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, capsys):
+    hint = CollapseHint(LABELS)
+    hint.on_epoch_end(0, {"val_accuracy": accuracy})
+    said = capsys.readouterr().out
+    assert said.startswith(f"hint: {100 * accuracy:.1f}% clean")
+    assert "training.learning_rate" in said
+    hint.on_epoch_end(1, {"val_accuracy": accuracy})
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("logs", [{"val_accuracy": 0.61}, {}, None])
+def test_better_than_one_class_is_not(logs, capsys):
+    CollapseHint(LABELS).on_epoch_end(0, logs)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("objective", "step", "score"),
+    # What searches no neighborhood is most robust where it has learned least.
+    [(Standard(), 2, {"val_accuracy": 0.8}), (SRT(), 1, {"val_robust_accuracy": 0.4})],
+)
+def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score, tmp_path):
+    layers = [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), objective)
+    model.compile("sgd")
+    checkpoints = Checkpoints(tmp_path, model)
+    checkpoints.set_model(model)
+    intervals = [(0.2, 0.4), (0.8, 0.1), (0.7, 0.2)]
+    for number, (clean, robust) in enumerate(intervals):
+        logs = {"step": number + 1, "val_accuracy": clean, "val_robust_accuracy": robust}
+        checkpoints.on_epoch_end(number, logs)
+    about = files.read_sealed(tmp_path / "best.json")
+    assert about.pop("sha256") == files.sha256(tmp_path / "best.weights.h5")
+    assert about == {"step": step, **score}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads /proc")
+def test_summaries_of_steps_take_no_memory(tmp_path):
+    summaries = Summaries(str(tmp_path), write_graph=False)
+    summaries.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
+    summaries.on_train_begin()
+    before = resident()
+    for step in range(10_000):
+        summaries.on_train_batch_begin(step)
+        summaries.on_train_batch_end(step, {"loss": step / 7, "robust": step / 11})
+    assert resident() - before < 1.0

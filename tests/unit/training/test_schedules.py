@@ -1,0 +1,350 @@
+"""What grows in training: the search's rounds, the weight λ; single-step training by settings."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import tiny
+
+from keras_srt.config import loader as configs
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import keras
+from keras_srt.data import DatasetInfo
+from keras_srt.neighborhoods import L0, L2, Color, Composite, LInf, Noise, Spatial
+from keras_srt.objectives import (
+    KLR,
+    RST,
+    RT,
+    SRT,
+    UAT,
+    Adversarial,
+    Standard,
+    Target,
+    Trades,
+    WorstOfK,
+    losses,
+)
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.teacher import teacher_config
+from keras_srt.training.model import RobustModel
+from keras_srt.training.schedules import SearchGrowth
+
+INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
+PIXEL = LInf(epsilon=0.1, num_steps=4)
+TURN = Spatial(max_rotation=20, max_translation=1, num_samples=5)
+
+
+def configured(**changes):
+    return configs.parse(tiny(**changes), COMPONENTS)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counter(keras.layers.Layer):
+    """Counts the passes through a model."""
+
+    def build(self, shape):
+        self.passes = self.add_weight("passes", shape=(), dtype="int32", trainable=False)
+
+    def call(self, inputs):
+        self.passes.assign_add(1)
+        return inputs
+
+
+def make_dense():
+    """A small classifier with a layer that counts, built."""
+    keras.utils.set_random_seed(0)
+    layers = [Counter(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((8, 8, 2)), *layers])
+
+
+@pytest.fixture
+def batch(images, labels, unlabeled):
+    return {
+        "labeled": (images, labels),
+        "unlabeled": unlabeled,
+        "pseudo_labels": np.int32([0, 1, 2, 0, 1, 2]),
+    }
+
+
+@pytest.fixture
+def batches(batch):
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+def trained(batches, neighborhood, objective, steps, first_step=0, **settings):
+    """A model after some steps."""
+    model = RobustModel(make_dense(), neighborhood, objective, **settings)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.classifier.trainable_variables)
+    model.optimizer.iterations.assign(first_step)
+    model.fit(batches, steps_per_epoch=steps, verbose=0)
+    return model
+
+
+# Shorter searches.
+
+GROWING = {
+    "linf": PIXEL,
+    "l2": L2(epsilon=1.0, num_steps=4, step_size=0.3),
+    "l0": L0(epsilon=5, num_steps=4),
+    "spatial": TURN,
+    "noise": Noise(epsilon=0.1, num_samples=5),
+    "color, steps": Color(max_brightness=0.3, max_contrast=0.2, num_steps=4),
+    "color, draws": Color(max_brightness=0.3, search="random", num_samples=5),
+    "in turn": Composite(stages=(PIXEL, TURN)),
+    "jointly": Composite(stages=(PIXEL, TURN), mode="joint"),
+}
+
+
+@pytest.fixture(params=GROWING, name="growing")
+def _growing(request):
+    return GROWING[request.param]
+
+
+def test_a_shorter_search_costs_less_and_keeps_its_range(growing):
+    costs = [sum(growing.with_max_steps(rounds).passes) for rounds in (1, 2, growing.rounds)]
+    assert costs[0] < costs[1] < costs[2]
+    assert costs[2] == sum(growing.passes)
+    assert {growing.with_max_steps(rounds).range for rounds in (1, 2, 99)} == {growing.range}
+    assert growing.with_max_steps(2).rounds == 2
+
+
+def test_a_shorter_search_stays_inside(growing, images):
+    found = growing.with_max_steps(2).maximize(
+        images, lambda x: -tf.reduce_sum(x, [1, 2, 3]), (1, 2)
+    )
+    assert np.all(growing.contains(found.parameters))
+    assert np.any(found.images != images)
+
+
+def test_a_search_cut_to_all_its_rounds_is_the_same(growing, images):
+    def loss(moved):
+        return tf.reduce_sum(moved * moved[:, ::-1], [1, 2, 3])
+
+    full = growing.maximize(images, loss, (1, 2)).images
+    cut = growing.with_max_steps(growing.rounds).maximize(images, loss, (1, 2)).images
+    np.testing.assert_array_equal(full, cut)
+
+
+@pytest.mark.parametrize("fixed", [Spatial(search="grid"), Noise(epsilon=0.1), L2(epsilon=1)])
+def test_what_has_one_round_or_a_grid_stays_as_it_is(fixed):
+    one = fixed.with_max_steps(fixed.rounds)
+    assert one.passes == fixed.passes
+    assert Spatial(search="grid").with_max_steps(1).num_candidates == 775
+
+
+@pytest.mark.parametrize(
+    ("step_size", "rounds", "expected"),
+    [
+        (None, 1, 0.125),  # not 0.25: at most 1.25·ε
+        (None, 2, 0.125),
+        (None, 4, 0.0625),
+        (0.01, 1, 0.04),  # as far as four of 0.01
+        (0.01, 2, 0.02),
+        (0.01, 4, 0.01),
+        (0.2, 1, 0.2),  # what is longer than 1.25·ε stays
+    ],
+)
+def test_fewer_steps_are_longer(step_size, rounds, expected):
+    ball = LInf(epsilon=0.1, num_steps=4, step_size=step_size).with_max_steps(rounds)
+    assert ball.step_length == pytest.approx(expected)
+    assert ball.num_steps == rounds
+
+
+def test_fewer_steps_on_colors_are_longer_and_on_sparse_balls_are_not():
+    assert Color(num_steps=10).with_max_steps(2).step_share == pytest.approx(1.25)
+    assert Color(num_steps=10, step_size=0.1).with_max_steps(2).step_share == pytest.approx(0.5)
+    assert Color(num_steps=10, step_size=0.1).with_max_steps(20).step_share == pytest.approx(0.1)
+    assert L0(epsilon=3, num_steps=10).with_max_steps(2).step_length == 0.15
+
+
+# Levels.
+
+
+@pytest.mark.parametrize(
+    ("rounds", "steps", "expected"),
+    [
+        (4, 4, [(0, 1), (2, 2), (4, 4)]),
+        (7, 700, [(0, 1), (200, 2), (400, 4), (700, 7)]),
+        (10, 35, [(0, 1), (7, 2), (14, 4), (28, 8), (35, 10)]),
+        (2, 9, [(0, 1), (9, 2)]),
+    ],
+)
+def test_levels_are_powers_of_two(rounds, steps, expected):
+    growth = SearchGrowth.over(steps, SRT(), LInf(epsilon=0.1, num_steps=rounds))
+    assert [(level.first_step, level.neighborhood.num_steps) for level in growth.levels] == expected
+    assert all(first * rounds >= cut * steps for first, cut in expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("neighborhood", "objective"),
+    [
+        (LInf(epsilon=0.1, num_steps=1), SRT()),
+        (Spatial(search="grid"), SRT()),
+        (Spatial(), WorstOfK(num_samples=1)),
+        (PIXEL, Standard()),
+        (None, Standard()),
+    ],
+)
+def test_what_cannot_grow_is_refused(neighborhood, objective):
+    with pytest.raises(InvalidSettings, match=r"^training\.search_growth: got .*one round"):
+        SearchGrowth.over(10, objective, neighborhood)
+    assert len(SearchGrowth.over(0, objective, neighborhood).levels) == 1
+
+
+def test_the_passes_of_each_step_are_counted(batches):
+    """SRT: C(x), the ascent, one training pass; 1, 2 and from step 4 on all 4 ascent steps."""
+    counts, before = [], 0
+    model = RobustModel(make_dense(), PIXEL, SRT(), search_growth=4)
+    traces = []
+    step = model.train_step
+    model.train_step = lambda data: traces.append(1) or step(data)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.classifier.trainable_variables)
+    for _ in range(6):
+        model.fit(batches, steps_per_epoch=1, verbose=0)
+        now = int(model.classifier.layers[0].passes)
+        counts.append(now - before)
+        before = now
+    assert counts == [1 + 1 + 1] * 2 + [1 + 2 + 1] * 2 + [1 + 4 + 1] * 2
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("first_step", "rounds"), [(0, 1), (2, 2), (4, 4)], ids=["one", "two", "full"]
+)
+def test_a_level_trains_as_the_neighborhood_that_it_names(first_step, rounds, batches):
+    grown = trained(batches, PIXEL, SRT(), 1, first_step, search_growth=4)
+    plain = trained(batches, PIXEL.with_max_steps(rounds), SRT(), 1, first_step)
+    for one, other in zip(
+        grown.classifier.get_weights()[1:], plain.classifier.get_weights()[1:], strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+OBJECTIVES = [RT(), Adversarial(), Trades(), UAT(), RST(), WorstOfK(), KLR()]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.name)
+def test_every_objective_that_searches_can_grow(objective, batch):
+    """Its full level is the objective's own `prepare`, the first one is cheaper."""
+    growth = SearchGrowth.over(10, objective, TURN)
+    classifier = make_dense()
+    counter = classifier.layers[0].passes
+    model = RobustModel(classifier, TURN, objective)
+    inputs = model._as_batch(tf.nest.map_structure(tf.constant, batch))
+
+    @tf.function
+    def prepare(step):
+        return growth.prepare(classifier, inputs, tf.constant([1, 2]), 1.0, step)
+
+    passes, found = [], []
+    for step in (0, 10):
+        counter.assign(0)
+        found.append(tf.nest.flatten(prepare(tf.constant(step, tf.int64))))
+        passes.append(int(counter))
+    own = objective.prepare(classifier, inputs, TURN, tf.constant([1, 2]), 1.0)
+    assert passes[0] < passes[1]
+    for one, other in zip(found[1], tf.nest.flatten(own), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_the_plan_counts_the_mean_effort():
+    changes = {"training__steps": 8, "neighborhood__num_steps": 4}
+    plan = plans.make_plan(configured(**changes, training__search_growth=0.5), INFO)
+    # 16 images forward, 2 for each ascent step and image, 3 for each of 8 + 16 trained.
+    costs = [16 + 2 * 16 * k + 3 * 24 for k in (1, 1, 2, 2, 4, 4, 4, 4)]
+    assert plan.growth_steps == 4
+    assert plan.effort == pytest.approx(np.mean(costs) / costs[-1])
+    assert plan.passes == plans.make_plan(configured(**changes), INFO).passes
+    step = plans.StepTime(10.0, 16)
+    assert plans.training_seconds(plan, step) == pytest.approx(80.0 * plan.effort)
+    assert "with the full search, 81% of that on average" in plans.estimate(plan, step)
+
+
+def test_without_growth_the_estimate_is_as_it_was():
+    plan = plans.make_plan(configured(), INFO)
+    assert (plan.effort, plan.growth_steps, plan.weight_steps) == (1.0, 0, 0)
+    assert "on average" not in plans.estimate(plan, plans.StepTime(1.0, 16))
+
+
+def test_a_plan_with_nothing_to_grow_is_refused():
+    with pytest.raises(InvalidSettings, match=r"training\.search_growth"):
+        plans.make_plan(configured(neighborhood__num_steps=1, training__search_growth=0.5), INFO)
+    objective = {"objective": {"name": "adversarial"}, "training__labeled_per_batch": None}
+    config = configured(**objective, training__weight_warmup=0.5)
+    with pytest.raises(InvalidSettings, match=r"training\.weight_warmup"):
+        plans.make_plan(config, INFO)
+
+
+def test_a_teacher_grows_nothing():
+    growing = {"training__search_growth": 0.5, "training__weight_warmup": 0.5}
+    config = configured(objective={"name": "rst"}, **growing)
+    teacher = teacher_config(config, plans.make_plan(config, INFO))
+    plan = plans.make_plan(teacher, INFO)
+    assert (plan.growth_steps, plan.weight_steps, plan.effort) == (0, 0, 1.0)
+
+
+# The weight λ.
+
+
+@pytest.mark.parametrize("objective", [SRT(robust_weight=3.0), Trades(robust_weight=3.0)])
+def test_the_weight_grows_linearly(objective, batches):
+    model = RobustModel(make_dense(), PIXEL, objective, weight_warmup=4)
+    model.compile(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model.classifier.trainable_variables)
+    for share in (0.25, 0.5, 0.75, 1.0, 1.0):
+        logs = model.fit(batches, steps_per_epoch=1, verbose=0).history
+        (loss,), (labeled,), (robust,) = logs["loss"], logs["labeled"], logs["robust"]
+        assert loss == pytest.approx(labeled + 3.0 * share * robust, rel=1e-5)
+
+
+def test_the_weight_scales_the_gradient(batches):
+    """At step 0 of 2 half of λ: the step is that of half the λ."""
+    grown = trained(batches, PIXEL, SRT(robust_weight=2.0), 1, weight_warmup=2)
+    plain = trained(batches, PIXEL, SRT(robust_weight=1.0), 1)
+    full = trained(batches, PIXEL, SRT(robust_weight=2.0), 1)
+    kernels = [model.classifier.layers[-1].kernel.numpy() for model in (grown, plain, full)]
+    np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-7)
+    assert np.abs(kernels[0] - kernels[2]).max() > 1e-4
+
+
+@pytest.mark.parametrize("objective", [Adversarial(), UAT(), WorstOfK(), Standard()])
+def test_a_weight_that_is_not_there_cannot_grow(objective):
+    with pytest.raises(InvalidSettings, match=f"^training.weight_warmup: .*{objective.name!r}"):
+        RobustModel(make_dense(), TURN, objective, weight_warmup=3)
+
+
+@pytest.mark.parametrize("objective", [SRT(), RT(), Trades(), RST(), KLR()], ids=lambda o: o.name)
+def test_the_weights_that_grow_are_those_of_robust_terms(objective):
+    assert objective.warmed_terms == ("robust",)
+    assert set(objective.warmed_terms) <= set(objective.term_names)
+
+
+# "Fast" adversarial training is a matter of settings.
+
+
+def test_fast_adversarial_training_in_a_config(images, labels):
+    """Wong et al. 2020, algorithm 3: x' = clip(x + δ + 1.25·ε·sign ∇), δ uniform in the ball."""
+    config = configured(
+        objective={"name": "adversarial"},
+        training__labeled_per_batch=None,
+        neighborhood={"name": "linf", "epsilon": 0.08, "num_steps": 1, "step_size": 0.1},
+    )
+    ball, seed = config.neighborhood, tf.constant([3, 4])
+    assert ball.step_length == pytest.approx(1.25 * ball.epsilon)
+    classifier = make_dense()
+    start = ball.start(images, seed, 1.0)
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        loss = losses.cross_entropy(Target(labels), classifier(start))
+    moved = start + 0.1 * np.sign(tape.gradient(loss, start))
+    expected = np.clip(np.clip(moved, images - 0.08, images + 0.08), 0, 1)
+    model = RobustModel(classifier, ball, config.objective)
+    prepared = config.objective.prepare(
+        classifier, model._as_batch((images, labels)), ball, seed, 1.0
+    )
+    np.testing.assert_allclose(prepared.images, expected, atol=1e-6)
+    assert np.abs(start - images).max() > 0.07
