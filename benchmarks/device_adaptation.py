@@ -26,8 +26,8 @@ from keras_srt.device import train
 from keras_srt.device.trainer import Trainer
 from keras_srt.device.weights import load_weights
 from keras_srt.evaluation.runner import evaluate_robustness, proportion
-from keras_srt.exporters.trainable.file import write_trainable
-from keras_srt.exporters.trainable.state import assign_weights
+from keras_srt.exporters.trainable_tflite.exporter import write_trainable
+from keras_srt.exporters.trainable_tflite.weights import assign_weights
 from keras_srt.pipeline import run as pipeline
 from keras_srt.pipeline.run_folder import RunFolder, write_json
 

@@ -34,8 +34,8 @@ import numpy as np
 from PIL import Image
 
 from keras_srt.core.images import decode_image
-from keras_srt.serving.loaded import LoadedModel
-from keras_srt.serving.versions import find_versions
+from keras_srt.serving.engine.loaded_model import LoadedModel
+from keras_srt.serving.engine.model_folder import find_versions
 
 CONNECTIONS = (1, 8, 64)
 

@@ -30,7 +30,7 @@ _HOME = {
     "make_split": "data",
     "training_batches": "data",
     "evaluate_robustness": "evaluation.runner",
-    "export_classifier": "exporters.classifier",
+    "export_classifier": "exporters.export",
     "MODELS": "models",
     "ResNet": "models",
     "SmallCNN": "models",

@@ -46,7 +46,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Classifies images; 1 where some could not be read, else 0."""
     _check_predict_options(options)
-    from keras_srt.predict import run as predict
+    from keras_srt.predict import printing as predict
 
     predict.check_sources(options.images, options.sort_into)
     if options.model is not None:

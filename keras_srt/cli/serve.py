@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> None:
     ):
         if not low <= value <= high:
             raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
-    from keras_srt.serving.limits import MEGABYTE, Limits
-    from keras_srt.serving.local import find_models
-    from keras_srt.serving.server import serve
+    from keras_srt.serving.engine.local_models import find_models
+    from keras_srt.serving.http.limits import MEGABYTE, Limits
+    from keras_srt.serving.http.server import serve
 
     models = options.model
     if not models and options.backend is None:

@@ -15,8 +15,8 @@ from keras_srt.core.tensorflow import keras
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import Attacked
 from keras_srt.evaluation.deployed_files import measure
-from keras_srt.exporters.classifier import Exported, export_classifier
-from keras_srt.exporters.trainable.file import TrainingSettings
+from keras_srt.exporters.export import Exported, export_classifier
+from keras_srt.exporters.trainable_tflite.exporter import TrainingSettings
 from keras_srt.pipeline.classifiers import best_classifier
 from keras_srt.pipeline.evaluate import evaluate, load_test
 from keras_srt.pipeline.report_files import read_json

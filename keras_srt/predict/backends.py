@@ -15,7 +15,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_safety import check_kind, check_savedmodel
 from keras_srt.core.tensorflow import tf
-from keras_srt.serving.client import GrpcClient, Predictions, Refused, RestClient
+from keras_srt.serving.client.rest_client import GrpcClient, Predictions, Refused, RestClient
 
 # Pillow decodes outside of Python's lock; each thread may need 200 MB for a large image.
 _DECODING_THREADS = min(4, os.cpu_count() or 1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_srt.report import content
-from keras_srt.report.content import Report, Row, number, shorten
-from keras_srt.report.style import BLUE, GREY, INK, SKY, VERMILION, few_lines, new_figure
+from keras_srt.report import rows as content
+from keras_srt.report.figure_style import BLUE, GREY, INK, SKY, VERMILION, few_lines, new_figure
+from keras_srt.report.rows import Report, Row, number, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_srt.report.content import Report, shorten
-from keras_srt.report.style import BLUE, GREY, SKY, VERMILION, new_figure
+from keras_srt.report.figure_style import BLUE, GREY, SKY, VERMILION, new_figure
+from keras_srt.report.rows import Report, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from keras_srt.report.content import TABLE_WIDTH, interval, percent
+from keras_srt.report.rows import TABLE_WIDTH, interval, percent
 
 Deployment = Mapping[str, Any]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_srt.report.content import Report, number, shorten
-from keras_srt.report.style import GREEN, GREY, VERMILION, new_figure
+from keras_srt.report.figure_style import GREEN, GREY, VERMILION, new_figure
+from keras_srt.report.rows import Report, number, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

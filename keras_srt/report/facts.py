@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_srt.report.content import Report, duration
+from keras_srt.report.rows import Report, duration
 
 Fact = tuple[str, str]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from keras_srt.report.content import number
+from keras_srt.report.rows import number
 
 Masking = Mapping[str, Any]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_srt.report.content import Report
-from keras_srt.report.style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, new_figure
+from keras_srt.report.figure_style import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, new_figure
+from keras_srt.report.rows import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 
 from keras_srt.core.formatting import format_duration
-from keras_srt.report.content import number, percent
+from keras_srt.report.rows import number, percent
 from keras_srt.reproduce.target_results import Results
 
 _NOTHING = "–"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_srt.config.loader import Config
 from keras_srt.config.tune import Range
-from keras_srt.report.style import GREY, INK, STYLE
+from keras_srt.report.figure_style import GREY, INK, STYLE
 from keras_srt.tuning.trial_config import tune_of
 from keras_srt.tuning.trial_results import Outcome, short_names, shown
 

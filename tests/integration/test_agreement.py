@@ -12,7 +12,7 @@ from serving_helpers import running, running_gateway
 
 from keras_srt.cli import main as cli
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.exporters.classifier import export_classifier
+from keras_srt.exporters.export import export_classifier
 
 sys.path.append(str(ROOT / "benchmarks"))
 

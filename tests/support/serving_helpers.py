@@ -23,12 +23,12 @@ import numpy as np
 from helpers import ROOT, clean_environment, heed_ctrl_c
 from PIL import Image
 
-from keras_srt.serving.app import make_app
-from keras_srt.serving.gateway import Gateway
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.local import LocalModels
-from keras_srt.serving.metrics import Metrics
-from keras_srt.serving.server import make_server
+from keras_srt.serving.engine.gateway import Gateway
+from keras_srt.serving.engine.local_models import LocalModels
+from keras_srt.serving.http.app import make_app
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.server import make_server
 
 SHAPE = (8, 8, 1)
 NAMES = ("dark", "gray", "light")

@@ -12,7 +12,7 @@ import numpy as np
 from keras_srt.core.errors import UserError
 from keras_srt.device.classify import open_interpreter
 from keras_srt.device.model_file import IDENTIFIER, LABELS, BadModel, read_labels
-from keras_srt.serving.floats import FloatClient
+from keras_srt.serving.client.float_client import FloatClient
 
 # float32 images [n, height, width, channels] in [0, 1] -> logits or probabilities [n, classes].
 Predict = Callable[[np.ndarray], np.ndarray]

@@ -18,7 +18,7 @@ from keras_srt.evaluation.attacked_images import Attacked
 from keras_srt.evaluation.deployed_files import Answers, accuracies, agreement, measure, warnings_of
 from keras_srt.evaluation.latency import interleaved
 from keras_srt.evaluation.runner import AttackOutcome, Robustness, proportion
-from keras_srt.exporters.classifier import Exported
+from keras_srt.exporters.export import Exported
 from keras_srt.pipeline import publish
 from keras_srt.pipeline import run as pipeline
 from keras_srt.report.deployment_section import NOTE, deployment_html

@@ -24,7 +24,7 @@ from keras_srt.evaluation.external.open_model import (
 )
 from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.exporters.savedmodel import export_savedmodel
-from keras_srt.serving import client as client_module
+from keras_srt.serving.client import rest_client as client_module
 
 # TensorFlow's own, of each conversion to 8 bits.
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
@@ -406,7 +406,7 @@ def test_a_server_that_is_away_slow_or_not_one_is_named(server, address, samples
 
 
 def open_slowly(address, samples):
-    from keras_srt.serving.floats import FloatClient
+    from keras_srt.serving.client.float_client import FloatClient
 
     client = FloatClient(address, timeout=0.2)
     with pytest.raises(UserError) as caught:

@@ -19,12 +19,11 @@ from helpers import ROOT, python, settled
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-import keras_srt.exporters.classifier
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import decode_image
 from keras_srt.core.tensorflow import keras
-from keras_srt.exporters import savedmodel
-from keras_srt.exporters.classifier import export_classifier
+from keras_srt.exporters import export, savedmodel
+from keras_srt.exporters.export import export_classifier
 from keras_srt.exporters.graph_decoding import MAX_BATCH
 from keras_srt.exporters.model_versions import check_agreement, next_version, prune, published
 from keras_srt.exporters.savedmodel import export_savedmodel
@@ -59,7 +58,7 @@ def exported(classifier, samples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved_models") / "name"
     with pytest.MonkeyPatch.context() as patch:
         # The TFLite files have tests of their own, and take longer than all of these.
-        patch.setattr(keras_srt.export, "write_tflite", lambda *_: ())
+        patch.setattr(export, "write_tflite", lambda *_: ())
         return folder, export_classifier(classifier, NAMES, folder, samples)
 
 
@@ -90,8 +89,8 @@ def quick_writers(monkeypatch):
 
         return writer
 
-    monkeypatch.setattr(keras_srt.export, "write_savedmodel", write("saved_model.pb", 0.0))
-    monkeypatch.setattr(keras_srt.export, "write_tflite", write("model.tflite", ()))
+    monkeypatch.setattr(export, "write_savedmodel", write("saved_model.pb", 0.0))
+    monkeypatch.setattr(export, "write_tflite", write("model.tflite", ()))
 
 
 def probabilities_of(classifier, images):
@@ -426,7 +425,7 @@ def test_both_formats_appear_or_none(failing, quick_writers, samples, tmp_path, 
     def fail(*_):
         raise RuntimeError("differs")
 
-    monkeypatch.setattr(keras_srt.export, failing, fail)
+    monkeypatch.setattr(export, failing, fail)
     with pytest.raises(RuntimeError, match="differs"):
         export_classifier("model", NAMES, tmp_path / "name", samples)
     assert not content_of(tmp_path)
@@ -453,7 +452,7 @@ def test_a_full_disk_is_one_clear_line(fault, quick_writers, samples, tmp_path, 
         (folder / "half").write_text("")
         raise fault
 
-    monkeypatch.setattr(keras_srt.export, "write_tflite", fail)
+    monkeypatch.setattr(export, "write_tflite", fail)
     with pytest.raises(UserError) as raised:
         export_classifier("model", NAMES, tmp_path / "name", samples)
     assert "\n" not in str(raised.value)
@@ -503,8 +502,8 @@ def test_prune_takes_a_version_that_one_folder_lacks(tmp_path):
 def test_a_killed_export_leaves_no_version(tmp_path):
     code = f"""
 import os, pathlib, signal
-from keras_srt.exporters.publish import published
-from keras_srt.lazy import keras
+from keras_srt.exporters.model_versions import published
+from keras_srt.core.tensorflow import keras
 with published(pathlib.Path({str(tmp_path)!r}), 1) as draft:
     (draft / "saved_model.pb").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

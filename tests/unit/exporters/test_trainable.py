@@ -26,10 +26,10 @@ from keras_srt.core.images import BadImage
 from keras_srt.core.tensorflow import keras
 from keras_srt.device.classify import BadModel
 from keras_srt.device.trainer import Trainer
-from keras_srt.exporters.trainable import gradients
-from keras_srt.exporters.trainable.file import TrainingSettings
-from keras_srt.exporters.trainable.layers import trainable_clone
-from keras_srt.exporters.trainable.state import assign_weights, weights_by_name
+from keras_srt.exporters.trainable_tflite import gradients
+from keras_srt.exporters.trainable_tflite.exporter import TrainingSettings
+from keras_srt.exporters.trainable_tflite.layers import trainable_clone
+from keras_srt.exporters.trainable_tflite.weights import assign_weights, weights_by_name
 from keras_srt.models import ResNet, SmallCNN, WideResNet
 from keras_srt.pipeline import run as pipeline
 

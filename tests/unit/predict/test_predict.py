@@ -23,14 +23,14 @@ from rest_server import rest_server
 from keras_srt.cli import main as cli
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import MAX_BYTES
-from keras_srt.predict import run as predict
-from keras_srt.predict import sources as sources_module
+from keras_srt.predict import image_files as sources_module
+from keras_srt.predict import printing as predict
 from keras_srt.predict.backends import Answer, ServedClassifier
-from keras_srt.predict.output import Table, json_line
+from keras_srt.predict.classification import BATCH_IMAGES, Result, classify_files
+from keras_srt.predict.image_files import check_sources, find_images
+from keras_srt.predict.result_table import Table, json_line
 from keras_srt.predict.sorting import Sorter, folder_names
-from keras_srt.predict.sources import check_sources, find_images
-from keras_srt.predict.stream import BATCH_IMAGES, Result, classify_files
-from keras_srt.serving.client import Predictions, Refused
+from keras_srt.serving.client.rest_client import Predictions, Refused
 
 CLASSES_AND_LEVELS = {"dark": 10, "gray": 120, "../bright": 250}
 

@@ -6,7 +6,7 @@ import pytest
 from report_samples import MASKING, NOTE, REPORT, changed
 
 from keras_srt.report import write_card
-from keras_srt.report.card import plain
+from keras_srt.report.model_card import plain
 
 SECTIONS = [
     "Model details", "Intended use", "Training data", "Evaluation data and metrics", "Results",

@@ -11,7 +11,7 @@ import pytest
 from report_samples import DISTANCE, MASKING, NOTE, REPORT, TRAINING, VICTIM, changed
 
 from keras_srt import report as reports
-from keras_srt.report import content
+from keras_srt.report import rows as content
 from keras_srt.report.accuracy_figures import accuracy_figure, masking_figure
 from keras_srt.report.example_figure import examples_figure
 from keras_srt.report.training_figure import training_figure
@@ -194,13 +194,13 @@ class TestTable:
         assert len(ends) == 1
 
     def test_a_model_from_elsewhere(self):
-        table = " ".join(reports.terminal_table(changed(target_model=VICTIM)).split())
+        table = " ".join(reports.terminal_table(changed(victim=VICTIM)).split())
         assert (
             "A TFLite file from elsewhere that answers with probabilities, whose logarithms are "
             "attacked; without gradients: possible attacks are gridadv, square it is slow"
         ) in table
         own = {**VICTIM, "answers": "logits", "gradients": True, "attacks": "all", "warnings": []}
-        table = " ".join(reports.terminal_table(changed(target_model=own)).split())
+        table = " ".join(reports.terminal_table(changed(victim=own)).split())
         assert "answers with logits; with gradients: all attacks are possible" in table
 
     def test_gradient_masking(self):

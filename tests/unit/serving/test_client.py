@@ -11,8 +11,8 @@ from grpc_server import grpc_server
 from rest_server import rest_server
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving import client as module
-from keras_srt.serving.client import GrpcClient, Refused, RestClient
+from keras_srt.serving.client import rest_client as module
+from keras_srt.serving.client.rest_client import GrpcClient, Refused, RestClient
 
 LEVELS = (0, 51, 255)
 IMAGES = [png(level) for level in LEVELS]

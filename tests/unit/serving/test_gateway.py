@@ -17,8 +17,8 @@ from serving_helpers import (
     running_gateway,
 )
 
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.metrics import Metrics
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.metrics import Metrics
 
 MODEL = "/v1/models/shades"
 

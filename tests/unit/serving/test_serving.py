@@ -29,14 +29,14 @@ from serving_helpers import (
 )
 
 from keras_srt.cli import main as cli
-from keras_srt.serving.batching import Batcher
-from keras_srt.serving.limits import Budget, Limits
-from keras_srt.serving.metrics import Metrics
-from keras_srt.serving.predict_answer import answer_document
-from keras_srt.serving.predict_request import parse_json, read_request
-from keras_srt.serving.protocol import RequestError, Target, parse_path
-from keras_srt.serving.signatures import Signatures
-from keras_srt.serving.versions import ModelFolder, find_versions
+from keras_srt.serving.engine.batching import Batcher
+from keras_srt.serving.engine.model_folder import ModelFolder, find_versions
+from keras_srt.serving.http.limits import Budget, Limits
+from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.predict_request import parse_json, read_request
+from keras_srt.serving.http.predict_response import answer_document
+from keras_srt.serving.http.protocol import RequestError, Target, parse_path
+from keras_srt.serving.http.signatures import Signatures
 
 MODEL = "/v1/models/shades"
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from keras_srt.core.images import MAX_BYTES, MAX_PIXELS
-from keras_srt.serving.protocol import RequestError
+from keras_srt.serving.http.protocol import RequestError
 
 MEGABYTE = 2**20
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.trainer import SCALARS
-from keras_srt.exporters.trainable.state import weights_by_name
+from keras_srt.exporters.trainable_tflite.weights import weights_by_name
 
 
 class SRTStep(tf.Module):

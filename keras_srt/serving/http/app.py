@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keras_srt.serving.limits import Budget, Limits
-from keras_srt.serving.metrics import CONTENT_TYPE, Metrics
-from keras_srt.serving.protocol import RequestError, Target, parse_path, to_json
+from keras_srt.serving.http.limits import Budget, Limits
+from keras_srt.serving.http.metrics import CONTENT_TYPE, Metrics
+from keras_srt.serving.http.protocol import RequestError, Target, parse_path, to_json
 
 _JSON = "application/json"
 _SAFE_HEADERS = [

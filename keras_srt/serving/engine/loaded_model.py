@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.tensorflow import tf
-from keras_srt.serving.protocol import RequestError
-from keras_srt.serving.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
+from keras_srt.serving.http.protocol import RequestError
+from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
 
 
 class LoadedModel:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from keras_srt.exporters.trainable.file import TRAIN_FILE, TrainingSettings, write_trainable
-from keras_srt.exporters.trainable.state import assign_weights
+from keras_srt.exporters.trainable_tflite.exporter import (
+    TRAIN_FILE,
+    TrainingSettings,
+    write_trainable,
+)
+from keras_srt.exporters.trainable_tflite.weights import assign_weights
 
 __all__ = ["TRAIN_FILE", "TrainingSettings", "assign_weights", "write_trainable"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from keras_srt.serving.protocol import RequestError
+from keras_srt.serving.http.protocol import RequestError
 
 DEFAULT_SIGNATURE = "serving_default"
 BYTES_SIGNATURE, BYTES_INPUT = DEFAULT_SIGNATURE, "image_bytes"

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving.app import make_app
-from keras_srt.serving.gateway import Gateway
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.local import LocalModels
-from keras_srt.serving.metrics import Metrics
+from keras_srt.serving.engine.gateway import Gateway
+from keras_srt.serving.engine.local_models import LocalModels
+from keras_srt.serving.http.app import make_app
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.metrics import Metrics
 
 _KEEP_ALIVE_SECONDS = 30
 _CONNECTIONS = 900  # of the 1,024 files that a process usually may open

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.exporters.trainable import gradients
+from keras_srt.exporters.trainable_tflite import gradients
 
 
 class _Convolution(keras.layers.Conv2D):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_srt.report.content import Report, number, percent, rows_of
+from keras_srt.report.rows import Report, number, percent, rows_of
 
 _CURVE = "The band is the 95% interval."
 _CONFUSION = "Rows are true classes, columns answers; the diagonal is right. Numbers are images."

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving.batching import Batcher, Outputs
-from keras_srt.serving.decoding import Decoder
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.loaded import LoadedModel
-from keras_srt.serving.metrics import Metrics
-from keras_srt.serving.predict_answer import answer_document
-from keras_srt.serving.predict_request import PredictRequest, parse_json, read_request
-from keras_srt.serving.protocol import RequestError, Target, status_document, to_json
-from keras_srt.serving.signatures import IMAGE_SIGNATURE
-from keras_srt.serving.versions import ModelFolder, Watch, find_versions
+from keras_srt.serving.engine.batching import Batcher, Outputs
+from keras_srt.serving.engine.image_decoder import Decoder
+from keras_srt.serving.engine.loaded_model import LoadedModel
+from keras_srt.serving.engine.model_folder import ModelFolder, Watch, find_versions
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
+from keras_srt.serving.http.predict_response import answer_document
+from keras_srt.serving.http.protocol import RequestError, Target, status_document, to_json
+from keras_srt.serving.http.signatures import IMAGE_SIGNATURE
 
 # A larger body is parsed in a thread, and one at a time, for the memory that it takes.
 _SMALL_BODY = 2**16

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from keras_srt.serving.loaded import LoadedModel
-from keras_srt.serving.protocol import VersionState
+from keras_srt.serving.engine.loaded_model import LoadedModel
+from keras_srt.serving.http.protocol import VersionState
 
 # What is in a version's folder: if it changes, a version that failed is worth another try.
 _Contents = tuple[tuple[str, int, int], ...]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from keras_srt.report.content import (
+from keras_srt.report.deployment_section import deployment_table
+from keras_srt.report.masking_section import masking_lines
+from keras_srt.report.rows import (
     BOUND_NOTE,
     RISKS,
     TABLE_WIDTH,
@@ -16,8 +18,6 @@ from keras_srt.report.content import (
     shorten,
     summary,
 )
-from keras_srt.report.deployment_section import deployment_table
-from keras_srt.report.masking_section import masking_lines
 
 _NARROWEST = 80  # columns
 

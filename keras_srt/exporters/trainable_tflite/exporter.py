@@ -95,8 +95,8 @@ def write_trainable(
         RuntimeError: the file doesn't answer as the classifier does.
     """
     # Here, because the layers' classes import TensorFlow.
-    from keras_srt.exporters.trainable.layers import trainable_clone
-    from keras_srt.exporters.trainable.step import SRTStep
+    from keras_srt.exporters.trainable_tflite.layers import trainable_clone
+    from keras_srt.exporters.trainable_tflite.step import SRTStep
 
     clone = trainable_clone(classifier)
     step = SRTStep(clone, settings.labeled, settings.unlabeled, settings.num_steps)

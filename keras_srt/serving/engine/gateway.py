@@ -14,13 +14,13 @@ import numpy as np
 import urllib3
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving.decoding import Decoder
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.metrics import Metrics
-from keras_srt.serving.predict_answer import answer_document
-from keras_srt.serving.predict_request import PredictRequest, parse_json, read_request
-from keras_srt.serving.protocol import RequestError, Target, to_json
-from keras_srt.serving.signatures import IMAGE_SIGNATURE, Signatures
+from keras_srt.serving.engine.image_decoder import Decoder
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
+from keras_srt.serving.http.predict_response import answer_document
+from keras_srt.serving.http.protocol import RequestError, Target, to_json
+from keras_srt.serving.http.signatures import IMAGE_SIGNATURE, Signatures
 
 # Floats in one request to the backend, some 10 MB of JSON.
 _FLOATS = 2**20

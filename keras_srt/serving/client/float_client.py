@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving.client import RestClient
+from keras_srt.serving.client.rest_client import RestClient
 
 # The first signature that takes floats is used, and of its outputs the first.
 _SIGNATURES = ("logits", "image", "serving_default")

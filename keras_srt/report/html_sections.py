@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from keras_srt.report.captions import alt_text, caption
-from keras_srt.report.content import (
+from keras_srt.report.facts import Fact, costs, origin
+from keras_srt.report.figure_captions import alt_text, caption
+from keras_srt.report.rows import (
     BOUND_NOTE,
     RISKS,
     Report,
@@ -19,7 +20,6 @@ from keras_srt.report.content import (
     rows_of,
     summary,
 )
-from keras_srt.report.facts import Fact, costs, origin
 
 _SEARCH_NOTE = (
     "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "

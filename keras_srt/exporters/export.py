@@ -14,7 +14,11 @@ from keras_srt.exporters.model_versions import next_version, prune, published
 from keras_srt.exporters.savedmodel import export_savedmodel, write_savedmodel
 from keras_srt.exporters.tf_serving_config import write_model_config
 from keras_srt.exporters.tflite import TfliteFile, export_tflite, tflite_probabilities, write_tflite
-from keras_srt.exporters.trainable.file import TRAIN_FILE, TrainingSettings, write_trainable
+from keras_srt.exporters.trainable_tflite.exporter import (
+    TRAIN_FILE,
+    TrainingSettings,
+    write_trainable,
+)
 
 
 class Exported(NamedTuple):

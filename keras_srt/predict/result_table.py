@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_srt.predict.stream import Result
+from keras_srt.predict.classification import Result
 
 _GAP = "  "
 _SCORE_WIDTH = len("score")

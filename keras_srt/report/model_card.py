@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_srt.core.shell import shown_command
-from keras_srt.report.content import (
+from keras_srt.report.facts import Fact, costs, origin
+from keras_srt.report.rows import (
     Report,
     Row,
     interval,
@@ -17,7 +18,6 @@ from keras_srt.report.content import (
     short_settings,
     summary,
 )
-from keras_srt.report.facts import Fact, costs, origin
 
 # As in the classes' part of the page.
 _WEAKEST = 5

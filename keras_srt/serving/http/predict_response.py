@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.serving.protocol import RequestError
+from keras_srt.serving.http.protocol import RequestError
 
 
 def answer_document(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_srt.core.images import BadImage, decode_image
-from keras_srt.serving.limits import Limits
+from keras_srt.serving.http.limits import Limits
 
 # Out of [0, 1] everywhere: the signature `image` answers `valid` = false for it.
 _UNREADABLE = np.float32(-1.0)

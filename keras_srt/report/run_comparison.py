@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.report.card import plain
-from keras_srt.report.content import interval, percent, shorten
-from keras_srt.report.style import DPI, STYLE, new_figure
+from keras_srt.report.figure_style import DPI, STYLE, new_figure
+from keras_srt.report.model_card import plain
+from keras_srt.report.rows import interval, percent, shorten
 
 _COLORS = ("#0072B2", "#C04A00", "#00795A", "#A6518A", "#D18A00", "#222222")
 _MARKERS = "osD^vP"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_srt.report import content
+from keras_srt.report import rows as content
 from keras_srt.report.accuracy_figures import (
     accuracy_figure,
     angle_figure,
@@ -14,9 +14,9 @@ from keras_srt.report.accuracy_figures import (
     transforms_figure,
 )
 from keras_srt.report.class_figures import classes_figure, confusion_figure
-from keras_srt.report.content import Report
 from keras_srt.report.example_figure import Examples, examples_figure
-from keras_srt.report.style import DPI, STYLE
+from keras_srt.report.figure_style import DPI, STYLE
+from keras_srt.report.rows import Report
 from keras_srt.report.training_figure import training_figure
 
 FIGURES = (

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.serving.limits import Limits
-from keras_srt.serving.protocol import RequestError
-from keras_srt.serving.signatures import Signature, Signatures, TensorInfo
-from keras_srt.serving.tensors import is_object, shown, tensor_from_json
+from keras_srt.serving.http.json_tensors import is_object, shown, tensor_from_json
+from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.protocol import RequestError
+from keras_srt.serving.http.signatures import Signature, Signatures, TensorInfo
 
 # What Python's parser says -> what RapidJSON, TF Serving's, does.
 _PARSE_ERRORS = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.serving.protocol import RequestError
+from keras_srt.serving.http.protocol import RequestError
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 # Whole numbers up to here are exact in float32.

@@ -13,10 +13,10 @@ from typing import TextIO
 from tqdm import tqdm
 
 from keras_srt.predict.backends import Answer, Classifier, open_savedmodel, open_server, open_tflite
-from keras_srt.predict.output import Table, json_line, printable
+from keras_srt.predict.classification import BATCH_IMAGES, Result, classify_files
+from keras_srt.predict.image_files import check_sources, find_images
+from keras_srt.predict.result_table import Table, json_line, printable
 from keras_srt.predict.sorting import Sorter
-from keras_srt.predict.sources import check_sources, find_images
-from keras_srt.predict.stream import BATCH_IMAGES, Result, classify_files
 
 __all__ = [
     "Answer",

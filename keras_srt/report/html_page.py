@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from keras_srt.report import sections
-from keras_srt.report.card import write_card
-from keras_srt.report.content import Report
+from keras_srt.report import html_sections as sections
 from keras_srt.report.deployment_section import deployment_html
 from keras_srt.report.masking_section import masking_html
+from keras_srt.report.model_card import write_card
+from keras_srt.report.rows import Report
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">

@@ -1,0 +1,1 @@
+"""Clients of the REST and gRPC protocols of TF Serving."""

@@ -1,0 +1,1 @@
+"""The HTTP side of a server: protocol, limits, metrics, web application and process."""
