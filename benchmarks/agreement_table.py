@@ -44,8 +44,8 @@ Keras model that it was exported from. Written, with [agreement.json](agreement.
 - Machine: {machine}.
 
 `tests/integration/test_agreement.py` holds this table to its tolerances, and compares a small
-model by the same routes: all but `saved_model_cli` at each run of the tests, that one and servers in processes of
-their own with `pytest -m slow`.
+model by the same routes: all but `saved_model_cli` at each run of the tests, that one and servers
+in processes of their own with `pytest -m slow`.
 
 | route | input | software | images | largest difference | allowed | same class | at least |
 | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |
