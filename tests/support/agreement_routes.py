@@ -22,7 +22,7 @@ from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import INTERPRETERS, Classifier
 from keras_srt.exporters.tflite import QUANTIZATIONS
 
-_TESTS = Path(__file__).resolve().parents[1] / "tests"
+_SUPPORT = Path(__file__).resolve().parent
 _TFLITE_NAMES = {"tensorflow": "tf.lite"}
 _SECONDS = 300
 # What the C++ loader says each time.
@@ -161,8 +161,8 @@ def all_routes(start: Start = start_process) -> list[Route]:
 
 def _from_tests(name: str) -> Any:
     """A module of the tests, which have the small servers and loaders already."""
-    if str(_TESTS) not in sys.path:
-        sys.path.append(str(_TESTS))
+    if str(_SUPPORT) not in sys.path:
+        sys.path.append(str(_SUPPORT))
     return importlib.import_module(name)
 
 
