@@ -10,7 +10,7 @@ from agreement_routes import FLOATS, PNGS, Published, Unavailable, all_routes, r
 from serving_helpers import running, running_gateway
 
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.exporters.classifier import export_classifier
+from keras_srt.exporters.export import export_classifier
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), np.uint8)
 BATCHES = {
