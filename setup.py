@@ -37,6 +37,7 @@ setup(
     # The configs lie at the top of the checkout, and inside the package once installed.
     package_dir={"keras_srt.configs": "configs"},
     package_data={
+        "keras_srt": ["*.pyi", "py.typed"],
         "keras_srt.configs": ["*.json"],
         "keras_srt.reproduce": ["paper.json"],
         "keras_srt.serving": ["page/*"],
@@ -61,6 +62,7 @@ setup(
         "tensorflow-datasets==4.9.10",
         "keras-tuner==1.4.8",
         "grpcio>=1.60",
+        "lazy_loader>=0.4",
         "matplotlib>=3.8",
         "pillow>=10",
         "prometheus-client>=0.20",

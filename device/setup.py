@@ -26,11 +26,10 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
-    packages=["keras_srt.device"],
-    # With it comes keras_srt/__init__.py, whose other names are imported at first use.
-    py_modules=["keras_srt.core.images", "keras_srt.core.quiet", "keras_srt.core.signals"],
+    packages=["keras_srt", "keras_srt.core", "keras_srt.device"],
     package_dir={"keras_srt": "../keras_srt"},
-    install_requires=["numpy>=1.23", "pillow>=10"],
+    package_data={"keras_srt": ["*.pyi", "py.typed"]},
+    install_requires=["lazy_loader>=0.4", "numpy>=1.23", "pillow>=10"],
     extras_require={
         "litert": ["ai-edge-litert>=1.0"],
         "tflite-runtime": ["tflite-runtime>=2.14", "numpy<2"],
