@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import abstractmethod
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import L2, LInf
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
@@ -103,8 +105,8 @@ class _Ascent:
 
     def keep(self, rows: np.ndarray) -> None:
         """Goes on with these images alone."""
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(self, field.name)[rows])
+        for part in dataclasses.fields(self):
+            setattr(self, part.name, getattr(self, part.name)[rows])
 
     def move(self, ball: LpBall, share: float) -> None:
         """A projected gradient step, of which this share is taken, and some of the last step."""
@@ -158,7 +160,7 @@ class AutoPGD(Attack):
             at random; an image counts as fooled where half of the passes are.
     """
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     norm_ball: Literal["linf", "l2"] = "linf"
     num_steps: Annotated[int, validation.whole(1)] = 100
     restarts: Annotated[int, validation.whole(1)] = 1

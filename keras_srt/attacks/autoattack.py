@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
 
@@ -50,7 +52,7 @@ class AutoAttack(Attack):
 
     name: ClassVar[str] = "autoattack"
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     norm_ball: Literal["linf", "l2"] = "linf"
     version: Literal["standard", "rand"] = "standard"
     num_steps: Annotated[int, validation.whole(1)] = 100

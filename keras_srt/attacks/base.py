@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from keras_srt.attacks.criterion import Criterion, is_target
 from keras_srt.attacks.target_model import TargetModel
-from keras_srt.core.registry import component
+from keras_srt.core.registry import Component, component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Composite, Neighborhood
 
@@ -34,7 +34,7 @@ class AttackResult(NamedTuple):
 
 
 @component
-class Attack(ABC):
+class Attack(Component):
     """An attack for evaluation; a subclass is a component with a `name`.
 
     It stops working on an image once the model is fooled.
@@ -44,7 +44,6 @@ class Attack(ABC):
             chosen: "random", "least_likely", "next" or a class id.
     """
 
-    name: ClassVar[str]
     # Whether it needs more of a model than its answers.
     needs_gradients: ClassVar[bool] = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from keras_srt.attacks.transformed_model import TransformedModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import Composite
 from keras_srt.neighborhoods.base import fold
 
@@ -34,7 +36,7 @@ class _PixelAndSpatial(Attack):
             stays right costs PGD once more for each transform.
     """
 
-    epsilon: Annotated[float, validation.real(0, 1)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
     num_steps: Annotated[int, validation.whole(1)] = 40
     step_size: Annotated[float, validation.real(0)] | None = None
     restarts: Annotated[int, validation.whole(1)] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import L2, LInf
 from keras_srt.neighborhoods.base import fold
 from keras_srt.neighborhoods.lp import LpBall
@@ -84,7 +86,7 @@ class FGSM(Attack):
 
     name: ClassVar[str] = "fgsm"
 
-    epsilon: Annotated[float, validation.real(0, 1)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
 
     @property
     def neighborhood(self) -> LInf:
@@ -119,7 +121,7 @@ class PGD(Attack):
 
     name: ClassVar[str] = "pgd"
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     norm_ball: Literal["linf", "l2"] = "linf"
     num_steps: Annotated[int, validation.whole(1)] = 40
     step_size: Annotated[float, validation.real(0)] | None = None
@@ -185,7 +187,7 @@ class MIFGSM(Attack):
 
     name: ClassVar[str] = "mi_fgsm"
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     norm_ball: Literal["linf", "l2"] = "linf"
     num_steps: Annotated[int, validation.whole(1)] = 10
     step_size: Annotated[float, validation.real(0)] | None = None

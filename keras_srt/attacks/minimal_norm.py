@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import field
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +14,7 @@ from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods.lp import LpBall
 
 
@@ -29,7 +31,7 @@ class MinimalNormAttack(Attack):
         epsilons: further radii at which the evaluation reports the accuracy.
     """
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     epsilons: tuple[Annotated[float, validation.real(0)], ...] = ()
 
     @property

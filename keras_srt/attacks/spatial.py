@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -149,7 +150,7 @@ class GridAdv(_GridSearch):
 
     name: ClassVar[str] = "gridadv"
 
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = field(default=30.0, kw_only=False)
     max_translation: Annotated[float, validation.real(0)] = 3.0
     grid: GridShape = (5, 5, 31)
 
@@ -169,7 +170,7 @@ class GridAdvR(_GridSearch):
 
     name: ClassVar[str] = "gridadv_r"
 
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = field(default=30.0, kw_only=False)
     points: Annotated[int, validation.whole(1)] = 31
 
     max_translation = 0.0
@@ -195,7 +196,7 @@ class GridAdvT(_GridSearch):
 
     name: ClassVar[str] = "gridadv_t"
 
-    max_translation: Annotated[float, validation.real(0)] = 3.0
+    max_translation: Annotated[float, validation.real(0)] = field(default=3.0, kw_only=False)
     points: Annotated[int, validation.whole(1)] = 5
 
     max_rotation = 0.0
@@ -224,7 +225,7 @@ class RandAdv(_RandomSearch):
 
     name: ClassVar[str] = "randadv"
 
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = field(default=30.0, kw_only=False)
     max_translation: Annotated[float, validation.real(0)] = 3.0
     num_samples: Annotated[int, validation.whole(1)] = 10
 
@@ -244,7 +245,7 @@ class RandAdvR(_RandomSearch):
 
     name: ClassVar[str] = "randadv_r"
 
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = field(default=30.0, kw_only=False)
     num_samples: Annotated[int, validation.whole(1)] = 10
 
     max_translation = 0.0
@@ -265,7 +266,7 @@ class RandAdvT(_RandomSearch):
 
     name: ClassVar[str] = "randadv_t"
 
-    max_translation: Annotated[float, validation.real(0)] = 3.0
+    max_translation: Annotated[float, validation.real(0)] = field(default=3.0, kw_only=False)
     num_samples: Annotated[int, validation.whole(1)] = 10
 
     max_rotation = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_srt.attacks.target_model import TargetModel, classes_of
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods.lp import LpBall
 
 # The share of the image in a window is halved after each of these queries, of 10,000.
@@ -184,7 +186,7 @@ class Square(Attack):
     name: ClassVar[str] = "square"
     needs_gradients: ClassVar[bool] = False
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     norm_ball: Literal["linf", "l2"] = "linf"
     queries: Annotated[int, validation.whole(1)] = 5000
     p_init: Annotated[float, validation.real(0, 1)] = 0.8

@@ -8,54 +8,89 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import ABC
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pydantic
-from typing_extensions import dataclass_transform
+from typing_extensions import Self, dataclass_transform
 
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 
 
-class Named(Protocol):
-    """What the components of a registry have in common."""
+class Component(ABC):
+    """Base class of the components of a registry.
+
+    Attributes:
+        name: The name in configs and reports.
+    """
 
     name: ClassVar[str]
+    # A component is a dataclass: `dataclasses.replace` accepts every subclass.
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the settings as JSON-ready values, for `from_config`.
+
+        Example:
+            >>> from keras_srt.neighborhoods import Noise
+            >>> Noise("1/10").get_config()
+            {'epsilon': 0.1, 'sigma': None, 'num_samples': 1}
+        """
+        return {key: value for key, value in settings_of(self).items() if key != "name"}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a component from what `get_config` returned."""
+        return cls(**config)
 
 
-T = TypeVar("T", bound=Named)
+T = TypeVar("T", bound=Component)
 C = TypeVar("C", bound=type)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+# Not `frozen_default`: mypy then forgets what `FloatOrFraction` returns in subclasses.
+@dataclass_transform(kw_only_default=True, field_specifiers=(dataclasses.field,))
 def component(cls: C) -> C:
-    """Makes the annotated fields of a class its settings: keyword-only, checked, frozen.
+    """Make the annotated fields of a class its settings: keyword-only, validated, frozen.
+
+    The main setting may be positional where it is declared with `kw_only=False`:
+    `epsilon: Annotated[float, real(0)] = dataclasses.field(kw_only=False)`.
 
     Args:
-        cls: a class with annotated fields, validated by `keras_srt.core.validation`.
+        cls: A class with annotated fields, validated by `keras_srt.core.validation`.
 
     Returns:
-        The class, as a frozen dataclass that raises `InvalidSettings` for bad values.
+        The class as a frozen dataclass that raises `InvalidSettings` for invalid values.
 
     Example:
         >>> from keras_srt.neighborhoods import LInf  # a component
-        >>> LInf(epsilon="1/2").epsilon
+        >>> LInf("1/2", num_steps=7).epsilon
         0.5
     """
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     made = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
     validated_init = made.__init__
+    fields = dataclasses.fields(made)
+    positional = [field.name for field in fields if not field.kw_only]
+    keywords = [f"{field.name}=…" for field in fields if field.kw_only]
 
     @functools.wraps(validated_init)
     def __init__(self: Any, *args: Any, **settings: Any) -> None:
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{cls.__name__}: got {len(args)} positional arguments; allowed: "
+                f"{' and '.join(positional) or 'none'}; pass the others by name: "
+                f"{', '.join(keywords)}"
+            )
         try:
             validated_init(self, *args, **settings)
         except pydantic.ValidationError as error:
             raise validation.problems_in(error, made) from None
 
-    made.__init__ = __init__  # type: ignore[method-assign]  # the class is still in the making
-    return made  # type: ignore[return-value]  # Pydantic's types forget which class it is
+    made.__init__ = __init__  # type: ignore[method-assign]  # replaces pydantic's
+    return made  # type: ignore[return-value]  # pydantic's types lose the class
 
 
 def settings_of(value: Any) -> Any:

@@ -10,13 +10,23 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pydantic
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from keras_srt.core.errors import InvalidSettings
+
+if TYPE_CHECKING:
+
+    class FloatOrFraction:
+        """A float attribute that may be set to a fraction such as `"8/255"`."""
+
+        def __get__(self, instance: object, owner: Any = None) -> float: ...
+        def __set__(self, instance: object, value: float | str) -> None: ...
+else:
+    FloatOrFraction = float
 
 _FRACTION = re.compile(r"\s*([+-]?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
 

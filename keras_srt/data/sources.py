@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.core.registry import component
+from keras_srt.core.registry import Component, component
 from keras_srt.core.validation import whole
 from keras_srt.data.records import Records
 
@@ -52,14 +53,12 @@ class DatasetInfo(NamedTuple):
     fingerprint: str | None = None
 
 
-class Source(ABC):
+class Source(Component):
     """A dataset with a training part and a test part.
 
     A subclass is a component with a `name` and the methods below; the two parts are read
     separately, so that training never touches the test part.
     """
-
-    name: ClassVar[str]
 
     @abstractmethod
     def info(self, data_dir: Path | None) -> DatasetInfo:
@@ -120,7 +119,7 @@ class Digits(Source):
 
     name: ClassVar[str] = "digits"
 
-    size: Annotated[int, whole(8, 512)] = 28
+    size: Annotated[int, whole(8, 512)] = field(default=28, kw_only=False)
 
     def info(self, data_dir: Path | None) -> DatasetInfo:
         """1,297 training and 500 test images in ten classes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -85,7 +86,7 @@ class Synthetic(Source):
 
     name: ClassVar[str] = "synthetic"
 
-    num_train: Annotated[int, whole(1, 10**9)] = 10_000
+    num_train: Annotated[int, whole(1, 10**9)] = field(default=10_000, kw_only=False)
     num_test: Annotated[int, whole(1, 10**6)] = 1_000
     size: Annotated[int, whole(4, 1024)] = 32
     channels: Annotated[int, whole(1, 3)] = 3

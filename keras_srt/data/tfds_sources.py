@@ -7,6 +7,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -270,7 +271,7 @@ class AnyTFDS(TFDSImages):
 
     name: ClassVar[str] = "tfds"
 
-    dataset: str
+    dataset: str = field(kw_only=False)
 
     @property
     def tfds_name(self) -> str:

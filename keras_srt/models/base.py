@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import Component
 from keras_srt.core.tensorflow import keras
 
 ChannelValues = Annotated[
@@ -21,15 +22,13 @@ PositiveChannelValues = Annotated[
 ]
 
 
-class ModelBuilder(ABC):
+class ModelBuilder(Component):
     """Builds a functional classifier: images in [0, 1] -> float32 logits.
 
     A subclass is a component with a `name` and the fields `mean` and `std`: pixel values
     are normalized as (x - mean)/std inside the model, one value for all channels or one
     for each.
     """
-
-    name: ClassVar[str]
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -88,7 +87,7 @@ class ModelBuilder(ABC):
             logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
             return keras.Model(inputs, logits, name=self.name)
 
-    def initialize(self, model: keras.Model) -> None:  # noqa: B027
+    def initialize(self, model: keras.Model) -> None:
         """Gives a built model the weights that training starts from, where they are no fresh ones.
 
         Raises:

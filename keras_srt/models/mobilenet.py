@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -34,7 +35,7 @@ class MobileNetV2(Application):
 
     name: ClassVar[str] = "mobilenet_v2"
 
-    width: Annotated[float, validation.real(0.1, 4)] = 1.0
+    width: Annotated[float, validation.real(0.1, 4)] = field(default=1.0, kw_only=False)
     batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
     weights: Annotated[str, Field(min_length=1)] | None = None
     mean: ChannelValues = (0.5,)

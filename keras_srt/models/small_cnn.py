@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 from keras_srt.core import validation
@@ -29,7 +30,7 @@ class SmallCNN(ModelBuilder):
 
     name: ClassVar[str] = "small_cnn"
 
-    width: Annotated[int, validation.whole(1)] = 32
+    width: Annotated[int, validation.whole(1)] = field(default=32, kw_only=False)
     hidden: Annotated[int, validation.whole(1)] = 200
     dropout: Annotated[float, validation.real(0, 0.99)] = 0.5
     mean: ChannelValues = (0.0,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 from keras_srt.core import validation
@@ -30,7 +31,7 @@ class WideResNet(ModelBuilder):
 
     name: ClassVar[str] = "wide_resnet"
 
-    depth: Annotated[int, validation.whole(10)] = 34
+    depth: Annotated[int, validation.whole(10)] = field(default=34, kw_only=False)
     widening: Annotated[int, validation.whole(1)] = 10
     mean: ChannelValues = (0.0,)
     std: PositiveChannelValues = (1.0,)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from keras_srt.core.registry import Component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.draws import fold as fold
@@ -48,7 +48,7 @@ class Passes(NamedTuple):
     gradient: int
 
 
-class Neighborhood(ABC):
+class Neighborhood(Component):
     """The images that a tampering of bounded size makes of an image.
 
     A subclass is a component (its fields are its settings) with a `name`, a `kind`
@@ -56,11 +56,8 @@ class Neighborhood(ABC):
     1 is the full neighborhood. It may be a tensor, so that one trace serves all sizes.
     """
 
-    name: ClassVar[str]
     kind: ClassVar[str]
     has_kernels: ClassVar[bool] = True  # of XLA, for T(x;θ)
-    # A component is a dataclass: `dataclasses.replace` takes every subclass.
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @abstractmethod
     def apply(self, images: tf.Tensor, parameters: Any) -> tf.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ class Composite(Neighborhood):
     name: ClassVar[str] = "composite"
     kind: ClassVar[str] = "composite"
 
-    stages: Annotated[tuple[Neighborhood, ...], BeforeValidator(_build_stages)]
+    stages: Annotated[Sequence[Neighborhood], BeforeValidator(_build_stages)] = field(kw_only=False)
     mode: Literal["sequential", "joint"] = "sequential"
 
     def __post_init__(self) -> None:
@@ -180,7 +181,7 @@ class Composite(Neighborhood):
     def _passes_a_candidate(self) -> Passes:
         """What the joint search costs for one candidate."""
         outer, _ = self._outer
-        others = self.stages[:outer] + self.stages[outer + 1 :]
+        others = (*self.stages[:outer], *self.stages[outer + 1 :])
         cost = _passes_in_turn(others, known=False)
         return cost if others[-1].knows_loss else cost._replace(forward=cost.forward + 1)
 

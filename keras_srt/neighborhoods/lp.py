@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
+from dataclasses import field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import (
     Neighborhood,
@@ -56,7 +58,7 @@ class LpBall(Neighborhood):
     kind: ClassVar[str] = "pixel"
     norm_symbol: ClassVar[str]
 
-    epsilon: Annotated[float, validation.real(0)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
     num_steps: Annotated[int, validation.whole(1)] = 10
     step_size: Annotated[float, validation.real(0)] | None = None
     random_start: Annotated[Any, BeforeValidator(_validate_start)] = True
@@ -183,7 +185,7 @@ class LInf(LpBall):
     name: ClassVar[str] = "linf"
     norm_symbol: ClassVar[str] = "inf"
 
-    epsilon: Annotated[float, validation.real(0, 1)]
+    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
 
     def noise(self, images: tf.Tensor, seed: Seed, epsilon: tf.Tensor) -> tf.Tensor:
         """Uniform in [-ε, ε] for each pixel value."""

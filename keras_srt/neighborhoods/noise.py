@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import field
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -45,7 +46,7 @@ class Noise(CandidateSearch):
     name: ClassVar[str] = "noise"
     kind: ClassVar[str] = "pixel"
 
-    epsilon: Annotated[float, validation.real(0, 1)] | None = None
+    epsilon: Annotated[float, validation.real(0, 1)] | None = field(default=None, kw_only=False)
     sigma: Annotated[float, validation.real(0, 1)] | None = None
     num_samples: Annotated[int, validation.whole(1)] = 1
 

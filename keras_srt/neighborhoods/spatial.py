@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ class Spatial(CandidateSearch):
     kind: ClassVar[str] = "spatial"
     has_kernels: ClassVar[bool] = False
 
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_rotation: Annotated[float, validation.real(0, 180)] = field(default=30.0, kw_only=False)
     max_translation: Annotated[float, validation.real(0)] = 3.0
     search: Literal["random", "grid"] = "random"
     num_samples: Annotated[int, validation.whole(1)] = 10

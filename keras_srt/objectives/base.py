@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import Component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood, Passes
 from keras_srt.neighborhoods.draws import Rows, RowSeed, for_rows
@@ -73,7 +74,7 @@ class StepPasses(NamedTuple):
     training: int
 
 
-class Objective(ABC):
+class Objective(Component):
     """A training loss. A step first prepares its inputs, then computes the loss terms.
 
     `prepare` runs outside the gradient tape: all that it makes (pseudo-labels, perturbed
@@ -89,7 +90,6 @@ class Objective(ABC):
         warmed_terms: the loss terms whose weight λ may grow from 0 in training.
     """
 
-    name: ClassVar[str]
     uses_unlabeled: ClassVar[bool] = False
     uses_neighborhood: ClassVar[bool] = True
     labeled_share: ClassVar[float | None] = None

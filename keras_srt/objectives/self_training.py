@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from keras_srt.core import validation
@@ -46,7 +47,7 @@ class RST(Consistency):
     without_unlabeled: ClassVar[str] = "trades"
     answered_parts: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
 
-    robust_weight: Annotated[float, validation.real(0)] = 6.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=6.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     teacher_steps: Annotated[int, validation.whole(1)] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from keras_srt.core import validation
@@ -47,7 +48,7 @@ class _RobustTraining(Objective):
 
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
-    robust_weight: Annotated[float, validation.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
@@ -133,7 +134,7 @@ class SRT(_RobustTraining):
     uses_unlabeled: ClassVar[bool] = True
     without_unlabeled: ClassVar[str] = "rt"
 
-    robust_weight: Annotated[float, validation.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
@@ -151,6 +152,6 @@ class RT(_RobustTraining):
 
     name: ClassVar[str] = "rt"
 
-    robust_weight: Annotated[float, validation.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from keras_srt.core import validation
@@ -51,7 +52,7 @@ class Consistency(Objective):
     answered_parts: ClassVar[tuple[str, ...]] = ("labeled",)
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
-    robust_weight: Annotated[float, validation.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
     def check(self, neighborhood: Neighborhood | None) -> None:

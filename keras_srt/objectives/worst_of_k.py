@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import field
 from typing import Annotated, Any, ClassVar
 
 from keras_srt.core import validation
@@ -120,7 +121,7 @@ class KLR(Consistency):
     name: ClassVar[str] = "klr"
     by_ascent: ClassVar[str] = "trades"
 
-    robust_weight: Annotated[float, validation.real(0)] = 1.0
+    robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     num_samples: Annotated[int, validation.whole(1)] = 10
 

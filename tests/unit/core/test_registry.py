@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import pytest
 
+from keras_srt.attacks import ATTACKS, PGD, AutoAttack
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import Registry, component, settings_of
@@ -15,15 +16,24 @@ from keras_srt.models import MODELS, ResNet
 from keras_srt.neighborhoods import L2, NEIGHBORHOODS, Composite, LInf, Spatial
 from keras_srt.objectives import OBJECTIVES, SRT
 
+
+def fields_of(component):
+    return {field.name: field for field in dataclasses.fields(component)}
+
+
 REGISTRIES = {
     "neighborhoods": NEIGHBORHOODS,
     "objectives": OBJECTIVES,
+    "attacks": ATTACKS,
     "models": MODELS,
     "datasets": DATASETS,
 }
 
 # Values for settings that have no default.
 REQUIRED = {
+    **{
+        name: {"epsilon": 0.5} for name, attack in ATTACKS.items() if "epsilon" in fields_of(attack)
+    },
     "linf": {"epsilon": "8/255"},
     "l2": {"epsilon": 0.5},
     "l0": {"epsilon": 10},
@@ -58,6 +68,37 @@ def test_settings_go_to_json_and_back(kind, name):
     assert next(iter(settings)) == "name"
     assert settings["name"] == name
     assert registry.build(json.loads(json.dumps(settings))) == made
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_components_round_trip_through_get_config(kind, name):
+    made = REGISTRIES[kind].build({"name": name, **REQUIRED.get(name, {})})
+    config = json.loads(json.dumps(made.get_config()))
+    assert config.keys() == fields_of(made).keys()
+    assert type(made).from_config(config) == made
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_only_the_main_setting_may_be_positional(kind, name):
+    made = REGISTRIES[kind].build({"name": name, **REQUIRED.get(name, {})})
+    main = [field for field, one in fields_of(made).items() if not one.kw_only]
+    assert len(main) <= 1
+    values = made.get_config()
+    arguments = [values.pop(field) for field in main]
+    assert type(made)(*arguments, **values) == made
+    with pytest.raises(TypeError, match=f"got {len(main) + 1} positional arguments; allowed: "):
+        type(made)(*arguments, 3)
+
+
+def test_the_main_setting_of_the_readme_examples():
+    assert LInf("8/255") == LInf(epsilon=8 / 255)
+    assert SRT(0.5) == SRT(robust_weight=0.5)
+    assert PGD(0.1) == PGD(epsilon=0.1)
+    assert AutoAttack("8/255") == AutoAttack(epsilon=8 / 255)
+    assert Composite([LInf(0.1), Spatial(20)]).stages == (
+        LInf(epsilon=0.1),
+        Spatial(max_rotation=20),
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
