@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 def format_duration(seconds: float) -> str:
     """Seconds in the unit that a person would use: "45 s", "12 min", "3.4 h", "8.0 days"."""
@@ -9,3 +12,40 @@ def format_duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
+
+
+def format_number(value: Any) -> str:
+    """Format a setting briefly: 0.3, 8/255 for 0.031372…, 5x5x31 for a list.
+
+    Args:
+        value: A number, a list of numbers or a string, which is returned unchanged.
+
+    Example:
+        >>> format_number(8 / 255), format_number([5, 5, 31]), format_number(0.3)
+        ('8/255', '5x5x31', '0.3')
+    """
+    if isinstance(value, list | tuple):
+        return "x".join(format_number(item) for item in value)
+    if not isinstance(value, float):
+        return str(value)
+    levels = value * 255
+    # A float32 0.2 counts as the decimal 0.2, although the two differ slightly.
+    is_decimal = abs(value - round(value, 3)) < 1e-7
+    if 0 < value < 1 and not is_decimal and abs(levels - round(levels)) < 1e-4:
+        return f"{round(levels)}/255"
+    return f"{value:.4g}"
+
+
+def format_percent(fraction: float) -> str:
+    """Format a fraction as a percentage with two decimals and no sign: 0.5 as "50.00"."""
+    return f"{100 * fraction:.2f}"
+
+
+def format_interval(bounds: Sequence[float]) -> str:
+    """Format two fractions as percentages: "[89.52, 90.69]"."""
+    return f"[{format_percent(bounds[0])}, {format_percent(bounds[1])}]"
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text to at most `width` characters, the last three being dots."""
+    return text if len(text) <= width else text[: width - 3].rstrip() + "..."

@@ -1,4 +1,4 @@
-"""Tables, figures, a web page and a model card of an evaluation; imports no TensorFlow."""
+"""Tables, figures, HTML report and model card of an evaluation; imports no TensorFlow."""
 
 from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.example_figure import Examples

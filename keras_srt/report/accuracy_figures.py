@@ -1,4 +1,4 @@
-"""Accuracies as figures: under each attack, and as a perturbation grows."""
+"""Figures of accuracies: per attack, and as a function of the perturbation size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_srt.report import rows as content
+from keras_srt.core.formatting import format_interval, format_number, format_percent, shorten
 from keras_srt.report.figure_style import BLUE, GREY, INK, SKY, VERMILION, few_lines, new_figure
-from keras_srt.report.rows import Report, Row, number, shorten
+from keras_srt.report.rows import Report, Row, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,8 @@ _BAR_COLORS = {"clean": BLUE, "attack": SKY, "worst": VERMILION}
 
 
 def accuracy_figure(report: Report) -> Figure:
-    """Horizontal bars with 95% intervals, their names and numbers above them."""
-    rows = content.rows_of(report)
+    """Draw horizontal bars with 95% intervals, with names and numbers above them."""
+    rows = rows_of(report)
     figure = new_figure(report, "accuracy on test images", 0.5 + 0.62 * len(rows))
     axes = figure.add_subplot()
     for height, row in enumerate(rows):
@@ -39,7 +39,7 @@ def accuracy_figure(report: Report) -> Figure:
 def _draw_bar(axes: Axes, height: int, row: Row) -> None:
     value, (low, high) = 100 * row.accuracy, (100 * bound for bound in row.interval)
     axes.barh(height + 0.05, value, height=0.34, color=_BAR_COLORS[row.kind])
-    # Rounding may put an end on the wrong side of the value.
+    # Rounding may put an end of the interval on the wrong side of the value.
     reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
     axes.errorbar(value, height + 0.05, xerr=reach, color=INK, capsize=3, lw=1.2, clip_on=False)
     small = {"fontsize": 8, "color": GREY, "va": "bottom"}
@@ -47,40 +47,40 @@ def _draw_bar(axes: Axes, height: int, row: Row) -> None:
     bold = {"fontweight": "bold", "ha": "right", "va": "bottom"}
     axes.text(0, line, shorten(row.name, 26), va="bottom")
     axes.text(0, settings, "\n".join(few_lines(row.settings, 60)[:1]), **small)
-    axes.text(70, line, content.percent(row.accuracy), **bold)
-    axes.text(100, line + 0.02, content.interval(row.interval), ha="right", **small)
+    axes.text(70, line, format_percent(row.accuracy), **bold)
+    axes.text(100, line + 0.02, format_interval(row.interval), ha="right", **small)
 
 
 def epsilon_figure(report: Report) -> Figure | None:
-    """Accuracy under PGD against ε, a panel for each ball; None where it wasn't measured."""
+    """Draw accuracy under PGD against ε, one panel per norm; None if not measured."""
     balls = report.get("curves", {}).get("epsilon", [])
     if not balls:
         return None
-    figure = new_figure(report, "accuracy as eps grows", 2.3 * len(balls))
+    figure = new_figure(report, "accuracy against eps", 2.3 * len(balls))
     for axes, ball in zip(figure.subplots(len(balls), squeeze=False)[:, 0], balls, strict=True):
         points = ball["points"]
         _draw_points(axes, [point["epsilon"] for point in points], points)
         axes.axvline(ball["epsilon"], color=VERMILION, ls="--", lw=1.2)
-        what = "evaluated at" if ball["in_evaluation"] else "not trained for, around"
-        text = f"{ball['norm']} eps ({what} {number(ball['epsilon'])})"
+        what = "evaluated at" if ball["in_evaluation"] else "not the threat model; shown around"
+        text = f"{ball['norm']} eps ({what} {format_number(ball['epsilon'])})"
         axes.set_xlabel(text)
     return figure
 
 
 def angle_figure(report: Report) -> Figure | None:
-    """Accuracy against the angle up to which an image may be turned; None if not measured."""
+    """Draw accuracy against the maximum rotation angle; None if not measured."""
     if "curves" not in report:
         return None
     points = report["curves"]["transforms"]["angles"]
-    figure = new_figure(report, "accuracy as images are turned", 2.4)
+    figure = new_figure(report, "accuracy against rotation", 2.4)
     axes = figure.add_subplot()
     _draw_points(axes, [point["angle"] for point in points], points)
-    axes.set_xlabel("turned by up to so many degrees, to either side")
+    axes.set_xlabel("maximum rotation in degrees, in either direction")
     return figure
 
 
 def _draw_points(axes: Axes, places: Sequence[float], points: Points) -> None:
-    """A curve with its 95% intervals."""
+    """Draw a curve with its 95% intervals."""
     values = [100 * point["accuracy"] for point in points]
     low, high = 100 * np.array([point["ci95"] for point in points]).T
     axes.fill_between(places, low, high, color=SKY, alpha=0.35, lw=0)
@@ -92,12 +92,12 @@ def _draw_points(axes: Axes, places: Sequence[float], points: Points) -> None:
 
 
 def transforms_figure(report: Report) -> Figure | None:
-    """A heat map of the accuracy over rotation and translation; None if not measured."""
+    """Draw a heat map of the accuracy over rotation and translation; None if not measured."""
     if "curves" not in report:
         return None
     part = report["curves"]["transforms"]
     values = 100 * np.array(part["accuracy"])
-    figure = new_figure(report, "accuracy when turned and shifted", 0.9 + 0.29 * len(values))
+    figure = new_figure(report, "accuracy against rotation and shift", 0.9 + 0.29 * len(values))
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -115,11 +115,11 @@ def transforms_figure(report: Report) -> Figure | None:
 
 
 def masking_figure(report: Report) -> Figure | None:
-    """Accuracy under PGD against ε, and that of a guess; None where it wasn't looked for."""
+    """Draw accuracy under PGD against ε beside chance level; None if not measured."""
     if "masking" not in report:
         return None
     threats, chance = report["masking"]["threats"], 100 * report["masking"]["chance"]
-    figure = new_figure(report, "search for gradient masking", 2.4 * len(threats))
+    figure = new_figure(report, "checks for gradient masking", 2.4 * len(threats))
     panels = figure.subplots(len(threats), squeeze=False)[:, 0]
     for axes, threat in zip(panels, threats, strict=True):
         _draw_masking(axes, threat, chance)
@@ -127,7 +127,7 @@ def masking_figure(report: Report) -> Figure | None:
 
 
 def _draw_masking(axes: Axes, threat: Mapping[str, Any], chance: float) -> None:
-    # Each ε at the same distance from the next: they grow from small to all there is.
+    # Evenly spaced, because the values of ε grow from small to the whole pixel range.
     places, points = range(len(threat["curve"])), threat["curve"]
     values = [100 * point["accuracy"] for point in points]
     reach = np.abs([[100 * b for b in point["ci95"]] for point in points] - np.c_[values]).T
@@ -137,9 +137,11 @@ def _draw_masking(axes: Axes, threat: Mapping[str, Any], chance: float) -> None:
         f"chance, {chance:.3g}%", (0, chance), (2, 3), textcoords="offset points",
         fontsize=8, color=VERMILION,
     )  # fmt: skip
-    axes.set_xticks(places, [number(p["epsilon"]) for p in points])
+    axes.set_xticks(places, [format_number(p["epsilon"]) for p in points])
     axes.set_xlim(-0.3, len(points) - 0.7)
     axes.set_ylim(-3, 103)
     axes.set_ylabel(f"accuracy in %, n = {points[0]['n']:,}")
-    axes.set_xlabel(f"{threat['norm']} eps (the threat model's is {number(threat['epsilon'])})")
+    axes.set_xlabel(
+        f"{threat['norm']} eps (the threat model's is {format_number(threat['epsilon'])})"
+    )
     axes.grid(axis="y")

@@ -1,4 +1,4 @@
-"""The deployment part of a report as text and for the page."""
+"""The deployment section of a report: as a text table and as HTML."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from keras_srt.report.rows import TABLE_WIDTH, interval, percent
+from keras_srt.core.formatting import format_interval, format_percent
+from keras_srt.report.rows import TABLE_WIDTH
 
 Deployment = Mapping[str, Any]
 
 TITLES = {"keras": "Keras", "savedmodel": "SavedModel"}
 NOTE = (
-    "Same, max diff: class and probabilities against Keras. The attacked images were made on the "
-    "Keras model: an attack on a file itself may find more."
+    "Same: predictions equal to Keras; max diff: largest difference in probability. The attacked "
+    "images were computed on the Keras model: attacking a file directly may succeed more often."
 )
 _HEADER = ("model", "kB", "median ms", "p99 ms", "same %", "max diff", "clean %")
 
 
 def deployment_table(deployment: Deployment) -> str:
-    """Size, latency, agreement and accuracies of what was published, as text.
+    """Format size, latency, agreement and accuracies of the exported files as a table.
 
     Args:
-        deployment: the part `deployment` of report.json.
+        deployment: Value of `deployment` in `report.json`.
 
     Returns:
-        Lines of plain ASCII, at most 100 columns wide, without a final line break.
+        Lines of ASCII, at most 100 columns wide, without a final line break.
     """
     header = (*_HEADER, "worst case %", "95% interval")
     rows = [header, *map(_cells, deployment["models"])]
@@ -39,10 +40,10 @@ def deployment_table(deployment: Deployment) -> str:
 
 
 def caption(deployment: Deployment) -> str:
-    """What was measured, in a sentence."""
+    """Describe the measurement in one sentence."""
     return (
-        f"Published version {deployment['version']}: {deployment['n']:,} test images; one image "
-        f"at a time on {deployment['threads']} CPU thread ({deployment['interpreter']})"
+        f"Exported version {deployment['version']}: {deployment['n']:,} test images; batch size 1 "
+        f"on {deployment['threads']} CPU thread ({deployment['interpreter']})"
     )
 
 
@@ -51,14 +52,14 @@ def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         TITLES.get(model["name"], model["name"]),
         *_file_cells(model),
-        percent(model["clean"]["accuracy"]),
-        percent(worst["accuracy"]),
-        interval(worst["ci95"]),
+        format_percent(model["clean"]["accuracy"]),
+        format_percent(worst["accuracy"]),
+        format_interval(worst["ci95"]),
     )
 
 
 def _file_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """Size, latencies and agreement, which the Keras model has none of."""
+    """Size, latencies and agreement; the Keras model itself has none of these."""
     if "bytes" not in model:
         return ("-",) * 5
     latency, agreement = model["latency_ms"], model["agreement"]
@@ -66,7 +67,7 @@ def _file_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
         f"{model['bytes'] / 1000:,.1f}",
         f"{latency['median']:.2f}",
         f"{latency['p99']:.2f}",
-        percent(agreement["same_class"]),
+        format_percent(agreement["same_class"]),
         f"{agreement['largest_difference']:.1e}",
     )
 
@@ -77,13 +78,13 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def deployment_html(deployment: Deployment) -> str:
-    """The same as a section of the page, with a column for each attack.
+    """Format the deployment section as HTML, with a column for each attack.
 
     Args:
-        deployment: the part `deployment` of report.json.
+        deployment: Value of `deployment` in `report.json`.
     """
     attacks = [attack["name"] for attack in deployment["models"][0]["attacks"]]
-    # Size and p99 stand below other values, so that the worst case stays in sight.
+    # Size and p99 share cells with other values, to keep the table narrow.
     kept = [name for name in _HEADER if name not in ("kB", "p99 ms")]
     header = (*kept, *(f"{name} %" for name in attacks), "worst case %")
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
@@ -102,7 +103,7 @@ def deployment_html(deployment: Deployment) -> str:
 
 def _row_html(model: Mapping[str, Any]) -> str:
     name, size, median, p99, *cells, worst, bounds = _cells(model)
-    attacks = [percent(attack["accuracy"]) for attack in model["attacks"]]
+    attacks = [format_percent(attack["accuracy"]) for attack in model["attacks"]]
     latency = f"{median}<br><small>p99 {p99}</small>" if "bytes" in model else median
     values = (latency, *cells, *attacks, f"{worst}<br><small>{bounds}</small>")
     head = f"{escape(name)}<small>{size} kB</small>" if "bytes" in model else escape(name)

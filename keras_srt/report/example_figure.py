@@ -1,4 +1,4 @@
-"""Attacked images as a figure: before, after, the difference, and both answers."""
+"""Figure of attacked images: before, after, the difference, and both predictions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from keras_srt.core.formatting import format_number, shorten
 from keras_srt.report.figure_style import GREEN, GREY, VERMILION, new_figure
-from keras_srt.report.rows import Report, number, shorten
+from keras_srt.report.rows import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Examples(NamedTuple):
-    """Images before and after attacks, for the figure of examples.
+    """Images before and after attacks.
 
     Attributes:
-        images: float32 [n, height, width, channels] in [0, 1].
-        perturbed: the same images, tampered with.
-        labels: int [n], true class ids.
-        before: int [n], what the model says of `images`.
-        after: int [n], what it says of `perturbed`.
-        attacks: name of the attack on each.
+        images: Clean images, float32 [n, height, width, channels] in [0, 1].
+        perturbed: Perturbed images, of the same shape.
+        labels: True class ids, int [n].
+        before: Class ids that the model predicts for `images`, int [n].
+        after: Class ids that the model predicts for `perturbed`, int [n].
+        attacks: Name of the attack on each image.
     """
 
     images: np.ndarray
@@ -35,14 +36,14 @@ class Examples(NamedTuple):
     attacks: Sequence[str]
 
     def part(self, first: int, count: int) -> Examples:
-        """Some of them, from number `first` on."""
+        """Return `count` examples, starting with number `first`."""
         return Examples(*(column[first : first + count] for column in self))
 
 
 def examples_figure(
     report: Report, examples: Examples, class_names: Sequence[str]
 ) -> Figure | None:
-    """x, x' and their difference, a row for each image; None without images."""
+    """Draw x, x' and their difference, one row per image; None without images."""
     count = len(examples.images)
     if count == 0:
         return None
@@ -51,8 +52,8 @@ def examples_figure(
     for index in range(count):
         _draw_example(grid[index], examples, index, class_names)
     figure.supxlabel(
-        "left: image; middle: after the attack; with the model's answers.\n"
-        "Right: difference, grey = none, black and white = as said above it.",
+        "Left: image; middle: after the attack; with the model's predictions.\n"
+        "Right: difference; gray = 0, black and white = the value above the image.",
         fontsize=8,
         color=GREY,
     )
@@ -63,11 +64,11 @@ def _draw_example(
     cells: Sequence[Axes], examples: Examples, index: int, names: Sequence[str]
 ) -> None:
     before, after = examples.images[index], examples.perturbed[index]
-    # Each to its own scale: a shift changes pixels by all there is, noise by ε.
+    # Each image has its own scale: a shift may change a pixel by 1, noise by at most ε.
     largest = float(np.abs(after - before).max())
     difference = 0.5 + (after - before) / (2 * max(largest, 1e-6))
     for axes, image in zip(cells, (before, after, difference), strict=True):
-        # Three channels are colors; of any other number, the mean is shown.
+        # Three channels are shown as colors; for any other number, the mean is shown.
         shown = image if image.shape[-1] == 3 else image.mean(axis=-1)
         shown = np.clip(shown, 0, 1)
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -76,16 +77,16 @@ def _draw_example(
     answers = (int(examples.before[index]), int(examples.after[index]))
     for axes, answer, arrow in zip(cells, answers, ("", "\N{RIGHTWARDS ARROW} "), strict=False):
         right = answer == label
-        # Signs besides colors: not everyone sees green and red.
+        # Signs besides colors, for color-blind readers.
         sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
         text = f"{arrow}{_class_name(answer, names)} {sign}"
         axes.set_title(text, fontsize=9, color=GREEN if right else VERMILION)
-    lines = [f"{shorten(examples.attacks[index], 16)}: \N{PLUS-MINUS SIGN}{number(largest)}"]
+    lines = [f"{shorten(examples.attacks[index], 16)}: \N{PLUS-MINUS SIGN}{format_number(largest)}"]
     if answers[0] != label:
-        lines.append(f"is {_class_name(label, names)}")
+        lines.append(f"true: {_class_name(label, names)}")
     cells[2].set_title("\n".join(lines), fontsize=9, color=GREY)
 
 
 def _class_name(number: int, names: Sequence[str]) -> str:
-    # A model that answered NaN has class -1.
+    # Class -1 stands for a prediction of NaN.
     return shorten(names[number], 14) if 0 <= number < len(names) else str(number)

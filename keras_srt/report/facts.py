@@ -1,40 +1,41 @@
-"""Short facts of a report, for the page and the model card: how it was made, what it cost."""
+"""Facts of a run for the HTML report and the model card: reproducibility and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from keras_srt.report.rows import Report, duration
+from keras_srt.core.formatting import format_duration
+from keras_srt.report.rows import Report
 
 Fact = tuple[str, str]
 
 _PASSES = {
     "forward": "forward",
-    "gradient": "forward and back to the images",
-    "training": "forward and back to the weights",
+    "gradient": "forward and backward (images)",
+    "training": "forward and backward (weights)",
 }
 
 
 def origin(report: Report) -> list[Fact]:
-    """Seed, split, versions, machine and test images, as far as the report says them.
+    """List seed, split, versions, machine and test images, where the report has them.
 
     Args:
-        report: what `report.json` holds.
+        report: Content of `report.json`.
 
     Returns:
-        Pairs of a term and its text.
+        Pairs (term, text).
 
     Example:
         >>> origin({"seed": 3, "dataset": {}})[0]
-        ('Seed', '3, of the split, the weights, the order of images and all random draws')
+        ('Seed', '3, for the split, the weights, the image order and all random draws')
     """
     facts = []
     if "seed" in report:
-        text = "of the split, the weights, the order of images and all random draws"
+        text = "for the split, the weights, the image order and all random draws"
         facts.append(("Seed", f"{report['seed']}, {text}"))
     if "labeled" in report["dataset"]:
-        text = "Which images are labeled, unlabeled and for validation: split.json of the run"
+        text = "Labeled, unlabeled and validation images: see split.json in the run folder"
         facts.append(("Split", text))
     if "environment" in report:
         facts += _environment(report["environment"])
@@ -52,25 +53,25 @@ def _environment(environment: Mapping[str, Any]) -> list[Fact]:
 
 
 def costs(report: Report) -> list[Fact]:
-    """Passes and seconds of training and evaluation, as far as the report says them.
+    """List passes and seconds of training and evaluation, where the report has them.
 
     Args:
-        report: what `report.json` holds.
+        report: Content of `report.json`.
 
     Returns:
-        Pairs of a term and its text.
+        Pairs (term, text).
 
     Example:
         >>> costs({"cost": {"evaluation": {"queries": 1200, "seconds": 30.0}}})
-        [('Evaluation', '30 s, 1,200 images asked about')]
+        [('Evaluation', '30 s, 1,200 model queries')]
     """
     cost, facts = report.get("cost", {}), []
     if "training" in cost:
         passes = cost["training"]["image_passes"]
         parts = [f"{passes[key]:,} {text}" for key, text in _PASSES.items() if passes[key]]
-        text = f"{duration(cost['training']['seconds'])}; images passed {', '.join(parts)}"
+        text = f"{format_duration(cost['training']['seconds'])}; image passes: {', '.join(parts)}"
         facts.append(("Training", text))
     if "evaluation" in cost:
         queries, seconds = cost["evaluation"]["queries"], cost["evaluation"]["seconds"]
-        facts.append(("Evaluation", f"{duration(seconds)}, {queries:,} images asked about"))
+        facts.append(("Evaluation", f"{format_duration(seconds)}, {queries:,} model queries"))
     return facts

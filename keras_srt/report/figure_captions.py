@@ -1,36 +1,38 @@
-"""What is said below a figure, and to those who can't see it."""
+"""Captions and alternative texts of figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keras_srt.report.rows import Report, number, percent, rows_of
+from keras_srt.core.formatting import format_number, format_percent
+from keras_srt.report.rows import Report, rows_of
 
-_CURVE = "The band is the 95% interval."
-_CONFUSION = "Rows are true classes, columns answers; the diagonal is right. Numbers are images."
+_BAND = "The band is the 95% interval."
+_CONFUSION = "Rows: true classes; columns: predictions; numbers: images."
 
 
 def caption(stem: str, report: Report) -> str:
-    """A sentence or two below a figure.
+    """Write the caption of a figure.
 
     Args:
-        stem: of its file name.
-        report: what `report.json` holds.
+        stem: File name of the figure without its suffix.
+        report: Content of `report.json`.
 
     Example:
         >>> caption("accuracy", {})
-        'Accuracy without tampering, under each attack and in the worst case.'
+        'Clean accuracy, robust accuracy under each attack, and worst case.'
     """
     if stem in ("epsilon", "angle", "transforms"):
         return _curve_caption(stem, report)
     return {
-        "accuracy": "Accuracy without tampering, under each attack and in the worst case.",
+        "accuracy": "Clean accuracy, robust accuracy under each attack, and worst case.",
         "training": "Loss terms and validation accuracies by step.",
-        "masking": "Accuracy under PGD as eps grows: of an honest model it falls below chance.",
-        "classes": "Accuracy of each class without tampering and in the worst case.",
-        "confusion_clean": f"Answers without tampering. {_CONFUSION}",
-        "confusion_attacked": "Answers in the worst case: of an image that is fooled, that under "
-        f"the strongest attack that fools it. {_CONFUSION}",
+        "masking": "Accuracy under PGD as eps grows; without gradient masking, it falls below "
+        "chance level.",
+        "classes": "Clean and worst-case accuracy of each class.",
+        "confusion_clean": f"Predictions on clean images. {_CONFUSION}",
+        "confusion_attacked": "Predictions in the worst case: for a misclassified image, the "
+        f"prediction under the strongest successful attack. {_CONFUSION}",
         "examples": "Images before and after an attack, and the difference.",
         "examples_more": "More images before and after an attack, and the difference.",
     }[stem]
@@ -38,32 +40,32 @@ def caption(stem: str, report: Report) -> str:
 
 def _curve_caption(stem: str, report: Report) -> str:
     curves = report["curves"]
-    first = f"The first {curves['n']:,} test images"
+    first = f"First {curves['n']:,} test images"
     if stem == "epsilon":
         return (
-            f"{first} under PGD of {curves['num_steps']} steps, as eps grows; one that was fooled "
-            f"once stays so. {_CURVE}"
+            f"{first} under PGD with {curves['num_steps']} steps, as eps grows; an image that is "
+            f"misclassified at one eps counts as misclassified at every larger eps. {_BAND}"
         )
     part = curves["transforms"]
-    beyond = "" if part["in_evaluation"] else " No attack of the evaluation does this."
+    note = "" if part["in_evaluation"] else " No attack of the evaluation uses these transforms."
     if stem == "angle":
-        turns = (len(part["rotations"]) + 1) // 2
+        angles = (len(part["rotations"]) + 1) // 2
         return (
-            f"{first}, right under all turns of a grid up to an angle ({turns} angles to either "
-            f"side).{beyond} {_CURVE}"
+            f"{first}: fraction correctly classified at every grid angle up to the given one "
+            f"({angles} angles in each direction).{note} {_BAND}"
         )
-    return f"{first} under one turn and one shift each.{beyond}"
+    return f"{first} under one rotation and one shift each.{note}"
 
 
 def alt_text(stem: str, report: Report) -> str:
-    """A figure in words, with its numbers.
+    """Write the alternative text of a figure, with its numbers.
 
     Args:
-        stem: of its file name.
-        report: what `report.json` holds.
+        stem: File name of the figure without its suffix.
+        report: Content of `report.json`.
     """
     if stem == "accuracy":
-        values = (f"{row.name} {percent(row.accuracy)}%" for row in rows_of(report))
+        values = (f"{row.name} {format_percent(row.accuracy)}%" for row in rows_of(report))
         return f"Bar chart of accuracies: {', '.join(values)}."
     if stem == "epsilon":
         balls = report["curves"]["epsilon"]
@@ -73,23 +75,23 @@ def alt_text(stem: str, report: Report) -> str:
         )
     if stem == "angle":
         points = _points(report["curves"]["transforms"]["angles"], "angle")
-        return f"Accuracy against the largest angle in degrees: {points}."
+        return f"Accuracy against the maximum angle in degrees: {points}."
     if stem == "transforms":
-        shares = [share for row in report["curves"]["transforms"]["accuracy"] for share in row]
+        cells = [value for row in report["curves"]["transforms"]["accuracy"] for value in row]
         return (
-            f"Heat map of the accuracy over rotation and translation: from {percent(min(shares))}% "
-            f"to {percent(max(shares))}%."
+            f"Heat map of the accuracy over rotation and translation: from "
+            f"{format_percent(min(cells))}% to {format_percent(max(cells))}%."
         )
     if stem == "classes":
         values = (
-            f"{each['name']} {percent(each['clean']['accuracy'])}% and "
-            f"{percent(each['worst_case']['accuracy'])}%"
+            f"{each['name']} {format_percent(each['clean']['accuracy'])}% and "
+            f"{format_percent(each['worst_case']['accuracy'])}%"
             for each in report["classes"]
             if each["n"]
         )
-        return f"Accuracy of each class, untampered and in the worst case: {', '.join(values)}."
+        return f"Clean and worst-case accuracy of each class: {', '.join(values)}."
     return caption(stem, report)
 
 
 def _points(points: Sequence[Report], key: str) -> str:
-    return ", ".join(f"{percent(p['accuracy'])}% at {number(p[key])}" for p in points)
+    return ", ".join(f"{format_percent(p['accuracy'])}% at {format_number(p[key])}" for p in points)

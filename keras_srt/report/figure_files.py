@@ -1,11 +1,10 @@
-"""The results as figures; Matplotlib is imported when one is drawn."""
+"""Writing the figures of a report as PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_srt.report import rows as content
 from keras_srt.report.accuracy_figures import (
     accuracy_figure,
     angle_figure,
@@ -16,6 +15,7 @@ from keras_srt.report.accuracy_figures import (
 from keras_srt.report.class_figures import classes_figure, confusion_figure
 from keras_srt.report.example_figure import Examples, examples_figure
 from keras_srt.report.figure_style import DPI, STYLE
+from keras_srt.report.history import read_history
 from keras_srt.report.rows import Report
 from keras_srt.report.training_figure import training_figure
 
@@ -24,8 +24,7 @@ FIGURES = (
     *("classes.png", "confusion_clean.png", "confusion_attacked.png"),
     *("examples.png", "examples_more.png", "training.png", "masking.png"),
 )
-# Images of a figure; the rest goes into another, beside it.
-_ROWS = 4
+_EXAMPLES = 4  # images in examples.png; the others go into examples_more.png
 
 
 def write_figures(
@@ -35,18 +34,18 @@ def write_figures(
     class_names: Sequence[str],
     folder: Path,
 ) -> list[Path]:
-    """Writes what there is to draw as PNG files.
+    """Write the figures for which the report has data.
 
     Args:
-        report: what `report.json` holds; without its parts `curves`, `classes`, `confusion` and
-            `masking`, none of the figures of these.
-        history_path: `history.csv` of the training; without one, no `training.png`.
-        examples: images before and after attacks; without any, no `examples.png`.
-        class_names: for class ids 0, 1, …; an id without a name is shown as a number.
-        folder: where to write; has to exist.
+        report: Content of `report.json`; the figures of `curves`, `classes`, `confusion` and
+            `masking` are skipped where these keys are absent.
+        history_path: `history.csv` of the training; if None or absent, no `training.png`.
+        examples: Images before and after attacks; if empty, no `examples.png`.
+        class_names: Names of class ids 0, 1, …; an id without a name is shown as a number.
+        folder: Existing folder to write to.
 
     Returns:
-        The files written, in the order of the page.
+        The files written, in the order of the HTML report.
 
     Example:
         >>> write_figures(report, run / "history.csv", examples, names, run)  # doctest: +SKIP
@@ -63,11 +62,11 @@ def write_figures(
             "classes.png": classes_figure(report),
             "confusion_clean.png": confusion_figure(report, "clean"),
             "confusion_attacked.png": confusion_figure(report, "worst_case"),
-            "examples.png": examples_figure(report, examples.part(0, _ROWS), class_names),
+            "examples.png": examples_figure(report, examples.part(0, _EXAMPLES), class_names),
             "examples_more.png": examples_figure(
-                report, examples.part(_ROWS, len(examples.images)), class_names
+                report, examples.part(_EXAMPLES, len(examples.images)), class_names
             ),
-            "training.png": training_figure(report, content.read_history(history_path)),
+            "training.png": training_figure(report, read_history(history_path)),
             "masking.png": masking_figure(report),
         }
         for name in FIGURES:
@@ -79,6 +78,6 @@ def write_figures(
 
 
 def written_figures(folder: Path) -> list[Path]:
-    """The figures that `write_figures` left in a folder, in the order of the page."""
+    """List the figures that `write_figures` wrote to a folder, in the order of the HTML report."""
     paths = [folder / name for name in FIGURES]
     return [path for path in paths if path.is_file()]

@@ -1,4 +1,4 @@
-"""How figures look: colors, Matplotlib's settings, and an empty one with its title."""
+"""Style of figures: colors, Matplotlib settings, and an empty figure with a title."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart with the common kinds of color blindness.
+# After Okabe and Ito: distinguishable with the common kinds of color blindness.
 BLUE, SKY, VERMILION, GREEN = "#0072B2", "#7FB2D6", "#C04A00", "#00795A"
 PURPLE, ORANGE = "#A6518A", "#D18A00"
 INK, GREY = "#222222", "#666666"
@@ -29,19 +29,17 @@ STYLE = {
     "legend.frameon": False,
     "savefig.dpi": 150,
 }
-# Inches. On a phone a figure is as wide as the page: letters of a wider one would be too small.
-WIDTH = 4.6
-# Sharp where a phone packs three pixels into one.
-DPI = 200
+WIDTH = 4.6  # inches; the text of a wider figure would be too small on a phone
+DPI = 200  # sharp on high-density screens
 
 
 def new_figure(report: Mapping[str, Any], title: str, height: float) -> Figure:
-    """An empty figure with its title and, for a reduced run, the note of that.
+    """Make an empty figure with a title and, for a reduced run, a note.
 
     Args:
-        report: what `report.json` holds.
-        title: what the figure shows, after the name of the run.
-        height: inches, without the title.
+        report: Content of `report.json`.
+        title: Title, shown after the name of the run.
+        height: Height in inches, without the title.
 
     Example:
         >>> new_figure({"name": "a", "reduced": None}, "accuracy", 2.0).get_suptitle()
@@ -62,5 +60,5 @@ def new_figure(report: Mapping[str, Any], title: str, height: float) -> Figure:
 
 
 def few_lines(text: str, width: int) -> list[str]:
-    """At most two lines of so many letters."""
+    """Wrap a text into at most two lines of at most `width` characters."""
     return textwrap.wrap(text, width, max_lines=2, placeholder=" ...")

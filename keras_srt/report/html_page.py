@@ -1,4 +1,4 @@
-"""The results as a web page."""
+"""The HTML report: one self-contained page."""
 
 from __future__ import annotations
 
@@ -91,24 +91,24 @@ pre { overflow-x: auto; font-size: 0.8rem; background: #f6f7f8; padding: 0.75rem
 
 
 def write_pages(report: Report, figures: Sequence[Path], folder: Path) -> None:
-    """Writes what is made of a report: `report.html` and `MODEL_CARD.md`.
+    """Write `report.html` and `MODEL_CARD.md`.
 
     Args:
-        report: what `report.json` holds.
+        report: Content of `report.json`.
         figures: PNG files, as `write_figures` returns them.
-        folder: where to write; has to exist.
+        folder: Existing folder to write to.
     """
     write_html(report, figures, folder / "report.html")
     write_card(report, folder / "MODEL_CARD.md")
 
 
 def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
-    """Writes one web page that needs nothing else: figures and style are inside.
+    """Write the HTML report as one file that contains its figures and style.
 
     Args:
-        report: what `report.json` holds.
+        report: Content of `report.json`.
         figures: PNG files, as `write_figures` returns them.
-        path: the page, usually `report.html`; its folder has to exist.
+        path: The file, usually `report.html`, in an existing folder.
 
     Returns:
         `path`.
@@ -122,19 +122,21 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         sections.headline(report),
         sections.trained_on(report),
         sections.results(report, shown),
-        sections.section("As the perturbation grows", shown.html("epsilon", "angle", "transforms")),
+        sections.section(
+            "Accuracy against perturbation size", shown.html("epsilon", "angle", "transforms")
+        ),
         sections.classes(report, shown),
         sections.section("Attacked images", shown.html("examples", "examples_more")),
         sections.risks(report),
         masking_html(report["masking"], shown.html("masking")) if "masking" in report else "",
         deployment_html(report["deployment"]) if "deployment" in report else "",
         sections.cost(report, shown),
-        "<section><h2>Settings</h2><details><summary>Everything in report.json</summary>"
+        "<section><h2>Settings</h2><details><summary>Content of report.json</summary>"
         f"<pre>{everything}</pre></details></section>",
     ]
     text = _PAGE.substitute(
         title=escape(report["name"]), style=_CSS, body="\n".join(filter(None, body))
     )
-    # A file name may hold bytes that are no text: those become question marks.
+    # File names may contain bytes that are not UTF-8: these become question marks.
     path.write_text(text, encoding="utf-8", errors="replace")
     return path

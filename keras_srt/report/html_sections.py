@@ -1,4 +1,4 @@
-"""The parts of the page."""
+"""Sections of the HTML report."""
 
 from __future__ import annotations
 
@@ -8,36 +8,29 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from keras_srt.core.formatting import format_interval, format_percent
 from keras_srt.report.facts import Fact, costs, origin
 from keras_srt.report.figure_captions import alt_text, caption
-from keras_srt.report.rows import (
-    BOUND_NOTE,
-    RISKS,
-    Report,
-    interval,
-    percent,
-    reduced_note,
-    rows_of,
-    summary,
-)
+from keras_srt.report.rows import Report, rows_of
+from keras_srt.report.summary import BOUND_NOTE, RISKS, reduced_note, summary
 
 _SEARCH_NOTE = (
-    "Attacks search, they don't prove: stronger ones can only raise R_rob and R_adv and lower "
-    "the accuracies."
+    "Attacks give upper bounds of the robust accuracy: a stronger attack can only lower it and "
+    "raise R_rob and R_adv."
 )
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page with its heading; nothing where all `parts` are empty."""
+    """Make a section with a heading; an empty string if all `parts` are empty."""
     body = "".join(parts)
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
 class Figures:
-    """The figures of a page, each to be shown in its place.
+    """The figures of the HTML report.
 
     Args:
-        report: what `report.json` holds.
+        report: Content of `report.json`.
         paths: PNG files.
     """
 
@@ -46,7 +39,7 @@ class Figures:
         self._paths = {path.stem: path for path in paths}
 
     def html(self, *stems: str) -> str:
-        """Those of these figures that there are, with captions and alt texts."""
+        """Format the figures with these stems that exist, with captions and alternative texts."""
         parts = [self._html(stem) for stem in stems if stem in self._paths]
         look = "figures" if len(parts) > 1 else "figures single"
         return f'<div class="{look}">{"".join(parts)}</div>' if parts else ""
@@ -61,7 +54,7 @@ class Figures:
 
 
 def headline(report: Report) -> str:
-    """Name, what was reduced, and the two numbers that matter most."""
+    """Format the name, the note of a reduced run, and clean and worst-case accuracy."""
     banner = ""
     if report.get("reduced"):
         banner = f'<p class="reduced"><strong>Reduced run:</strong> {escape(report["reduced"])}</p>'
@@ -69,8 +62,8 @@ def headline(report: Report) -> str:
     tiles = "".join(
         _tile(title, report[key], text)
         for title, key, text in (
-            ("Right without tampering", "clean", "clean accuracy"),
-            ("Right under every attack", "worst_case", f"worst case of {attacks} attacks"),
+            ("Clean accuracy", "clean", "without attack"),
+            ("Robust accuracy", "worst_case", f"worst case over {attacks} attacks"),
         )
     )
     title = f"<h1>{escape(report['name'])}</h1>"
@@ -78,22 +71,22 @@ def headline(report: Report) -> str:
 
 
 def _tile(title: str, result: Mapping[str, Any], text: str) -> str:
-    about = f"{text}, 95% interval {interval(result['ci95'])}, n = {result['n']:,}"
+    about = f"{text}, 95% interval {format_interval(result['ci95'])}, n = {result['n']:,}"
     return (
         f'<div class="tile"><p>{escape(title)}</p>'
-        f'<p class="value">{percent(result["accuracy"])}%</p>'
+        f'<p class="value">{format_percent(result["accuracy"])}%</p>'
         f'<p class="note">{escape(about)}</p></div>'
     )
 
 
 def trained_on(report: Report) -> str:
-    """Data, objective, model, seed and versions."""
+    """Format data, objective, model, seed and versions."""
     texts = "".join(f"<p>{escape(line)}</p>" for line in summary(report))
-    return section("What it was trained on", texts, _facts(origin(report)))
+    return section("Training setup", texts, _facts(origin(report)))
 
 
 def cost(report: Report, figures: Figures) -> str:
-    """Training curves, passes and seconds."""
+    """Format training curves, passes and seconds."""
     return section("Training and cost", figures.html("training"), _facts(costs(report)))
 
 
@@ -103,13 +96,13 @@ def _facts(facts: Sequence[Fact]) -> str:
 
 
 def table(name: str, header: Sequence[str], rows: Sequence[str], about: str) -> str:
-    """A table that scrolls sideways where it has to.
+    """Format a table that scrolls horizontally on narrow screens.
 
     Args:
-        name: of the region.
-        header: plain text.
-        rows: as HTML.
-        about: its caption, plain text.
+        name: Accessible name of the table.
+        header: Column names, plain text.
+        rows: Rows, HTML.
+        about: Caption, plain text.
     """
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in header)
     return (
@@ -120,42 +113,43 @@ def table(name: str, header: Sequence[str], rows: Sequence[str], about: str) -> 
 
 
 def table_row(head: str, cells: Sequence[str], kind: str = "") -> str:
-    """A row of a table: its heading as HTML, its cells as plain text."""
+    """Format a table row: the heading is HTML, the cells are plain text."""
     look = f' class="{kind}"' if kind else ""
     values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return f'<tr{look}><th scope="row">{head}</th>{values}</tr>'
 
 
 def results(report: Report, figures: Figures) -> str:
-    """The table of attacks, the worst case, and the bars."""
+    """Format the table of attacks, the worst case, and the bar chart."""
     rows = [
         table_row(f"{escape(row.name)}<small>{escape(row.settings)}</small>", row.values, row.kind)
         for row in rows_of(report)
     ]
-    about = "Share of test images that are right, before and after the attack alike."
+    about = "Fraction of test images correctly classified both before and after the attack."
     if note := reduced_note(report):
         about += f" {note}"
     header = ("Attack", "Accuracy %", "95% interval", "n", "Seconds")
     return section(
         "Results",
         table("Results", header, rows, about),
-        f"<p><strong>Worst case: {percent(report['worst_case']['accuracy'])}%.</strong> An image "
-        "counts if it stays right under every attack of the table's last row.</p>"
+        f"<p><strong>Worst case: {format_percent(report['worst_case']['accuracy'])}%.</strong> "
+        "Fraction of images correctly classified under every attack in the last row of the "
+        "table.</p>"
         f'<p class="note">{escape(_SEARCH_NOTE)}</p>',
         figures.html("accuracy"),
     )
 
 
 def classes(report: Report, figures: Figures) -> str:
-    """How each class does, and which are taken for which."""
+    """Format accuracies of classes and the most frequent misclassifications."""
     if "classes" not in report:
         return ""
     rows = [
         table_row(
             escape(each["name"]),
             [
-                *(percent(each[kind]["accuracy"]) for kind in ("clean", "worst_case")),
-                interval(each["worst_case"]["ci95"]),
+                *(format_percent(each[kind]["accuracy"]) for kind in ("clean", "worst_case")),
+                format_interval(each["worst_case"]["ci95"]),
                 f"{each['n']:,}",
             ],
         )
@@ -164,7 +158,7 @@ def classes(report: Report, figures: Figures) -> str:
     ]
     header = ("Class", "Clean %", "Worst case %", "95% interval", "n")
     numbers = table(
-        "Classes", header, rows, "Accuracy of each class; the interval is the worst case's."
+        "Classes", header, rows, "Accuracy of each class, with the interval of the worst case."
     )
     return section(
         "Classes",
@@ -175,19 +169,21 @@ def classes(report: Report, figures: Figures) -> str:
 
 
 def _mistakes(mistakes: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    titles = {"clean": "without tampering", "worst_case": "in the worst case"}
+    titles = {"clean": "on clean images", "worst_case": "in the worst case"}
     texts = []
     for kind, title in titles.items():
         pairs = [
             f"{pair['label']} \N{RIGHTWARDS ARROW} {pair['answer']} ({pair['count']:,})"
             for pair in mistakes[kind][:5]
         ]
-        texts.append(f"<p>Most frequent mistakes {title}: {escape(', '.join(pairs) or 'none')}</p>")
+        texts.append(
+            f"<p>Most frequent misclassifications {title}: {escape(', '.join(pairs) or 'none')}</p>"
+        )
     return "".join(texts)
 
 
 def risks(report: Report) -> str:
-    """R_stand, R_rob and R_adv."""
+    """Format R_stand, R_rob and R_adv."""
     items = "".join(
         f"<dt>{_subscript(symbol)}</dt><dd>{report['risks'][key]:.4f}</dd>"
         f'<dd class="meaning">{escape(meaning)}</dd>'

@@ -1,4 +1,4 @@
-"""The search for gradient masking as text and for the page."""
+"""The gradient-masking section of a report: as text lines and as HTML."""
 
 from __future__ import annotations
 
@@ -6,60 +6,61 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from keras_srt.report.rows import number
+from keras_srt.core.formatting import format_number
 
 Masking = Mapping[str, Any]
 
-# What each check of report.json asks.
+# Check in report.json -> what a model without gradient masking satisfies.
 TITLES = {
-    "large_epsilon": "Falls to 0 at large eps",
-    "monotone": "Never rises with eps",
-    "steps": "More steps don't help",
-    "restarts": "More starts don't help",
+    "large_epsilon": "Accuracy is 0 at large eps",
+    "monotone": "Accuracy never rises with eps",
+    "steps": "More steps change nothing",
+    "restarts": "More restarts change nothing",
     "square": "Square is weaker than APGD",
     "noise": "Random noise is harmless",
 }
 NOTE = (
-    "Where gradients are of no use, attacks fail and a model looks robust that isn't. A check that "
-    "fails is a reason to distrust the accuracies under attack; docs/evaluation.md says what to do."
+    "If gradients carry no information, attacks fail and a model looks more robust than it is. "
+    "A failed check is a reason to distrust the robust accuracies; see docs/evaluation.md."
 )
 
 
 def masking_lines(masking: Masking) -> list[str]:
-    """A line for each pixel ball, and a warning for each check that failed.
+    """Format one line per norm, and a warning for each failed check.
 
     Args:
-        masking: the part `masking` of report.json.
+        masking: Value of `masking` in `report.json`.
     """
     lines = []
     for threat in masking["threats"]:
         failed = [check for check in threat["checks"] if not check["passed"]]
-        where, count = _where(threat), len(threat["checks"])
-        lines += [f"WARNING: gradient masking, {where}: {check['text']}" for check in failed]
+        threat_model, count = _threat_model(threat), len(threat["checks"])
+        lines += [f"WARNING: gradient masking, {threat_model}: {each['text']}" for each in failed]
         lines.append(
-            f"Gradient masking, {where}: {count - len(failed)} of {count} checks passed "
+            f"Gradient masking, {threat_model}: {count - len(failed)} of {count} checks passed "
             f"({masking['n']:,} images, {masking['seconds']:.0f} s)"
         )
     return lines
 
 
 def masking_html(masking: Masking, figure: str = "") -> str:
-    """A section of the page.
+    """Format the section as HTML.
 
     Args:
-        masking: the part `masking` of report.json.
-        figure: its figure, as HTML.
+        masking: Value of `masking` in `report.json`.
+        figure: HTML of the figure.
     """
     parts = []
     for threat in masking["threats"]:
         items = "".join(map(_check_html, threat["checks"]))
-        parts.append(f"<p>{escape(_where(threat))}, {masking['n']:,} images</p><dl>{items}</dl>")
+        title = f"{escape(_threat_model(threat))}, {masking['n']:,} images"
+        parts.append(f"<p>{title}</p><dl>{items}</dl>")
     note = f'<p class="note">{escape(NOTE)}</p>'
     return f"<section><h2>Gradient masking</h2>{''.join(parts)}{note}{figure}</section>"
 
 
-def _where(threat: Mapping[str, Any]) -> str:
-    return f"{threat['norm']} eps {number(threat['epsilon'])}"
+def _threat_model(threat: Mapping[str, Any]) -> str:
+    return f"{threat['norm']} eps {format_number(threat['epsilon'])}"
 
 
 def _check_html(check: Mapping[str, Any]) -> str:

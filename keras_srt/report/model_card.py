@@ -1,4 +1,4 @@
-"""The model card: what a model is for, how it was made, how well it holds, and its limits."""
+"""The model card: intended use, training data, results and limitations of a model."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_srt.core.formatting import format_interval, format_percent
 from keras_srt.core.shell import shown_command
 from keras_srt.report.facts import Fact, costs, origin
-from keras_srt.report.rows import (
-    Report,
-    Row,
-    interval,
-    percent,
-    rows_of,
-    short_settings,
-    summary,
-)
+from keras_srt.report.rows import Report, Row, rows_of, short_settings
+from keras_srt.report.summary import summary
 
-# As in the classes' part of the page.
 _WEAKEST = 5
-# What Markdown or HTML would take for more than a letter; an underscore within a word is one.
+_MAX_CLASS_NAMES = 30
+# Characters with a meaning in Markdown or HTML; an underscore within a word has none.
 _SPECIAL = re.compile(r"[\\`*<>|\[\]~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 def write_card(report: Report, path: Path) -> Path:
-    """Writes the model card as Markdown.
+    """Write the model card as Markdown.
 
     Args:
-        report: what `report.json` holds.
-        path: the file, usually `MODEL_CARD.md`; its folder has to exist.
+        report: Content of `report.json`.
+        path: The file, usually `MODEL_CARD.md`, in an existing folder.
 
     Returns:
         `path`.
@@ -48,7 +42,7 @@ def write_card(report: Report, path: Path) -> Path:
         ("Results", _results(report)),
         ("Classes", _classes(report)),
         ("Limitations", _limitations(report)),
-        ("How to repeat", _how_to_repeat(report)),
+        ("How to reproduce", _how_to_reproduce(report)),
     )
     lines = [f"# Model card: {plain(report['name'])}"]
     if report.get("reduced"):
@@ -56,13 +50,13 @@ def write_card(report: Report, path: Path) -> Path:
     for title, body in parts:
         if body:
             lines += ["", f"## {title}", "", *body]
-    # A file name may hold bytes that are no text: those become question marks.
+    # File names may contain bytes that are not UTF-8: these become question marks.
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
     return path
 
 
 def plain(text: str) -> str:
-    r"""A text that Markdown shows as it is, on one line.
+    r"""Escape a text for Markdown and join its lines.
 
     Example:
         >>> print(plain("a_b <i>|*"))
@@ -87,22 +81,22 @@ def _details(report: Report) -> list[str]:
 
 def _intended_use(report: Report) -> list[str]:
     names = [each["name"] for each in report.get("classes", ())]
-    told = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    shown = ", ".join(names[:_MAX_CLASS_NAMES]) + (", …" if len(names) > _MAX_CLASS_NAMES else "")
     lines = [
-        f"- To sort images like those of {plain(report['dataset']['title'])} into "
-        f"{len(names)} classes: {plain(told)}."
+        f"- Classification of images like those of {plain(report['dataset']['title'])} into "
+        f"{len(names)} classes: {plain(shown)}."
     ]
     if "neighborhood" in report:
-        ball = report["neighborhood"]
+        neighborhood = report["neighborhood"]
         lines.append(
-            f"- Trained to hold under tampering of this kind and size: {plain(ball['order'])}, "
-            f"{plain(ball['range'])}. Not for other or stronger tampering, unless an attack below "
-            "shows that it holds."
+            f"- Threat model in training: {plain(neighborhood['order'])}, "
+            f"{plain(neighborhood['range'])}. No robustness is claimed for other or larger "
+            "perturbations, except where an attack below measures it."
         )
     return [
         *lines,
-        "- Not for images of other kinds: any image gets one of these classes, whatever it shows.",
-        "- Not as the only safeguard where a wrong answer does harm.",
+        "- Not for other kinds of images: every image is assigned to one of these classes.",
+        "- Not as the only safeguard where a misclassification causes harm.",
     ]
 
 
@@ -113,11 +107,11 @@ def _training_data(report: Report) -> list[str]:
 def _metrics(report: Report) -> list[str]:
     n = report["clean"]["n"]
     return [
-        f"- {n:,} of the dataset's {report['dataset']['num_test']:,} test images, which were not "
-        "used in training.",
-        "- Accuracy: the share of images that are right, before and after the attack alike; with "
-        "the 95% Wilson interval.",
-        "- Worst case: an image counts if it stays right under every attack.",
+        f"- {n:,} of the {report['dataset']['num_test']:,} test images, which were not used in "
+        "training.",
+        "- Robust accuracy: fraction of images that are correctly classified both before and after "
+        "the attack; with the 95% Wilson interval.",
+        "- Worst case: fraction of images that are correctly classified under every attack.",
     ]
 
 
@@ -141,24 +135,25 @@ def _classes(report: Report) -> list[str]:
     if not weakest:
         return []
     lines = [
-        "The weakest in the worst case:",
+        "Classes with the lowest worst-case accuracy:",
         "",
         "| class | clean % | worst case % | 95% interval | n |",
         "| --- | --: | --: | --: | --: |",
     ]
     for each in weakest:
-        shares = [percent(each[kind]["accuracy"]) for kind in ("clean", "worst_case")]
-        bounds = plain(interval(each["worst_case"]["ci95"]))
-        lines.append(f"| {plain(each['name'])} | {' | '.join(shares)} | {bounds} | {each['n']:,} |")
+        values = [format_percent(each[kind]["accuracy"]) for kind in ("clean", "worst_case")]
+        bounds = plain(format_interval(each["worst_case"]["ci95"]))
+        lines.append(f"| {plain(each['name'])} | {' | '.join(values)} | {bounds} | {each['n']:,} |")
     return lines
 
 
 def _limitations(report: Report) -> list[str]:
     tried = "; ".join(_attack(attack) for attack in report["attacks"])
     lines = [
-        "- Attacks search, they don't prove: a stronger one may find more.",
-        f"- Nothing is known about tampering that no attack tried. Tried: {plain(tried)}.",
-        "- One training with one seed: another may end some points higher or lower.",
+        "- Attacks give upper bounds of the robust accuracy: a stronger attack may lower it.",
+        f"- Robustness against other attacks is unknown. Attacks used: {plain(tried)}.",
+        "- The results are those of one training run with one seed; other seeds may differ by some "
+        "points.",
     ]
     if report.get("reduced"):
         lines.append(f"- Reduced run ({plain(report['reduced'])}): not the full result.")
@@ -181,17 +176,17 @@ def _attack(attack: dict[str, Any]) -> str:
     return f"{attack['name']} ({settings})" if settings else attack["name"]
 
 
-def _how_to_repeat(report: Report) -> list[str]:
+def _how_to_reproduce(report: Report) -> list[str]:
     if "environment" not in report:
         return []
     command = shown_command(report["environment"]["command"])
     return [
-        "The command was:",
+        "The command:",
         "",
         *(f"    {line}" for line in command.splitlines()),
         "",
-        "The same settings, whole and resolved, are in `config.json` of the run folder:",
-        "`keras-srt train --config RUN/config.json --run-dir NEW` trains anew by them, and",
-        "`keras-srt evaluate --run RUN` evaluates again. With the same versions, machine and "
-        "number of threads the results are the same.",
+        "The complete settings are in `config.json` of the run folder:",
+        "`keras-srt train --config RUN/config.json --run-dir NEW` repeats the training, and",
+        "`keras-srt evaluate --run RUN` repeats the evaluation. Results are identical with the "
+        "same versions, machine and number of threads.",
     ]

@@ -1,4 +1,4 @@
-"""A comparison of runs as a table and as a figure."""
+"""A comparison of runs as a Markdown table and as a figure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.formatting import format_interval, format_percent, shorten
 from keras_srt.report.figure_style import DPI, STYLE, new_figure
 from keras_srt.report.model_card import plain
-from keras_srt.report.rows import interval, percent, shorten
 
 _COLORS = ("#0072B2", "#C04A00", "#00795A", "#A6518A", "#D18A00", "#222222")
 _MARKERS = "osD^vP"
 _TESTS = {
-    True: "McNemar's exact test, image by image",
-    False: "Fisher's exact test, as the test images differ or the answers weren't kept",
+    True: "McNemar's exact test on paired images",
+    False: "Fisher's exact test, because the test images differ or predictions were not saved",
 }
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
-    """The comparison as lines of Markdown.
+    """Format a comparison as lines of Markdown.
 
     Args:
-        comparison: what `keras_srt.evaluation.significance.compare` returns.
+        comparison: Result of `keras_srt.evaluation.significance.compare`.
     """
     runs, rows = comparison["runs"], comparison["rows"]
     lines = [f"{number}. {plain(_about(run))}" for number, run in enumerate(runs, start=1)]
@@ -35,12 +35,12 @@ def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
     tests = "; ".join(sorted({_TESTS[run["paired"]] for run in runs[1:]}))
     lines += [
         "",
-        "In brackets the 95% interval; then the difference from 1 in points. **Bold**: significant "
-        f"at 5% over all {count} differences (Holm); p-values as adjusted. {tests}.",
-        "Significant says that the images are no accident; another training, with another seed, "
-        "may end elsewhere.",
+        "In brackets: 95% interval, followed by the difference from run 1 in percentage points. "
+        f"**Bold**: significant at 5%, adjusted for all {count} differences (Holm). {tests}.",
+        "Significance refers to the sample of test images; other training seeds may give other "
+        "results.",
     ]
-    return lines + [f"Left out: {plain(text)}." for text in comparison["left_out"]]
+    return lines + [f"Omitted: {plain(text)}." for text in comparison["left_out"]]
 
 
 def _about(run: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def _markdown(cells: Sequence[str]) -> str:
 
 
 def _cell(cell: Mapping[str, Any]) -> str:
-    text = f"{percent(cell['accuracy'])} {interval(cell['ci95'])}"
+    text = f"{format_percent(cell['accuracy'])} {format_interval(cell['ci95'])}"
     if "difference" not in cell:
         return f"{text} n={cell['n']:,}"
     difference = f"{100 * cell['difference']:+.2f} (p={cell['adjusted_p']:.2g})"
@@ -61,11 +61,11 @@ def _cell(cell: Mapping[str, Any]) -> str:
 
 
 def write_comparison_figure(comparison: Mapping[str, Any], path: Path) -> None:
-    """Draws accuracies with their intervals, a row for each attack, a color for each run.
+    """Draw accuracies with their intervals: one row per attack, one color per run.
 
     Args:
-        comparison: what `keras_srt.evaluation.significance.compare` returns.
-        path: of the PNG file.
+        comparison: Result of `keras_srt.evaluation.significance.compare`.
+        path: The PNG file.
     """
     import matplotlib
 

@@ -1,36 +1,28 @@
-"""The results as text."""
+"""The results table as text."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 
+from keras_srt.core.formatting import shorten
 from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.masking_section import masking_lines
-from keras_srt.report.rows import (
-    BOUND_NOTE,
-    RISKS,
-    TABLE_WIDTH,
-    Report,
-    Row,
-    reduced_note,
-    rows_of,
-    shorten,
-    summary,
-)
+from keras_srt.report.rows import TABLE_WIDTH, Report, Row, rows_of
+from keras_srt.report.summary import BOUND_NOTE, RISKS, reduced_note, summary
 
-_NARROWEST = 80  # columns
+_MIN_WIDTH = 80  # columns
 
 
 def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
-    """The results as text.
+    """Format the results as text.
 
     Args:
-        report: what `report.json` holds.
-        width: columns of the terminal; the table is 80 to 100 columns wide.
+        report: Content of `report.json`.
+        width: Columns of the terminal; the table is 80 to 100 columns wide.
 
     Returns:
-        Lines of plain ASCII, without a final line break.
+        Lines of ASCII, without a final line break.
 
     Example:
         >>> result = {"accuracy": 0.982, "ci95": [0.97, 0.99], "n": 500}
@@ -39,9 +31,9 @@ def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
         ...     "clean": result, "attacks": [], "worst_case": {**result, "attacks": []},
         ...     "risks": {"standard": 0.018, "robust": 0.0, "adversarial": 0.018}})
         >>> table.splitlines()[5]
-        'clean       untampered images       98.20  [97.00, 99.00]  500        -'
+        'clean       clean images       98.20  [97.00, 99.00]  500        -'
     """
-    width = min(max(width, _NARROWEST), TABLE_WIDTH)
+    width = min(max(width, _MIN_WIDTH), TABLE_WIDTH)
     heading = [report["name"], reduced_note(report), *summary(report)]
     risks = ", ".join(f"{symbol} {report['risks'][key]:.4f}" for key, symbol, _ in RISKS)
     lines = [
@@ -65,7 +57,7 @@ def _wrapped(texts: Sequence[str], width: int) -> list[str]:
 
 
 def _ascii(text: str) -> str:
-    """Printable ASCII only: a name can't move the cursor or color the terminal."""
+    """Replace all but printable ASCII, so that names can't contain terminal control codes."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in text)
 
 
@@ -83,7 +75,7 @@ def _table_lines(rows: Sequence[Row], width: int) -> list[str]:
 
 
 def _cell_lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """One row, on as many lines as its settings need."""
+    """Format one row, on as many lines as its settings need."""
     first, *more = textwrap.wrap(cells[1], widths[1]) or [""]
     texts = (cells[0], first, *cells[2:])
     aligned = [

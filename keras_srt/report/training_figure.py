@@ -1,4 +1,4 @@
-"""The training as a figure: losses and validation accuracies by step."""
+"""Figure of the training: losses and validation accuracies by step."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ _LINES = (
 
 
 def training_figure(report: Report, history: Mapping[str, np.ndarray]) -> Figure | None:
-    """Losses and validation accuracies by step; None if there are none."""
-    # The total comes first, whatever the order of the columns.
+    """Draw losses and validation accuracies by step; None if the history has none.
+
+    Args:
+        report: Content of `report.json`.
+        history: Columns of `history.csv`, as `read_history` returns them.
+    """
+    # The total loss comes first.
     names = sorted(history, key=lambda name: name != "loss")
     validated = [name for name in names if name.startswith("val_")]
     other = ["step", "epoch", "learning_rate", "seconds", *validated]
@@ -56,7 +61,7 @@ def _draw_curves(
     axes.grid(axis="y")
     axes.margins(x=0.02)
     shown = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
-    # A first loss far above the rest would flatten all that follows.
+    # On a linear scale, a large first loss would flatten the rest of the curve.
     if label == "loss" and shown.min() > 0 and shown.max() > 30 * shown.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -66,7 +71,7 @@ def _draw_curves(
 
 
 def _mark_learning_rates(axes: Axes, steps: np.ndarray, rates: np.ndarray) -> None:
-    """A line where the learning rate drops, unless it changes all the time."""
+    """Draw a line at each learning-rate change, unless it changes continuously."""
     changes = np.flatnonzero(np.abs(np.diff(rates)) > 1e-9) + 1
     for index in changes if len(changes) <= 4 else ():
         label = "learning rate changes" if index == changes[0] else None

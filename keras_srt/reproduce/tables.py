@@ -6,8 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from keras_srt.core.formatting import format_duration
-from keras_srt.report.rows import number, percent
+from keras_srt.core.formatting import format_duration, format_number, format_percent
 from keras_srt.reproduce.target_results import Results
 
 _NOTHING = "–"
@@ -92,9 +91,9 @@ def theirs(cell: Results) -> str:
     if cell["paper"] is None:
         return _NOTHING
     if cell["accuracy"] is None:
-        return percent(cell["paper"])
+        return format_percent(cell["paper"])
     difference = f"{100 * cell['difference']:+.1f}".replace("-", "−")
-    return f"{percent(cell['paper'])} (ours {difference})"
+    return f"{format_percent(cell['paper'])} (ours {difference})"
 
 
 def _short(share: float) -> str:
@@ -133,7 +132,7 @@ def _value(value: object) -> str:
         return f"({inner})"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else number(value)
+    return str(value).lower() if isinstance(value, bool) else format_number(value)
 
 
 def _distance_rows(results: Results) -> list[list[str]]:
@@ -149,7 +148,9 @@ def _distance_rows(results: Results) -> list[list[str]]:
 
 
 def _distance_cells(found: Results) -> list[str]:
-    at_radii = (f"{number(a['epsilon'])}: {_short(a['accuracy'])}" for a in found["accuracy_at"])
+    at_radii = (
+        f"{format_number(a['epsilon'])}: {_short(a['accuracy'])}" for a in found["accuracy_at"]
+    )
     lengths = (_NOTHING if found[k] is None else f"{found[k]:.3g}" for k in ("median", "mean"))
     return [found["norm"], *lengths, f"{found['found']:,}", ", ".join(at_radii)]
 
@@ -162,7 +163,7 @@ def _model_rows(results: Results) -> list[list[str]]:
         seconds = model["train_seconds"]
         settings = {k: v for k, v in model["objective"].items() if k != "name" and v is not None}
         weights = ", ".join(
-            f"{k} {number(v)}" for k, v in settings.items() if isinstance(v, float | int)
+            f"{k} {format_number(v)}" for k, v in settings.items() if isinstance(v, float | int)
         )
         rows.append(
             [

@@ -2,6 +2,10 @@
 
 import copy
 
+import numpy as np
+
+from keras_srt.report import Examples
+
 REPORT = {
     "schema": 1,
     "name": "mnist_srt",
@@ -96,3 +100,11 @@ TRAINING = ("objective", "neighborhood", "model", "steps", "train_seconds")
 
 def changed(**values):
     return {**copy.deepcopy(REPORT), **values}
+
+
+def make_examples(count, channels, size=6):
+    draws = np.random.default_rng(0)
+    images = draws.random((count, size, size, channels), np.float32)
+    moved = np.clip(images + draws.uniform(-0.1, 0.1, images.shape), 0, 1).astype(np.float32)
+    labels = np.arange(count) % 3
+    return Examples(images, moved, labels, labels, (labels + 1) % 3, ["pgd"] * count)

@@ -115,7 +115,7 @@ def test_the_report_says_how_each_published_file_does(typed):
         assert 0 < file["latency_ms"]["median"] <= file["latency_ms"]["p99"]
         assert file["bytes"] > 1000
         assert file["agreement"]["same_class"] > 0.5
-    assert "Published version 1: 50 test images" in process.stdout
+    assert "Exported version 1: 50 test images" in process.stdout
     assert "XNNPACK" not in process.stderr
     assert "<h2>Deployment</h2>" in (folder / "run" / "report.html").read_text()
 
@@ -258,7 +258,7 @@ def test_evaluate_asks_a_tflite_file_and_refuses_what_it_cannot_do(
     settings = ["--attacks", ",".join(attacks), "--limit", "4", "--output", str(output)]
     assert cli.main(["evaluate", *given, *settings]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "A TFLite file from elsewhere that answers with probabilities" in printed
+    assert "External model: TFLite file that outputs probabilities" in printed
     report, of_run = (json.loads(path.read_text()) for path in (output, run / "report.json"))
     assert report["victim"]["kind"] == "TFLite file"
     assert not report["victim"]["gradients"]

@@ -313,7 +313,7 @@ def test_ctrl_c_while_measuring_leaves_the_report_as_it_was(run, tmp_path, monke
 def test_the_table_has_a_line_for_each_model():
     lines = reports.deployment_table(DEPLOYMENT).splitlines()
     assert lines[0] == (
-        "Published version 3: 100 test images; one image at a time on 1 CPU thread (tflite-runtime)"
+        "Exported version 3: 100 test images; batch size 1 on 1 CPU thread (tflite-runtime)"
     )
     table = lines[2:8]
     assert len({len(line) for line in table}) == 1

@@ -21,7 +21,7 @@ from keras_srt.pipeline import teacher
 from keras_srt.pipeline import train as stage
 from keras_srt.pipeline.classifiers import COMPONENTS
 from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.report.rows import summary
+from keras_srt.report.summary import summary
 from keras_srt.training import callbacks
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
