@@ -42,7 +42,7 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.data import Digits
 from keras_srt.evaluation.runner import Robustness, attack_target_model
 from keras_srt.neighborhoods import Passes
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 ASKED, ASKED_CHEAPER = 1.15, 20.0
 ATTACKS: dict[str, Attack] = {
@@ -182,8 +182,8 @@ def _bare(
     if rounds:
         programs["replayed"] = replay
     space = attack.neighborhood
-    if hasattr(space, "random_points"):
-        draws = space.random_points(len(images), tf.constant([0, 0]))
+    if hasattr(space, "limits"):
+        draws = space.sample(images, tf.constant([0, 0]))
         programs["transform"] = lambda: space.apply(pictures, draws).numpy()
     return programs
 

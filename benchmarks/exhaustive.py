@@ -10,7 +10,7 @@ from keras_srt.attacks import PGD, GridAdv, TargetModel
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Passes
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 
 class Searched(NamedTuple):
@@ -71,12 +71,12 @@ def search_steps(
         seed: int32 [2], as the attack gets it.
     """
     ball = attack.neighborhood
-    now = ball.start(tf.constant(images), fold(seed, 0), 1.0)
+    now = ball.solver.start(tf.constant(images), fold(seed, 0), 1.0)
     reached = np.zeros((ball.num_steps + 1, len(images)), bool)
     for step in range(ball.num_steps):
         answers, gradient = target_model.gradient(now.numpy(), criterion)
         reached[step] = criterion.is_adversarial(answers.classes)
-        now = ball.ascend(tf.constant(images), now, tf.constant(gradient), 1.0)
+        now = ball.solver.step(tf.constant(images), now, tf.constant(gradient), 1.0)
     reached[-1] = criterion.is_adversarial(target_model.answers(now.numpy(), criterion).classes)
     # Every point but the last is asked about together with its gradient.
     tried = first_or_last(reached)

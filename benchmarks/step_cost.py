@@ -32,7 +32,7 @@ from keras_srt import SRT, Composite, LInf, RobustModel, SmallCNN, Spatial
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import BatchSizes
 from keras_srt.neighborhoods import Neighborhood
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 _SIZES = BatchSizes(21, 107)
 _SHAPE = (28, 28, 1)
@@ -106,8 +106,8 @@ def _transforms(stages: Sequence[Spatial], images: tf.Tensor) -> Callable[[], An
     def run() -> tf.Tensor:
         total = tf.constant(0.0)
         for stage in stages:
-            for index in range(stage.num_candidates + 1):
-                draws = stage.random_points(len(images), fold(tf.constant([0, 0]), index))
+            for index in range(stage.solver.passes().forward + 1):
+                draws = stage.sample(images, fold(tf.constant([0, 0]), index))
                 total += stage.apply(images, draws)[0, 0, 0, 0]
         return total
 

@@ -19,7 +19,7 @@ from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import L2, LInf
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
 BALLS: dict[str, type[LpBall]] = {"linf": LInf, "l2": L2}
@@ -138,8 +138,7 @@ def _wide(rows: np.ndarray) -> np.ndarray:
 
 
 def _project(ball: LpBall, images: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    epsilon = tf.constant(ball.epsilon, tf.float32)
-    return ball.project(tf.constant(images), tf.constant(moved), epsilon).numpy()
+    return ball.project(tf.constant(images), tf.constant(moved)).numpy()
 
 
 @component
@@ -236,7 +235,7 @@ class AutoPGD(Attack):
 
     def _start(self, ball: LpBall, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
         """A random point on the sphere of radius ε."""
-        noise = ball.noise(tf.constant(images), seed, tf.constant(1.0))
+        noise = BALLS[self.norm_ball](epsilon=1.0).sample(tf.constant(images), seed)
         unit = tf.math.divide_no_nan(noise, ball.norm(noise)[:, None, None, None])
         return _project(ball, images, images + self.epsilon * unit.numpy())
 

@@ -17,7 +17,7 @@ from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
 # Passes of a gradient in the version for models that answer at random.

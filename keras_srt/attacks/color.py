@@ -14,7 +14,7 @@ from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Color
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 
 @component
@@ -70,12 +70,12 @@ class ColorAttack(Attack):
     ) -> AttackResult:
         """See `Attack.run`."""
         space, pictures = self.neighborhood, tf.constant(images)
-        untouched = space.unchanged(pictures).numpy()
+        untouched = space.identity(pictures).numpy()
         worst = RunningWorstCase(model.answers(images, criterion), criterion, untouched)
 
         def drawn(number: int) -> np.ndarray:
             # For all images, so that a draw doesn't depend on who is fooled already.
-            return space.random_points(pictures, fold(seed, number)).numpy()
+            return space.sample(pictures, fold(seed, number)).numpy()
 
         for number in range(self.num_samples):
             active = worst.active
@@ -108,7 +108,7 @@ class ColorAttack(Attack):
             worst.add(active, (now,), answers)
             slope = tape.gradient(moved, parameters, output_gradients=tf.constant(gradient))
             left = ~worst.fooled[active]
-            now = space.ascend(pictures, parameters, slope).numpy()[left]
+            now = space.ascent.step(pictures, parameters, slope).numpy()[left]
             active = active[left]
         moved = space.apply(tf.constant(images[active]), now).numpy()
         worst.add(active, (now,), model.answers(moved, criterion[active]))

@@ -20,7 +20,7 @@ from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import Composite
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 
 @component

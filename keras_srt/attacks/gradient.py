@@ -17,7 +17,7 @@ from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import L2, LInf
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
 _BALLS = {"linf": LInf, "l2": L2}
@@ -37,12 +37,12 @@ def _ascend_until_fooled(
     drop out. k steps cost k gradient passes and a forward pass for what is left. With a
     decay μ > 0 the direction is g ← μ·g + ∇/‖∇‖₁ instead of the gradient ∇.
     """
-    ascend = model.traced(ball.ascend)
+    ascend = model.traced(ball.solver.step)
     found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
     fooled = np.zeros(len(images), bool)
     active, centers = np.arange(len(images)), images
     momentum = np.zeros_like(images)
-    now = ball.start(tf.constant(images), seed, 1.0).numpy()
+    now = ball.solver.start(tf.constant(images), seed, 1.0).numpy()
     for step in range(ball.num_steps + 1):
         direction: np.ndarray | None = None
         if step == ball.num_steps:
@@ -181,7 +181,7 @@ class MIFGSM(Attack):
         decay: μ; 0 is the plain iterative method.
 
     Example:
-        >>> MIFGSM(epsilon=0.3).neighborhood.step_length
+        >>> MIFGSM(epsilon=0.3).neighborhood.solver.step_size
         0.03
     """
 

@@ -14,7 +14,7 @@ from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L0
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 # Steps in which the share of noisy pixel values grows from 0 to 1, and how often it does so
 # with new noise where it never fooled.

@@ -15,7 +15,7 @@ from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Spatial
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 # Points of translation right, translation down and rotation.
 GridShape = tuple[
@@ -45,15 +45,15 @@ class SpatialSearch(Attack):
         """Rotations and translations."""
 
     @abstractmethod
-    def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
-        """Transforms, float32 [candidates, num_images or 1, 3]: degrees, pixels, pixels."""
+    def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
+        """Transforms, float32 [candidates, batch or 1, 3]: degrees, pixels, pixels."""
 
     def run(
         self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
         """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
         apply = target_model.traced(self.neighborhood.apply)
-        tried = self._extreme_first(self.candidates(len(images), seed))
+        tried = self._extreme_first(self.candidates(images, seed))
         tried = np.broadcast_to(tried, (len(tried), len(images), 3))
         found, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
         start = target_model.answers(images, criterion)
@@ -106,7 +106,7 @@ class _GridSearch(SpatialSearch):
             grid=self.grid,
         )
 
-    def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
+    def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
         """The grid, the same for every image."""
         return self.neighborhood.grid_points()[:, None]
 
@@ -125,10 +125,10 @@ class _RandomSearch(SpatialSearch):
             num_samples=self.num_samples,
         )
 
-    def candidates(self, num_images: int, seed: tf.Tensor) -> np.ndarray:
+    def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
         """Uniform draws."""
         space = self.neighborhood
-        draws = [space.random_points(num_images, fold(seed, k)) for k in range(self.num_samples)]
+        draws = [space.sample(images, fold(seed, k)) for k in range(self.num_samples)]
         return np.stack([draw.numpy() for draw in draws])
 
 
@@ -144,7 +144,7 @@ class GridAdv(_GridSearch):
         grid: points of translation right, translation down and rotation.
 
     Example:
-        >>> GridAdv().neighborhood.num_candidates
+        >>> GridAdv().neighborhood.solver.num_candidates
         775
     """
 
@@ -164,7 +164,7 @@ class GridAdvR(_GridSearch):
         points: rotations of the grid.
 
     Example:
-        >>> GridAdvR().neighborhood.num_candidates
+        >>> GridAdvR().neighborhood.solver.num_candidates
         31
     """
 
@@ -190,7 +190,7 @@ class GridAdvT(_GridSearch):
         points: of the grid in each direction.
 
     Example:
-        >>> GridAdvT().neighborhood.num_candidates
+        >>> GridAdvT().neighborhood.solver.num_candidates
         25
     """
 

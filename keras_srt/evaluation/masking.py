@@ -26,7 +26,7 @@ from keras_srt.attacks import (
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.runner import Progress, check_inside, proportion
 from keras_srt.neighborhoods import L2, LInf
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 # ε of the curve, as multiples of the threat model's; the last point is as large as can be.
 _MULTIPLES = (1.0, 2.0, 4.0)
@@ -269,7 +269,9 @@ def noise_is_harmless(sample: Sample) -> Finding:
         index = np.flatnonzero(still)
         if not len(index):
             break
-        noisy = ball.start(tf.constant(sample.images[index]), fold(sample.seed, draw), 1.0).numpy()
+        noisy = ball.solver.start(
+            tf.constant(sample.images[index]), fold(sample.seed, draw), 1.0
+        ).numpy()
         classes = sample.target_model.answers(noisy, Criterion(sample.labels[index])).classes
         still[index] = classes == sample.labels[index]
     got = Comparison(np.ones(len(still), bool), sample.right, still)

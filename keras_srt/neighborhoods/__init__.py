@@ -1,24 +1,14 @@
-"""Perturbed neighborhoods: what tampering can make of an image, and the worst of it."""
+"""Perturbed neighborhoods (the sets of a threat model) and solvers that search them."""
 
-from keras_srt.core.registry import Registry
-from keras_srt.neighborhoods.base import Neighborhood, Passes, PerExampleLoss, Perturbed
+from keras_srt.neighborhoods.base import Neighborhood
 from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite
-from keras_srt.neighborhoods.lp import L2, LInf
+from keras_srt.neighborhoods.lp import L2, LInf, LpBall
 from keras_srt.neighborhoods.noise import Noise
+from keras_srt.neighborhoods.registry import NEIGHBORHOODS
+from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Solver
 from keras_srt.neighborhoods.sparse import L0
 from keras_srt.neighborhoods.spatial import Spatial
-
-NEIGHBORHOODS: Registry[Neighborhood] = Registry(
-    "neighborhood",
-    LInf,
-    L2,
-    L0,
-    Spatial,
-    Color,
-    Noise,
-    Composite,
-)
 
 __all__ = [
     "L0",
@@ -27,10 +17,12 @@ __all__ = [
     "Color",
     "Composite",
     "LInf",
+    "LpBall",
     "Neighborhood",
     "Noise",
     "Passes",
     "PerExampleLoss",
     "Perturbed",
+    "Solver",
     "Spatial",
 ]

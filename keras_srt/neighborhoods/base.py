@@ -1,152 +1,121 @@
-"""What every perturbed neighborhood N(x) = {T(x;θ) : dist(T(x;θ), x) ≤ ε} offers."""
+"""The base class of perturbed neighborhoods N(x) = {T(x;θ) : dist(T(x;θ), x) ≤ ε}."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from keras_srt.core.registry import Component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.draws import Seed
-from keras_srt.neighborhoods.draws import fold as fold
-
-# Images [batch, height, width, channels] -> loss of each image [batch].
-PerExampleLoss = Callable[["tf.Tensor"], "tf.Tensor"]
-
-# Above this a Python loop makes a graph that takes minutes to trace; below it, unrolled
-# steps run about 10% faster on CPU than `tf.while_loop`.
-_MOST_UNROLLED = 64
-
-
-class Perturbed(NamedTuple):
-    """Images found in a neighborhood.
-
-    Attributes:
-        images: float32 [batch, height, width, channels] in [0, 1]: x' = T(x;θ).
-        parameters: θ, as the neighborhood's `apply` takes it.
-        loss: float32 [batch], the loss at `images`, or None where the search doesn't
-            know it without another forward pass (gradient ascent).
-    """
-
-    images: tf.Tensor
-    parameters: Any
-    loss: tf.Tensor | None
-
-
-class Passes(NamedTuple):
-    """Passes through the model that a search costs, for each image.
-
-    Attributes:
-        forward: passes with no gradient.
-        gradient: forward passes followed by the gradient with respect to the input.
-    """
-
-    forward: int
-    gradient: int
+from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Scale, Solver
 
 
 class Neighborhood(Component):
-    """The images that a tampering of bounded size makes of an image.
+    """The set of images that a perturbation of bounded size can produce from an image.
 
-    A subclass is a component (its fields are its settings) with a `name`, a `kind`
-    and the methods below. `scale` shrinks every bound alike: 0 leaves only the image,
-    1 is the full neighborhood. It may be a tensor, so that one trace serves all sizes.
+    A subclass is a component: its fields are its settings. The set is defined by `apply`,
+    `identity`, `contains`, `relative_size` and `sample`. The search for the worst image of the
+    set is a separate object, `solver`, which the subclass builds from its settings.
+
+    `scale` multiplies every bound: 0 leaves only the image, 1 is the full neighborhood.
+    It may be a tensor, so that one trace serves all sizes.
+
+    Attributes:
+        name: The name in configs.
+        kind: The kind of perturbation: "pixel", "spatial", "color" or "composite".
+        has_kernels: Whether XLA has kernels for T(x;θ).
     """
 
     kind: ClassVar[str]
-    has_kernels: ClassVar[bool] = True  # of XLA, for T(x;θ)
+    has_kernels: ClassVar[bool] = True
 
     @abstractmethod
     def apply(self, images: tf.Tensor, parameters: Any) -> tf.Tensor:
-        """T(x;θ).
+        """Compute T(x;θ).
 
         Args:
             images: float32 [batch, height, width, channels] in [0, 1].
-            parameters: θ for each image, in the form that `maximize` returns.
+            parameters: θ of each image, in the form that `maximize` returns.
 
         Returns:
             float32, the shape of `images`, in [0, 1].
         """
 
     @abstractmethod
-    def unchanged(self, images: tf.Tensor) -> Any:
-        """The θ of each image, all 0, for which T(x;θ) is x to the last bit."""
+    def identity(self, images: tf.Tensor) -> Any:
+        """Return θ = 0 for each image, for which T(x;θ) equals x bit for bit."""
 
     @abstractmethod
-    def contains(self, parameters: Any, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """Whether dist(T(x;θ), x) ≤ scale·ε, to float32 rounding: bool [batch]."""
+    def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> Any:
+        """Draw a random θ of the neighborhood for each image.
+
+        Args:
+            images: float32 [batch, height, width, channels]; only the shape matters.
+            seed: int32 [2], or a `RowSeed`; the same seed gives the same draws.
+            scale: Fraction of the full neighborhood, from 0 to 1.
+
+        Returns:
+            θ of each image, in the form that `apply` takes.
+        """
+
+    @abstractmethod
+    def contains(self, parameters: Any, scale: Scale = 1.0) -> tf.Tensor:
+        """Test whether dist(T(x;θ), x) ≤ scale·ε, up to float32 rounding: bool [batch]."""
 
     @abstractmethod
     def relative_size(self, parameters: Any) -> np.ndarray:
-        """The share of its bound that θ uses: dist(T(x;θ), x) / ε.
-
-        It is computed in NumPy's float64, for checks from outside of a search.
+        """Compute dist(T(x;θ), x) / ε in NumPy's float64, for checks outside of a search.
 
         Args:
             parameters: θ of each image, as arrays, in the form that `maximize` returns.
 
         Returns:
-            float64 [batch]: 1 is on the bound, above 1 is outside; NaN becomes infinite.
+            float64 [batch]: 1 is on the boundary, above 1 is outside; NaN gives infinity.
         """
 
+    @property
     @abstractmethod
+    def solver(self) -> Solver:
+        """The algorithm that searches this neighborhood, with the settings of its fields."""
+
     def maximize(
         self,
         images: tf.Tensor,
         loss_fn: PerExampleLoss,
         seed: Seed,
-        scale: float | tf.Tensor = 1.0,
+        scale: Scale = 1.0,
         start_loss: tf.Tensor | None = None,
     ) -> Perturbed:
-        """Looks, for each image, for the worst x' in its neighborhood.
+        """Search the neighborhood of each image for the highest loss with `solver`.
 
         max_{x'∈N(x)} loss(x')
 
         Args:
             images: float32 [batch, height, width, channels] in [0, 1].
             loss_fn: images -> loss of each image, float32 [batch].
-            seed: int32 [2], or of some rows, see `draws`; the same seed gives the same result.
-            scale: share of the full neighborhood, from 0 to 1.
-            start_loss: float32 [batch], the loss at `images` if it is known already:
-                it saves a forward pass where the search compares with it.
+            seed: int32 [2], or a `RowSeed`; the same seed gives the same result.
+            scale: Fraction of the full neighborhood, from 0 to 1.
+            start_loss: float32 [batch], the loss at `images` if it is already known. It
+                saves a forward pass if the solver compares with this loss.
 
         Returns:
-            The images found, their parameters and, where known, their loss.
+            The perturbed images, their parameters and, if known, their loss.
         """
+        return self.solver.maximize(images, loss_fn, seed, scale, start_loss)
 
     @property
-    @abstractmethod
     def passes(self) -> Passes:
-        """What `maximize` costs when `start_loss` is given."""
+        """Passes through the model per image in `maximize` when `start_loss` is given."""
+        return self.solver.passes()
 
-    @property
-    def wants_start(self) -> bool:
-        """Whether `maximize` asks for the loss at the images if `start_loss` isn't given."""
-        return self.passes.forward > 0
-
-    @property
-    def knows_loss(self) -> bool:
-        """Whether `maximize` returns the loss at what it found."""
-        return self.passes.forward > 0
-
-    @property
-    def compilable(self) -> bool:
-        """Whether XLA has kernels for its search."""
-        return all(stage.has_kernels for stage in self.stages_in_order)
-
-    @property
-    def rounds(self) -> int:
-        """The most rounds that a loop of `maximize` makes: gradient steps or random draws."""
-        return 1
-
-    def with_max_steps(self, rounds: int) -> Neighborhood:
-        """The same images, searched by at most that many rounds of each loop.
+    def with_max_steps(self, max_steps: int) -> Neighborhood:
+        """Return the same set with a solver that makes at most `max_steps` steps per loop.
 
         Args:
-            rounds: at least 1.
+            max_steps: Limit for gradient steps and for random draws; at least 1.
 
         Returns:
             A neighborhood of the same range.
@@ -160,14 +129,19 @@ class Neighborhood(Component):
 
     @property
     def stages_in_order(self) -> tuple[Neighborhood, ...]:
-        """The single perturbations that make it up, in the order they are applied."""
+        """The single perturbations of this neighborhood, in the order of application."""
         return (self,)
 
-    def describe(self) -> dict[str, str]:
-        """Type, order and range of the perturbation (patent CN111401445A, claims 4-9).
+    @property
+    def compilable(self) -> bool:
+        """Whether XLA can compile the search."""
+        return all(stage.has_kernels for stage in self.stages_in_order)
 
-        The type follows from how many kinds of perturbation there are, the order from
-        their sequence, and the range from both.
+    def describe(self) -> dict[str, str]:
+        """Describe type, order and range of the perturbation (patent CN111401445A, claims 4-9).
+
+        The type is "single" for one stage and "composite" for several; the order is the
+        sequence of their kinds.
 
         Returns:
             `{"type": …, "order": …, "range": …}`.
@@ -185,35 +159,8 @@ class Neighborhood(Component):
         }
 
 
-def share_of(value: np.ndarray, bound: np.ndarray | float) -> np.ndarray:
-    """value / bound in float64; 0/0 is 0, and NaN or what leaves a bound of 0 is infinite."""
+def fraction_of_bound(value: np.ndarray, bound: np.ndarray | float) -> np.ndarray:
+    """Compute value / bound in float64; 0/0 gives 0, NaN and nonzero/0 give infinity."""
     value, bound = np.broadcast_arrays(np.asarray(value, np.float64), np.asarray(bound, np.float64))
     share = np.divide(value, bound, out=np.where(value == 0, 0.0, np.inf), where=bound > 0)
     return np.where(np.isnan(share), np.inf, share)
-
-
-def repeat(times: int, body: Callable[[Any, Any], Any], state: Any, size: int = 1) -> Any:
-    """Runs `state = body(i, state)` for i in 0 … times-1, unrolled if that is short.
-
-    Autograph is off inside `train_step`, so a Python loop over a tensor raises there;
-    long loops therefore become `tf.while_loop`.
-
-    Args:
-        times: how often.
-        body: (index, state) -> state of the same structure and shapes.
-        state: a tensor or a structure of tensors.
-        size: passes through the model of one round.
-
-    Returns:
-        The last state.
-    """
-    if times * size <= _MOST_UNROLLED or tf.executing_eagerly():
-        for index in range(times):
-            state = body(index, state)
-        return state
-    return tf.while_loop(
-        lambda index, _: index < times,
-        lambda index, now: (index + 1, body(index, now)),
-        (tf.constant(0), state),
-        parallel_iterations=1,
-    )[1]

@@ -1,7 +1,7 @@
-"""Random draws for the rows of a batch, the same on any number of replicas.
+"""Random draws for the rows of a batch that don't depend on the number of replicas.
 
-A draw is a function of the seed and the row of the *global* batch. A replica that holds some
-rows draws for all of them and keeps its own, which costs little next to a pass through a model.
+A draw is a function of the seed and the row in the *global* batch. A replica draws for all rows
+and keeps its own, which is cheap compared with a pass through a model.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from keras_srt.core.tensorflow import tf
 
 
 class Rows(NamedTuple):
-    """The rows of a global batch that a replica holds, a range.
+    """The contiguous rows of a global batch that a replica holds.
 
     Attributes:
-        first: int32 scalar, the first of them.
-        size: int32 scalar, how many.
-        total: int32 scalar, rows of the global batch.
+        first: int32 scalar, index of the first row.
+        size: int32 scalar, number of rows.
+        total: int32 scalar, number of rows in the global batch.
     """
 
     first: int | tf.Tensor
@@ -27,12 +27,12 @@ class Rows(NamedTuple):
 
 
 class RowSeed(NamedTuple):
-    """A seed for some rows of a global batch; where there is one replica a seed is int32 [2].
+    """A seed for some rows of a global batch; with one replica, a seed is int32 [2].
 
     Attributes:
-        key: int32 [2], the same in all replicas.
-        rows: int32 [n], the rows of the draws that are kept.
-        total: int32 scalar, how many rows are drawn.
+        key: int32 [2], the same on all replicas.
+        rows: int32 [n], the rows to keep.
+        total: int32 scalar, the number of rows to draw.
     """
 
     key: tf.Tensor
@@ -44,13 +44,13 @@ Seed: TypeAlias = "tf.Tensor | RowSeed"
 
 
 def for_rows(seed: tf.Tensor, parts: Sequence[Rows]) -> RowSeed:
-    """The seed of draws for images that are put together from several parts.
+    """Make a seed for images that are concatenated from parts of several global batches.
 
-    One device holds the same parts whole, one after the other, and draws for all.
+    A single device would concatenate the complete parts in the same order.
 
     Args:
-        seed: int32 [2], the same in all replicas.
-        parts: what a replica has of each part.
+        seed: int32 [2], the same on all replicas.
+        parts: The rows of each part that this replica holds.
 
     Returns:
         A seed for `uniform`, `normal`, `fold` and `split`.
@@ -69,14 +69,14 @@ def for_rows(seed: tf.Tensor, parts: Sequence[Rows]) -> RowSeed:
 
 
 def fold(seed: Seed, number: int | tf.Tensor) -> Seed:
-    """A new seed from a seed and a number, so that draws don't repeat each other."""
+    """Derive a new seed from a seed and a number, for independent draws."""
     if isinstance(seed, RowSeed):
         return seed._replace(key=fold(seed.key, number))
     return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def split(seed: Seed, count: int) -> list[Seed]:
-    """Several seeds from one."""
+    """Derive several seeds from one seed."""
     if isinstance(seed, RowSeed):
         return [seed._replace(key=key) for key in split(seed.key, count)]
     return tf.unstack(tf.random.experimental.stateless_split(seed, count))
@@ -89,17 +89,17 @@ def uniform(
     high: float = 1.0,
     dtype: tf.DType | None = None,
 ) -> tf.Tensor:
-    """Uniform draws in [low, high).
+    """Draw uniformly from [low, high).
 
     Args:
-        shape: of the result; its first dimension are rows.
-        seed: int32 [2], or for some rows of a global batch.
-        low: the least.
-        high: above the largest.
-        dtype: a float type; float32 if None.
+        shape: Shape of the result; the first dimension is the row.
+        seed: int32 [2], or a `RowSeed`.
+        low: Lower bound, included.
+        high: Upper bound, excluded.
+        dtype: A float type; float32 if None.
 
     Returns:
-        `dtype`, of that shape.
+        A tensor of this shape and dtype.
 
     Example:
         >>> import tensorflow as tf
@@ -117,7 +117,7 @@ def uniform(
 def normal(
     shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: Seed, dtype: tf.DType | None = None
 ) -> tf.Tensor:
-    """Draws of the standard normal distribution; arguments as for `uniform`."""
+    """Draw from the standard normal distribution; see `uniform` for the arguments."""
     dtype = tf.float32 if dtype is None else dtype
     if isinstance(seed, RowSeed):
         return tf.gather(normal(_whole(shape, seed), seed.key, dtype), seed.rows)
@@ -125,5 +125,5 @@ def normal(
 
 
 def _whole(shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: RowSeed) -> tf.Tensor:
-    """The shape of the draws for the global batch."""
+    """Return the shape of the draws for the global batch."""
     return tf.concat([[seed.total], tf.convert_to_tensor(shape)[1:]], axis=0)

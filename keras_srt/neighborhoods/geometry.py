@@ -1,4 +1,4 @@
-"""Rotation and translation of images; the only caller of TensorFlow Addons."""
+"""Rotation and translation of images; the only module that uses TensorFlow Addons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _projective_transform(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor
 
 def _by_addons(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     with warnings.catch_warnings():
-        # A notice about the end of the project, which a user of ours can't act on.
+        # Users of this package can't act on the end-of-life notice of TensorFlow Addons.
         warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons \(TFA\) has ended")
         import tensorflow_addons as tfa
     return tfa.image.transform(
@@ -26,7 +26,7 @@ def _by_addons(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def _by_tensorflow(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """The op that TensorFlow Addons calls; from Python 3.12 on there are no Addons."""
+    """Call the op behind TensorFlow Addons, which is not available on Python 3.12 and later."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
@@ -38,13 +38,13 @@ def _by_tensorflow(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def rotate_and_translate(images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-    """A(θ)x + B: turns each image about its centre, then shifts it.
+    """Compute A(θ)x + B: rotate each image about its center, then translate it.
 
-    Both are composed into one bilinear interpolation; what comes from outside is 0.
+    Both are one bilinear interpolation; pixels from outside the image are 0.
 
     Args:
         images: float32 [batch, height, width, channels].
-        parameters: float32 [batch, 3]: degrees (positive turns counter-clockwise),
+        parameters: float32 [batch, 3]: degrees (positive is counterclockwise),
             pixels to the right, pixels down.
 
     Returns:
@@ -61,7 +61,7 @@ def rotate_and_translate(images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
     shape = tf.cast(tf.shape(images), tf.float32)
     center_x, center_y = (shape[2] - 1.0) / 2.0, (shape[1] - 1.0) / 2.0
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # The op maps output to input: shift back, then turn back about the centre.
+    # The op maps output to input: translate back, then rotate back about the center.
     from_x, from_y = center_x + right, center_y + down
     zeros = tf.zeros_like(angle)
     transforms = tf.stack(

@@ -1,42 +1,44 @@
-"""Random noise on the pixel values, bounded; one draw, or the worst of several."""
+"""Bounded random noise on the pixel values: one draw, or the worst of several draws."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
-from keras_srt.neighborhoods.base import PerExampleLoss, Perturbed, share_of
-from keras_srt.neighborhoods.draws import Seed, fold
-from keras_srt.neighborhoods.search import CandidateSearch
+from keras_srt.neighborhoods.base import Neighborhood, fraction_of_bound
+from keras_srt.neighborhoods.candidate_search import RandomSearch, SingleDraw
+from keras_srt.neighborhoods.draws import Seed
+from keras_srt.neighborhoods.solver import Scale
 
-# Normal noise is cut off here, in multiples of σ, unless told where.
+# The default cutoff of normal noise, in multiples of σ.
 _CUTOFF = 3.0
-# x + r is rounded to float32, so that (x + r) - x may be longer than r by this much.
+# x + r is rounded to float32, so (x + r) - x may exceed r by this much.
 _ROUNDING = 1e-6
 
 
 @component
-class Noise(CandidateSearch):
-    """T(x;r) = x + r, clipped to [0, 1], with every value of r drawn by itself.
+class Noise(Neighborhood):
+    """T(x;r) = x + r, clipped to [0, 1], with independent random values r.
 
-    With ε alone r is uniform in [-ε, ε]; with σ it is normal with standard deviation σ,
-    given that |r| ≤ ε, where ε is 3σ unless set. Either way ‖r‖_∞ ≤ ε holds without exception.
-    One draw is plain noise that looks at no model; of more draws, and of the image itself,
-    the worst is taken.
+    With ε alone, r is uniform in [-ε, ε]. With σ, r is normal with standard deviation σ,
+    truncated to |r| ≤ ε, where ε defaults to 3σ. ‖r‖_∞ ≤ ε always holds. A single draw is
+    plain noise and needs no model; of several draws and the unperturbed image, the search
+    returns the worst.
 
     Args:
         epsilon: ε, the largest |r|, in units of pixel values in [0, 1].
         sigma: σ of normal noise in the same units; null for uniform noise.
-        num_samples: draws for each image.
+        num_samples: Draws for each image.
 
     Example:
         >>> Noise(sigma=0.1).range
@@ -62,12 +64,18 @@ class Noise(CandidateSearch):
         return _CUTOFF * (self.sigma or 0.0) if self.epsilon is None else self.epsilon
 
     @property
-    def num_candidates(self) -> int:
-        """How many draws are compared; none where there is but one."""
-        return self.num_samples if self.num_samples > 1 else 0
+    @override
+    def solver(self) -> RandomSearch | SingleDraw:
+        return RandomSearch(self, self.num_samples) if self.num_samples > 1 else SingleDraw(self)
 
-    def draw(self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """One r for each image: float32, the shape of `images`."""
+    @override
+    def with_max_steps(self, max_steps: int) -> Noise:
+        """Return the set with fewer draws."""
+        return dataclasses.replace(self, num_samples=min(self.num_samples, max_steps))
+
+    @override
+    def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> tf.Tensor:
+        """Draw r for each image: float32, the shape of `images`."""
         unit = draws.uniform(tf.shape(images), seed, -1.0, 1.0)
         if self.sigma is None:
             return self.bound * scale * unit
@@ -78,47 +86,27 @@ class Noise(CandidateSearch):
         drawn = width * tf.math.erfinv(unit * math.erf(self.bound / width))
         return scale * tf.clip_by_value(drawn, -self.bound, self.bound)
 
-    def candidates(
-        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
-    ) -> Callable[[int | tf.Tensor], tf.Tensor]:
-        """The draws; see `CandidateSearch.candidates`."""
-        return lambda index: self.draw(images, fold(seed, index), scale)
-
-    def maximize(
-        self,
-        images: tf.Tensor,
-        loss_fn: PerExampleLoss,
-        seed: Seed,
-        scale: float | tf.Tensor = 1.0,
-        start_loss: tf.Tensor | None = None,
-    ) -> Perturbed:
-        """One draw, or the worst of several; see `Neighborhood.maximize`."""
-        if self.num_candidates:
-            return super().maximize(images, loss_fn, seed, scale, start_loss)
-        images = tf.convert_to_tensor(images)
-        drawn = self.draw(images, seed, scale)
-        return Perturbed(self.apply(images, drawn), drawn, None)
-
+    @override
     def apply(self, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-        """x + r, clipped to [0, 1]; r has the shape of `images`."""
+        """Compute x + r, clipped to [0, 1]; r has the shape of `images`."""
         return tf.clip_by_value(images + parameters, 0.0, 1.0)
 
-    def unchanged(self, images: tf.Tensor) -> tf.Tensor:
-        """r = 0: the shape of `images`."""
+    @override
+    def identity(self, images: tf.Tensor) -> tf.Tensor:
         return tf.zeros_like(images)
 
-    def contains(self, parameters: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """Whether |r| ≤ scale·ε everywhere: bool [batch]."""
+    @override
+    def contains(self, parameters: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
         largest = tf.reduce_max(tf.abs(parameters), axis=[1, 2, 3])
         return largest <= self.bound * scale + _ROUNDING
 
+    @override
     def relative_size(self, parameters: np.ndarray) -> np.ndarray:
-        """‖r‖_∞ / ε, up to the rounding of float32 pixel values: float64 [batch]."""
         largest = np.abs(np.asarray(parameters, np.float64)).max(axis=(1, 2, 3))
-        return share_of(np.maximum(largest - _ROUNDING, 0.0), self.bound)
+        return fraction_of_bound(np.maximum(largest - _ROUNDING, 0.0), self.bound)
 
     @property
+    @override
     def range(self) -> str:
-        """|r| ≤ ε, and how r is distributed."""
         drawn = "uniform noise" if self.sigma is None else f"normal noise of sigma {self.sigma:.6g}"
         return f"{drawn} with |r| <= {self.bound:.6g} (pixel values in [0, 1])"

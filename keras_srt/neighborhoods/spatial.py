@@ -1,44 +1,46 @@
-"""Geometric perturbations: rotation about the centre and translation."""
+"""Spatial perturbations: rotation about the center and translation."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
-from keras_srt.neighborhoods.base import share_of
-from keras_srt.neighborhoods.draws import Seed, fold
+from keras_srt.neighborhoods.base import Neighborhood, fraction_of_bound
+from keras_srt.neighborhoods.candidate_search import CandidateSearch, GridSearch, RandomSearch
+from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.geometry import rotate_and_translate
-from keras_srt.neighborhoods.search import CandidateSearch
+from keras_srt.neighborhoods.solver import Scale
 
 GridSize = Annotated[int, validation.whole(1)]
 
 
 @component
-class Spatial(CandidateSearch):
+class Spatial(Neighborhood):
     """T(x;θ,B) = A(θ)x + B with |θ| ≤ max_rotation and ‖B‖_∞ ≤ max_translation.
 
-    Zero fill, bilinear. The worst of the candidates, each image's own, is returned;
-    the image itself is one of them, so the loss never falls.
+    Zero fill, bilinear interpolation. The search returns the worst candidate of each image;
+    the unperturbed image is a candidate, so the loss never decreases.
     Source: Engstrom et al. 2019, section 4 (worst-of-k and grid search).
 
     Args:
-        max_rotation: degrees.
-        max_translation: pixels, to each side and up and down.
-        search: "random" draws, or the "grid".
-        num_samples: random draws k for each image.
-        grid: how many translations to the right, translations down and rotations the
-            grid has; evenly spaced, both ends included.
+        max_rotation: Degrees.
+        max_translation: Pixels, in each direction.
+        search: "random" for random draws, or "grid".
+        num_samples: Random draws k for each image.
+        grid: Number of translations right, translations down and rotations in the
+            grid; evenly spaced, both ends included.
 
     Example:
-        >>> Spatial(max_rotation=30, max_translation=3, search="grid").num_candidates
+        >>> Spatial(max_rotation=30, max_translation=3, search="grid").solver.num_candidates
         775
     """
 
@@ -54,16 +56,11 @@ class Spatial(CandidateSearch):
 
     @property
     def limits(self) -> np.ndarray:
-        """The largest degrees, pixels right and pixels down: float32 [3]."""
+        """The largest rotation, translation right and translation down: float32 [3]."""
         return np.float32([self.max_rotation, self.max_translation, self.max_translation])
 
-    @property
-    def num_candidates(self) -> int:
-        """How many transforms are tried for each image."""
-        return self.num_samples if self.search == "random" else int(np.prod(self.grid))
-
     def grid_points(self) -> np.ndarray:
-        """All transforms of the grid: float32 [candidates, 3], degrees and pixels."""
+        """Return all transforms of the grid: float32 [candidates, 3], degrees and pixels."""
 
         def axis(limit: float, points: int) -> np.ndarray:
             return np.linspace(-limit, limit, points) if points > 1 else np.zeros(1)
@@ -76,42 +73,48 @@ class Spatial(CandidateSearch):
         )
         return np.float32(list(itertools.product(*axes)))
 
-    def random_points(
-        self, num_images: int | tf.Tensor, seed: Seed, scale: float | tf.Tensor = 1.0
-    ) -> tf.Tensor:
-        """One uniform draw for each image: float32 [num_images, 3], degrees and pixels."""
-        unit = draws.uniform([num_images, 3], seed, -1.0, 1.0)
+    @override
+    def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> tf.Tensor:
+        """Draw a uniform transform for each image: float32 [batch, 3], degrees and pixels."""
+        unit = draws.uniform([tf.shape(images)[0], 3], seed, -1.0, 1.0)
         return unit * self.limits * scale
 
-    def candidates(
-        self, images: tf.Tensor, seed: Seed, scale: float | tf.Tensor
-    ) -> Callable[[int | tf.Tensor], tf.Tensor]:
-        """Random draws, or the points of the grid; see `CandidateSearch.candidates`."""
-        num_images = tf.shape(images)[0]
+    @property
+    @override
+    def solver(self) -> CandidateSearch:
         if self.search == "random":
-            return lambda index: self.random_points(num_images, fold(seed, index), scale)
-        grid = tf.constant(self.grid_points())
-        return lambda index: tf.repeat(grid[index][None] * scale, num_images, axis=0)
+            return RandomSearch(self, self.num_samples)
+        return GridSearch(self, self.grid_points())
 
+    @override
+    def with_max_steps(self, max_steps: int) -> Spatial:
+        """Return the set with fewer random draws; a grid is searched completely."""
+        if self.search == "grid":
+            return self
+        return dataclasses.replace(self, num_samples=min(self.num_samples, max_steps))
+
+    @override
     def apply(self, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-        """A(θ)x + B; parameters are float32 [batch, 3]: degrees, pixels right, pixels down."""
+        """Compute A(θ)x + B; float32 parameters [batch, 3]: degrees, pixels right, pixels down."""
         return rotate_and_translate(images, parameters)
 
-    def unchanged(self, images: tf.Tensor) -> tf.Tensor:
-        """No rotation and no translation: float32 [batch, 3]."""
+    @override
+    def identity(self, images: tf.Tensor) -> tf.Tensor:
         return tf.zeros([tf.shape(images)[0], 3])
 
-    def contains(self, parameters: tf.Tensor, scale: float | tf.Tensor = 1.0) -> tf.Tensor:
-        """Whether rotation and translation keep to their limits: bool [batch]."""
+    @override
+    def contains(self, parameters: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
         return tf.reduce_all(tf.abs(parameters) <= self.limits * scale + 1e-4, axis=1)
 
+    @override
     def relative_size(self, parameters: np.ndarray) -> np.ndarray:
-        """The largest of |θ| and ‖B‖_∞, each by its limit: float64 [batch]."""
-        return share_of(np.abs(np.asarray(parameters, np.float64)), self.limits).max(axis=1)
+        """Return the maximum of |θ| and ‖B‖_∞, each divided by its limit: float64 [batch]."""
+        size = np.abs(np.asarray(parameters, np.float64))
+        return fraction_of_bound(size, self.limits).max(axis=1)
 
     @property
+    @override
     def range(self) -> str:
-        """|θ| and ‖B‖_∞."""
         return (
             f"|rotation| <= {self.max_rotation:g} degrees, "
             f"||translation||_inf <= {self.max_translation:g} pixels"

@@ -1,26 +1,13 @@
-"""Training objectives: which loss, on which images."""
+"""Training objectives: standard, adversarial and (semi-supervised) robust training losses."""
 
-from keras_srt.core.registry import Registry
 from keras_srt.objectives.base import Batch, LossTerm, Objective, StepPasses
 from keras_srt.objectives.losses import Target
+from keras_srt.objectives.registry import OBJECTIVES
 from keras_srt.objectives.self_training import RST, UAT
 from keras_srt.objectives.srt import RT, SRT
 from keras_srt.objectives.supervised import Adversarial, Standard
 from keras_srt.objectives.trades import Trades
 from keras_srt.objectives.worst_of_k import KLR, WorstOfK
-
-OBJECTIVES: Registry[Objective] = Registry(
-    "objective",
-    Standard,
-    Adversarial,
-    Trades,
-    UAT,
-    RST,
-    WorstOfK,
-    KLR,
-    RT,
-    SRT,
-)
 
 __all__ = [
     "KLR",

@@ -1,4 +1,4 @@
-"""What every training objective offers."""
+"""The base class of training objectives, and the batches and loss terms they work on."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Any, ClassVar, NamedTuple
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import Component
 from keras_srt.core.tensorflow import tf
-from keras_srt.neighborhoods import Neighborhood, Passes
+from keras_srt.neighborhoods import Neighborhood
 from keras_srt.neighborhoods.draws import Rows, RowSeed, for_rows
 
 # (images, training=…) -> logits [batch, classes]
 Classifier = Callable[..., "tf.Tensor"]
 
+# The input gradient costs about as much as a second forward pass; a weight gradient, as two.
+_GRADIENT_COST, _TRAINING_COST = 2.0, 3.0
+
 
 class Batch(NamedTuple):
-    """What a step sees.
+    """The batch of one training step.
 
     Attributes:
         images: float32 [m_L, height, width, channels] in [0, 1], labeled.
-        labels: int32 [m_L], their class ids.
+        labels: int32 [m_L], class ids of `images`.
         unlabeled: float32 [m_U, height, width, channels], or None.
-        pseudo_labels: int32 [m_U], a teacher's answers to the unlabeled images, or None.
-        rows: where this is a replica's share of a global batch, the rows of each part by its
-            name, "labeled" or "unlabeled".
+        pseudo_labels: int32 [m_U], a teacher's predictions for `unlabeled`, or None.
+        rows: With several replicas, the rows of the global batch that this replica holds,
+            for the parts "labeled" and "unlabeled".
     """
 
     images: tf.Tensor
@@ -35,59 +38,70 @@ class Batch(NamedTuple):
     rows: Mapping[str, Rows] | None = None
 
     def seed_for(self, seed: tf.Tensor, *parts: str) -> tf.Tensor | RowSeed:
-        """The seed of draws for images of these parts, one after the other.
+        """Make the seed for draws on the concatenation of parts of this batch.
 
         Args:
             seed: int32 [2].
-            parts: "labeled" or "unlabeled", as often as images of theirs are perturbed.
+            parts: "labeled" or "unlabeled", in the order of concatenation.
 
         Returns:
-            The seed itself, or one with the rows that a replica holds.
+            The seed itself, or a `RowSeed` for the rows of this replica.
         """
         return seed if self.rows is None else for_rows(seed, [self.rows[part] for part in parts])
 
 
 class LossTerm(NamedTuple):
-    """One named summand of an objective: weight · mean(values).
+    """A named summand of an objective: weight · mean(values).
 
     Attributes:
-        values: float32 [n], the loss of each image, not yet averaged, so that several
-            devices can each average over the global batch.
-        weight: its factor in the objective.
+        values: float32 [n], the loss of each image, not averaged, so that replicas can
+            average over the global batch.
+        weight: Factor of the term in the objective.
     """
 
     values: tf.Tensor
-    weight: float = 1.0
+    weight: float | tf.Tensor = 1.0
 
 
 class StepPasses(NamedTuple):
-    """What a training step costs, in passes through the model over images of a batch.
+    """The cost of a training step in passes through the model, counted per image.
 
     Attributes:
-        forward: image passes with no gradient.
-        gradient: image passes forward and back to the input.
-        training: image passes forward and back to the weights.
+        forward: Forward passes without a gradient.
+        gradient: Forward passes followed by the gradient with respect to the input.
+        training: Forward passes followed by the gradient with respect to the weights.
     """
 
     forward: int
     gradient: int
     training: int
 
+    @property
+    def relative_cost(self) -> float:
+        """The number of forward passes that would take about as long.
+
+        Example:
+            >>> StepPasses(forward=100, gradient=1000, training=120).relative_cost
+            2460.0
+        """
+        return self.forward + _GRADIENT_COST * self.gradient + _TRAINING_COST * self.training
+
 
 class Objective(Component):
-    """A training loss. A step first prepares its inputs, then computes the loss terms.
+    """A training loss, computed in two parts.
 
-    `prepare` runs outside the gradient tape: all that it makes (pseudo-labels, perturbed
-    images) carries no gradient and is computed in inference mode, so that BatchNorm
-    statistics stay still. `terms` runs inside the tape, in training mode.
+    `prepare` runs outside the gradient tape, in inference mode, so that BatchNorm statistics
+    don't change. Pseudo-labels and perturbed images are made there and carry no gradient.
+    `terms` runs inside the tape, in training mode.
 
     Attributes:
-        name: in configs.
-        uses_unlabeled: whether it sees unlabeled images.
-        uses_neighborhood: whether it searches a neighborhood.
-        labeled_share: of a batch; None for the proportional one.
-        without_unlabeled: the objective that is the same where there are none.
-        warmed_terms: the loss terms whose weight λ may grow from 0 in training.
+        name: The name in configs.
+        uses_unlabeled: Whether unlabeled images are used.
+        uses_neighborhood: Whether a neighborhood is searched.
+        labeled_share: Fraction of labeled images in a batch; None for the fraction of labeled
+            images in the dataset.
+        without_unlabeled: The name of the equivalent objective without unlabeled images.
+        warmed_terms: The loss terms whose weight λ can be warmed up.
     """
 
     uses_unlabeled: ClassVar[bool] = False
@@ -98,29 +112,29 @@ class Objective(Component):
 
     @property
     def uses_teacher(self) -> bool:
-        """Whether it wants pseudo-labels that another classifier gave."""
+        """Whether the objective needs pseudo-labels from a teacher."""
         return False
 
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses a neighborhood that it can't use.
+        """Refuse a neighborhood that the objective can't use.
 
         Args:
-            neighborhood: where it would search.
+            neighborhood: The neighborhood of the training.
 
         Raises:
-            InvalidSettings: it can't; says why and what to use.
+            InvalidSettings: The neighborhood can't be used; the message says why.
         """
         if self.uses_neighborhood:
             self.required(neighborhood)
 
     def required(self, neighborhood: Neighborhood | None) -> Neighborhood:
-        """The neighborhood, for an objective that can't do without.
+        """Return the neighborhood if there is one.
 
         Args:
-            neighborhood: where it would search.
+            neighborhood: The neighborhood of the training.
 
         Raises:
-            InvalidSettings: there is none.
+            InvalidSettings: It is None.
         """
         if neighborhood is None:
             raise InvalidSettings(
@@ -132,11 +146,11 @@ class Objective(Component):
         return neighborhood
 
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
-        """The neighborhood with the search that this objective asks for."""
+        """Return the neighborhood with the solver that this objective uses in training."""
         return neighborhood
 
-    def with_max_steps(self, rounds: int) -> Objective:
-        """The same objective; draws that it asks for itself are cut to that many."""
+    def with_max_steps(self, max_steps: int) -> Objective:
+        """Return the same objective with at most `max_steps` random draws of its own."""
         return self
 
     @abstractmethod
@@ -148,75 +162,60 @@ class Objective(Component):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Any:
-        """Makes what the loss terms need and what carries no gradient.
+        """Compute pseudo-labels and perturbed images, without a gradient.
 
         Args:
             classifier: images -> logits; called with `training=False`.
-            batch: labeled and, if the objective uses them, unlabeled images.
-            neighborhood: where the perturbed images are searched, or None for an
-                objective that uses none.
+            batch: Labeled and, if the objective uses them, unlabeled images.
+            neighborhood: The neighborhood to search, or None if the objective uses none.
             seed: int32 [2].
-            scale: share of the full neighborhood, from 0 to 1.
+            scale: Fraction of the full neighborhood, from 0 to 1.
 
         Returns:
-            Whatever `terms` of the same objective takes.
+            The input of `terms`.
         """
 
     @abstractmethod
     def terms(self, classifier: Classifier, prepared: Any) -> dict[str, LossTerm]:
-        """The named loss terms; the objective is Σ weight · mean(values).
+        """Compute the named loss terms; the objective is Σ weight · mean(values).
 
         Args:
             classifier: images -> logits; called once, with `training=True`.
-            prepared: what `prepare` returned.
+            prepared: The result of `prepare`.
 
         Returns:
-            Each term by its name.
+            Each term by name.
         """
 
     @property
     @abstractmethod
     def term_names(self) -> tuple[str, ...]:
-        """The names that `terms` gives, in order."""
+        """The names of the terms, in order."""
 
     @abstractmethod
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """What a step on that many labeled and unlabeled images costs."""
+        """Count the passes of a step.
 
-
-def passes_with_start(neighborhood: Neighborhood) -> Passes:
-    """What `maximize` costs when `start_loss` isn't given.
-
-    Args:
-        neighborhood: where it searches.
-
-    Returns:
-        The passes; one more where the search compares with its start.
-
-    Example:
-        >>> from keras_srt.neighborhoods import Spatial
-        >>> passes_with_start(Spatial(num_samples=10))
-        Passes(forward=11, gradient=0)
-    """
-    search = neighborhood.passes
-    return search._replace(forward=search.forward + (1 if neighborhood.wants_start else 0))
+        Args:
+            neighborhood: The neighborhood of the training.
+            labeled: Labeled images in a batch.
+            unlabeled: Unlabeled images in a batch.
+        """
 
 
 def check_start(objective: Objective, neighborhood: Neighborhood) -> None:
-    """Refuses a gradient ascent on KL(f(x)‖f(x')) that starts at x itself.
+    """Refuse a gradient ascent on KL(f(x)‖f(x')) that starts at x.
 
-    KL and its gradient are 0 at x' = x, so that the search would stay where it is.
+    KL and its gradient are 0 at x' = x, so the ascent would not move.
 
     Args:
-        objective: that searches by KL.
-        neighborhood: where it searches.
+        objective: The objective, which maximizes KL.
+        neighborhood: The neighborhood to search.
 
     Raises:
-        InvalidSettings: the first stage starts at the image.
+        InvalidSettings: The search starts at the image.
     """
-    first = neighborhood.stages_in_order[0]
-    by_ascent = getattr(first, "search", "gradient") == "gradient"
-    if by_ascent and not getattr(first, "random_start", True):
+    if neighborhood.solver.starts_at_image:
         raise InvalidSettings(
             [
                 "neighborhood.random_start: got false; allowed: true, because the objective "

@@ -1,4 +1,4 @@
-"""Per-example losses L(target, logits): what an objective averages and an attack raises."""
+"""Per-example losses L(target, logits), for training objectives and attacks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_srt.core.tensorflow import keras, tf
 
 
 class Target(NamedTuple):
-    """What the answer for an image is compared with.
+    """The target that the logits of an image are compared with.
 
     Attributes:
         labels: int32 [batch], class ids: true labels or pseudo-labels C(x).
-        logits: float32 [batch, classes], the model's own answer f(x) on the untampered
-            image, or None for true labels.
+        logits: float32 [batch, classes], the logits f(x) of the unperturbed image, or None
+            for true labels.
     """
 
     labels: tf.Tensor
@@ -31,12 +31,12 @@ Loss = Callable[[Target, "tf.Tensor"], "tf.Tensor"]
 
 
 def cross_entropy(target: Target, logits: tf.Tensor) -> tf.Tensor:
-    """CE(f(x), y) = -log softmax(f(x))_y: float32 [batch]."""
+    """Compute the cross-entropy CE(f(x), y) = -log softmax(f(x))_y: float32 [batch]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(target.labels, logits)
 
 
 def kl(target: Target, logits: tf.Tensor) -> tf.Tensor:
-    """KL(softmax f(x) ‖ softmax f(x')): float32 [batch]; needs the model's own answer."""
+    """Compute KL(softmax f(x) ‖ softmax f(x')): float32 [batch]; requires `target.logits`."""
     if target.logits is None:
         raise InvalidSettings(
             ["loss: got 'kl'; allowed: a loss on true labels, such as 'cross_entropy'"]
@@ -46,7 +46,7 @@ def kl(target: Target, logits: tf.Tensor) -> tf.Tensor:
 
 
 def margin(target: Target, logits: tf.Tensor) -> tf.Tensor:
-    """max_{j≠y} f(x)_j - f(x)_y, above 0 just where the answer is wrong: float32 [batch]."""
+    """Compute max_{j≠y} f(x)_j - f(x)_y, positive if misclassified: float32 [batch]."""
     is_label = tf.one_hot(target.labels, tf.shape(logits)[-1], on_value=True, off_value=False)
     others = tf.where(is_label, logits.dtype.min, logits)
     return tf.reduce_max(others, -1) - tf.gather(logits, target.labels, batch_dims=1)
@@ -57,14 +57,14 @@ _KERAS = "keras:"
 
 
 def from_keras(loss: keras.losses.Loss) -> Loss:
-    """Makes a per-example loss of a Keras loss on probabilities.
+    """Convert a Keras loss on probabilities to a per-example loss on logits.
 
     Args:
-        loss: a Keras loss object; it gets one-hot labels (class ids if its class is one
-            of Keras' `Sparse…` losses) and the softmax of the logits.
+        loss: A Keras loss object. It is called with one-hot labels (class ids for Keras'
+            `Sparse…` losses) and the softmax of the logits.
 
     Returns:
-        The loss for each image, whatever reduction the object asks for.
+        The per-example loss; the reduction of the Keras object is ignored.
     """
     sparse = type(loss).__name__.startswith("Sparse")
 
@@ -76,18 +76,18 @@ def from_keras(loss: keras.losses.Loss) -> Loss:
 
 
 def get(loss: str | Loss | keras.losses.Loss) -> Loss:
-    """The loss of that name, or the one given.
+    """Look up or convert a loss.
 
     Args:
-        loss: "cross_entropy", "kl", "margin", "keras:" and the class name of a Keras loss
-            ("keras:CategoricalHinge"), a Keras loss object, or a function
+        loss: "cross_entropy", "kl", "margin", "keras:" followed by the class name of a Keras
+            loss ("keras:CategoricalHinge"), a Keras loss object, or a function
             (target, logits) -> [batch].
 
     Returns:
         A per-example loss.
 
     Raises:
-        InvalidSettings: Keras has no loss of that name.
+        InvalidSettings: Keras has no loss of this name.
     """
     if isinstance(loss, str) and loss.startswith(_KERAS):
         made = getattr(keras.losses, loss.removeprefix(_KERAS), None)
@@ -114,5 +114,5 @@ def _loss_validator(names: Sequence[str]) -> BeforeValidator:
 
 
 is_loss = _loss_validator(tuple(LOSSES))
-# KL compares two answers of the model, and a true label is none.
+# KL compares two predictions of the model; a true label is not a prediction.
 is_loss_on_labels = _loss_validator(tuple(name for name in LOSSES if name != "kl"))

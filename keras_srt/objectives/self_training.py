@@ -1,9 +1,11 @@
-"""Objectives on a teacher's answers to unlabeled images: UAT++ and robust self-training."""
+"""Objectives with a teacher's pseudo-labels for unlabeled images: UAT++ and RST."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
+
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -17,7 +19,6 @@ from keras_srt.objectives.base import (
     Objective,
     StepPasses,
     check_start,
-    passes_with_start,
 )
 from keras_srt.objectives.trades import Consistency
 
@@ -26,14 +27,14 @@ from keras_srt.objectives.trades import Consistency
 class RST(Consistency):
     """mean_{L∪U} L(f(x), y) + β·mean_{L∪U} max_{x'∈N(x)} KL(f(x)‖f(x')): robust self-training.
 
-    y is the true label on L and, on U, the answer of a standard teacher that was trained on
-    L and asked once. Half of a batch is unlabeled unless `labeled_per_batch` is set.
+    y is the true label on L and, on U, the pseudo-label of a teacher with standard training
+    on L. Half of a batch is unlabeled unless `labeled_per_batch` is set.
     Source: Carmon et al. 2019, algorithm 1, with TRADES as the robust loss.
 
     Args:
         robust_weight: β.
-        clean_loss: L, see `losses.get`.
-        teacher_steps: training steps of the teacher; None for as many as the student's.
+        clean_loss: L; see `losses.get`.
+        teacher_steps: Training steps of the teacher; None for the student's number.
 
     Example:
         >>> RST().term_names
@@ -45,29 +46,29 @@ class RST(Consistency):
     uses_teacher: ClassVar[bool] = True
     labeled_share: ClassVar[float | None] = 0.5
     without_unlabeled: ClassVar[str] = "trades"
-    answered_parts: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
+    trained_parts: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
 
     robust_weight: Annotated[float, validation.real(0)] = field(default=6.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     teacher_steps: Annotated[int, validation.whole(1)] | None = None
 
-    def answered(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Labeled images with their labels, then unlabeled ones with pseudo-labels."""
+    def examples(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return labeled images with labels, followed by unlabeled images with pseudo-labels."""
         images = tf.concat([batch.images, batch.unlabeled], axis=0)
         return images, tf.concat([batch.labels, batch.pseudo_labels], axis=0)
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`clean` and `robust`, both over labeled and unlabeled images."""
         return ("clean", "robust")
 
 
 class Perturbations(NamedTuple):
-    """The x' of each term, and what their answers are compared with.
+    """The perturbed images x' and the targets of each term.
 
     Attributes:
-        images: float32 [m, height, width, channels] of each term, by its name.
-        targets: labels, pseudo-labels or own answers, by the term's name.
+        images: float32 [m, height, width, channels], by the term's name.
+        targets: Labels, pseudo-labels or the model's predictions, by the term's name.
     """
 
     images: dict[str, tf.Tensor]
@@ -78,16 +79,16 @@ class Perturbations(NamedTuple):
 class UAT(Objective):
     """mean_L max CE(f(x'), y) + a·mean_U max CE(f(x'), t) + b·mean_U max KL(f(x)‖f(x')): UAT++.
 
-    t are fixed targets, the answers of a standard teacher that was trained on L; f(x) is the
-    online target, the model's own answer of the moment, detached. Each maximum is over
-    x' ∈ N(x) and has its own x'. a = 0 gives UAT-OT, which needs no teacher, and b = 0 UAT-FT;
-    what has no weight costs nothing.
+    t are fixed targets, the predictions of a teacher with standard training on L. f(x) is the
+    online target, the model's current prediction, detached. Each term maximizes over N(x)
+    separately. a = 0 gives UAT-OT, which needs no teacher; b = 0 gives UAT-FT. Terms of
+    weight 0 are not computed.
     Source: Uesato et al. 2019 (Are Labels Required for Improving Adversarial Robustness?).
 
     Args:
         fixed_weight: a.
         online_weight: b.
-        teacher_steps: training steps of the teacher; None for as many as the student's.
+        teacher_steps: Training steps of the teacher; None for the student's number.
 
     Example:
         >>> UAT().term_names
@@ -105,22 +106,24 @@ class UAT(Objective):
     teacher_steps: Annotated[int, validation.whole(1)] | None = None
 
     @property
+    @override
     def uses_teacher(self) -> bool:
-        """Whether there is a term on fixed targets."""
+        """Whether the term on fixed targets has a weight."""
         return self.fixed_weight > 0
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each term that has one."""
+        """The terms with a positive weight, and their weights."""
         weights = {"robust": 1.0, "fixed": self.fixed_weight, "online": self.online_weight}
         return {name: weight for name, weight in weights.items() if weight > 0}
 
+    @override
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses no neighborhood, and an ascent that starts where KL has no slope."""
         super().check(neighborhood)
         if "online" in self.weights:
             check_start(self, self.required(neighborhood))
 
+    @override
     def prepare(
         self,
         classifier: Classifier,
@@ -129,7 +132,7 @@ class UAT(Objective):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Perturbations:
-        """The x' of every term, found in one search over all of them."""
+        """Find the x' of all terms in one search over their concatenation."""
         images = {"robust": batch.images, "fixed": batch.unlabeled, "online": batch.unlabeled}
         images = {name: images[name] for name in self.weights}
         targets = {"robust": losses.Target(batch.labels)}
@@ -153,8 +156,8 @@ class UAT(Objective):
         perturbed = tf.split(tf.stop_gradient(found.images), sizes)
         return Perturbations(dict(zip(images, perturbed, strict=True)), targets)
 
+    @override
     def terms(self, classifier: Classifier, prepared: Perturbations) -> dict[str, LossTerm]:
-        """`robust` on labels, `fixed` on pseudo-labels, `online` on own answers."""
         images = list(prepared.images.values())
         logits = classifier(tf.concat(images, axis=0), training=True)
         parts = tf.split(logits, [tf.shape(part)[0] for part in images])
@@ -162,20 +165,20 @@ class UAT(Objective):
         return {name: LossTerm(values[name], weight) for name, weight in self.weights.items()}
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`robust`, `fixed` and `online`, those that have a weight."""
         return tuple(self.weights)
 
+    @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """Own answers on U, a search for each term, and one training pass over all x'."""
         images = labeled + (len(self.weights) - 1) * unlabeled
         own = unlabeled if "online" in self.weights else 0
-        search = passes_with_start(self.required(neighborhood))
+        search = self.required(neighborhood).solver.passes(start_known=False)
         return StepPasses(own + search.forward * images, search.gradient * images, images)
 
 
 def _losses(targets: dict[str, losses.Target], logits: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-    """The losses of each term: KL to own answers, cross-entropy with labels."""
+    """Compute the loss of each term: KL for online targets, cross-entropy for labels."""
     return {
         name: (losses.kl if name == "online" else losses.cross_entropy)(target, its_logits)
         for (name, target), its_logits in zip(targets.items(), logits, strict=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
 
+from typing_extensions import override
+
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
@@ -21,13 +23,13 @@ from keras_srt.objectives.base import (
 
 
 class Prepared(NamedTuple):
-    """Inputs of the two terms.
+    """The inputs of the two loss terms.
 
     Attributes:
-        images: float32 [m_L, height, width, channels], labeled, untampered.
+        images: float32 [m_L, height, width, channels], labeled, unperturbed.
         labels: int32 [m_L].
         perturbed: float32 [m, height, width, channels]: x', labeled images first.
-        target: the model's own answers on the untampered images of `perturbed`.
+        target: The model's predictions for the unperturbed images of `perturbed`.
     """
 
     images: tf.Tensor
@@ -38,12 +40,12 @@ class Prepared(NamedTuple):
 
 @component
 class _RobustTraining(Objective):
-    """The loss that RT and SRT share; they differ in the images it is taken over.
+    """The loss of RT and SRT, which differ in the images of the robust term.
 
     Args:
         robust_weight: λ.
-        clean_loss: L₁, see `losses.get`.
-        robust_loss: L₂, see `losses.get`.
+        clean_loss: L₁; see `losses.get`.
+        robust_loss: L₂; see `losses.get`.
     """
 
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
@@ -52,12 +54,13 @@ class _RobustTraining(Objective):
     clean_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
 
+    @override
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses no neighborhood, and with KL an ascent that starts where KL has no slope."""
         super().check(neighborhood)
         if self.robust_loss == "kl":
             check_start(self, self.required(neighborhood))
 
+    @override
     def prepare(
         self,
         classifier: Classifier,
@@ -66,7 +69,7 @@ class _RobustTraining(Objective):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Prepared:
-        """Pseudo-labels C(x) and the x' that the model takes most for something else."""
+        """Compute pseudo-labels C(x) and the worst x' with respect to them."""
         images, parts = batch.images, ["labeled"]
         if self.uses_unlabeled and batch.unlabeled is not None:
             images, parts = tf.concat([images, batch.unlabeled], axis=0), ["labeled", "unlabeled"]
@@ -82,10 +85,10 @@ class _RobustTraining(Objective):
         )
         return Prepared(batch.images, batch.labels, tf.stop_gradient(found.images), target)
 
+    @override
     def terms(self, classifier: Classifier, prepared: Prepared) -> dict[str, LossTerm]:
-        """`labeled`: L₁ on the labeled images; `robust`: λ·L₂ on the perturbed ones."""
         num_labeled = tf.shape(prepared.images)[0]
-        # One pass over both, so that a step costs no more than it must.
+        # One pass over the concatenation is faster than two.
         logits = classifier(tf.concat([prepared.images, prepared.perturbed], 0), training=True)
         clean = losses.get(self.clean_loss)
         robust = losses.get(self.robust_loss)
@@ -95,12 +98,12 @@ class _RobustTraining(Objective):
         }
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`labeled` and `robust`."""
         return ("labeled", "robust")
 
+    @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """One clean pass, the search, and one training pass over labeled and perturbed."""
         images = labeled + (unlabeled if self.uses_unlabeled else 0)
         search = self.required(neighborhood).passes
         return StepPasses(
@@ -114,16 +117,16 @@ class _RobustTraining(Objective):
 class SRT(_RobustTraining):
     """1/|L| Σ_L L₁(f(x), y) + λ/|D'_L ∪ U| Σ_{D'_L∪U} max_{x'∈N(x)} L₂(f(x'), C(x)).
 
-    Labels are used for the first term alone; the second asks the model to keep its own
-    answer C(x) over the neighborhood, for labeled and unlabeled images alike.
+    Only the first term uses labels. The second term makes the prediction C(x) constant over
+    the neighborhood, for labeled and unlabeled images.
     Source: Li et al. 2022, eq. (15), with separate means as in patent CN111401445A. The
     paper's own spatial code takes one mean over both terms, so that its "λ = 0.2" with
     25 labeled and 127 other samples equals λ ≈ 1.0 here.
 
     Args:
         robust_weight: λ.
-        clean_loss: L₁, see `losses.get`.
-        robust_loss: L₂, see `losses.get`.
+        clean_loss: L₁; see `losses.get`.
+        robust_loss: L₂; see `losses.get`.
 
     Example:
         >>> SRT(robust_weight=1.0).term_names
@@ -141,7 +144,7 @@ class SRT(_RobustTraining):
 
 @component
 class RT(_RobustTraining):
-    """SRT with no unlabeled images, U = ∅. Arguments: see `SRT`.
+    """SRT without unlabeled images, U = ∅. See `SRT` for the arguments.
 
     Source: Li et al. 2022, eq. (8).
 

@@ -1,8 +1,10 @@
-"""Objectives on labeled images alone: standard and adversarial training."""
+"""Objectives on labeled images only: standard and adversarial training."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
+
+from typing_extensions import override
 
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
@@ -14,7 +16,6 @@ from keras_srt.objectives.base import (
     LossTerm,
     Objective,
     StepPasses,
-    passes_with_start,
 )
 
 
@@ -23,7 +24,7 @@ class Standard(Objective):
     """mean_L L(f(x), y): ordinary training.
 
     Args:
-        clean_loss: L, see `losses.get`.
+        clean_loss: L; see `losses.get`.
 
     Example:
         >>> Standard().term_names
@@ -35,6 +36,7 @@ class Standard(Objective):
 
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
+    @override
     def prepare(
         self,
         classifier: Classifier,
@@ -43,22 +45,21 @@ class Standard(Objective):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Batch:
-        """The batch as it is."""
         return batch
 
+    @override
     def terms(self, classifier: Classifier, prepared: Batch) -> dict[str, LossTerm]:
-        """`labeled`: the loss on the labeled images."""
         logits = classifier(prepared.images, training=True)
         loss = losses.get(self.clean_loss)
         return {"labeled": LossTerm(loss(losses.Target(prepared.labels), logits))}
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`labeled`."""
         return ("labeled",)
 
+    @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """One training pass."""
         return StepPasses(0, 0, labeled)
 
 
@@ -69,7 +70,7 @@ class Adversarial(Objective):
     Source: Madry et al. 2018, eq. (2.1).
 
     Args:
-        robust_loss: L, see `losses.get`.
+        robust_loss: L; see `losses.get`.
 
     Example:
         >>> from keras_srt.neighborhoods import LInf
@@ -81,6 +82,7 @@ class Adversarial(Objective):
 
     robust_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
+    @override
     def prepare(
         self,
         classifier: Classifier,
@@ -89,7 +91,7 @@ class Adversarial(Objective):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Batch:
-        """The batch with its images replaced by the worst of their neighborhoods."""
+        """Replace the images by the worst images of their neighborhoods."""
         loss, target = losses.get(self.robust_loss), losses.Target(batch.labels)
         found = self.searched(self.required(neighborhood)).maximize(
             batch.images,
@@ -99,18 +101,18 @@ class Adversarial(Objective):
         )
         return batch._replace(images=tf.stop_gradient(found.images))
 
+    @override
     def terms(self, classifier: Classifier, prepared: Batch) -> dict[str, LossTerm]:
-        """`robust`: the loss on the perturbed labeled images."""
         logits = classifier(prepared.images, training=True)
         loss = losses.get(self.robust_loss)
         return {"robust": LossTerm(loss(losses.Target(prepared.labels), logits))}
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`robust`."""
         return ("robust",)
 
+    @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """The search (with its start where it compares with it) and one training pass."""
-        search = passes_with_start(self.searched(self.required(neighborhood)))
+        search = self.searched(self.required(neighborhood)).solver.passes(start_known=False)
         return StepPasses(search.forward * labeled, search.gradient * labeled, labeled)

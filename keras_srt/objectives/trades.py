@@ -1,9 +1,11 @@
-"""TRADES: right on the images, and the same answer in their neighborhoods."""
+"""TRADES, and the loss that it shares with RST and KLR."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, NamedTuple
+
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -21,11 +23,11 @@ from keras_srt.objectives.base import (
 
 
 class Pairs(NamedTuple):
-    """Images and what the search made of them.
+    """Images with their labels and perturbed images.
 
     Attributes:
-        images: float32 [m, height, width, channels], untampered.
-        labels: int32 [m], what their answers should be.
+        images: float32 [m, height, width, channels], unperturbed.
+        labels: int32 [m], class ids of `images`.
         perturbed: float32 [m, height, width, channels]: x'.
     """
 
@@ -36,34 +38,35 @@ class Pairs(NamedTuple):
 
 @component
 class Consistency(Objective):
-    """mean L(f(x), y) + β·mean max_{x'∈N(x)} KL(f(x)‖f(x')): what TRADES, RST and KLR share.
+    """mean L(f(x), y) + β·mean max_{x'∈N(x)} KL(f(x)‖f(x')): the loss of TRADES, RST, KLR.
 
-    Both answers carry gradient: f(x) is not detached, and one pass in training mode gives
-    both. The search itself compares with f(x) in inference mode.
+    f(x) is not detached: both predictions carry a gradient, and one pass in training mode
+    computes both. The search compares with f(x) in inference mode.
 
     Args:
         robust_weight: β.
-        clean_loss: L, see `losses.get`.
+        clean_loss: L; see `losses.get`.
 
     Attributes:
-        answered_parts: of a batch, those that `answered` gives, in order.
+        trained_parts: The parts of a batch that `examples` returns, in order.
     """
 
-    answered_parts: ClassVar[tuple[str, ...]] = ("labeled",)
+    trained_parts: ClassVar[tuple[str, ...]] = ("labeled",)
     warmed_terms: ClassVar[tuple[str, ...]] = ("robust",)
 
     robust_weight: Annotated[float, validation.real(0)] = field(default=1.0, kw_only=False)
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
 
+    @override
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses no neighborhood, and an ascent that starts where KL has no slope."""
         super().check(neighborhood)
         check_start(self, self.required(neighborhood))
 
-    def answered(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images of a batch that are trained on, and what their answers should be."""
+    def examples(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the images of a batch to train on, and their labels or pseudo-labels."""
         return batch.images, batch.labels
 
+    @override
     def prepare(
         self,
         classifier: Classifier,
@@ -72,21 +75,21 @@ class Consistency(Objective):
         seed: tf.Tensor,
         scale: float | tf.Tensor = 1.0,
     ) -> Pairs:
-        """The images with those of their neighborhoods whose answers differ most, by KL."""
-        images, labels = self.answered(batch)
+        """Find the images of the neighborhoods whose predictions differ most in KL."""
+        images, labels = self.examples(batch)
         logits = tf.stop_gradient(classifier(images, training=False))
         own = losses.Target(labels, logits)
         found = self.searched(self.required(neighborhood)).maximize(
             images,
             lambda moved: losses.kl(own, classifier(moved, training=False)),
-            batch.seed_for(seed, *self.answered_parts),
+            batch.seed_for(seed, *self.trained_parts),
             scale,
             start_loss=tf.zeros_like(logits[:, 0]),
         )
         return Pairs(images, labels, tf.stop_gradient(found.images))
 
+    @override
     def terms(self, classifier: Classifier, prepared: Pairs) -> dict[str, LossTerm]:
-        """The clean loss, and β times the KL between the answers before and after."""
         images, labels, perturbed = prepared
         logits = classifier(tf.concat([images, perturbed], axis=0), training=True)
         before, after = tf.split(logits, 2)
@@ -101,12 +104,12 @@ class Consistency(Objective):
         return dict(zip(self.term_names, values, strict=True))
 
     @property
+    @override
     def term_names(self) -> tuple[str, ...]:
-        """`labeled` (the clean loss) and `robust` (KL)."""
         return ("labeled", "robust")
 
+    @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        """One clean pass, the search, and a training pass over the images and their x'."""
         images = labeled + (unlabeled if self.uses_unlabeled else 0)
         search = self.searched(self.required(neighborhood)).passes
         return StepPasses(
@@ -120,14 +123,14 @@ class Consistency(Objective):
 class Trades(Consistency):
     """mean_L L(f(x), y) + β·mean_L max_{x'∈N(x)} KL(f(x)‖f(x')).
 
-    Unlike RT with `robust_loss` "kl", f(x) carries gradient in both terms and is taken in
-    training mode. The original starts its ascent at x + 0.001·N(0, 1), which is a pixel
-    ball's `random_start` of 0.001; with the default, it starts anywhere in the ball.
+    Unlike RT with `robust_loss` "kl", f(x) carries a gradient in both terms and is computed in
+    training mode. The paper starts the ascent at x + 0.001·N(0, 1); set a pixel ball's
+    `random_start` to 0.001 for this. By default, it starts at a random point of the ball.
     Source: Zhang et al. 2019, eq. (5); β = 1 on MNIST, 6 on CIFAR-10.
 
     Args:
         robust_weight: β (1/λ of the paper).
-        clean_loss: L, see `losses.get`.
+        clean_loss: L; see `losses.get`.
 
     Example:
         >>> from keras_srt.neighborhoods import LInf

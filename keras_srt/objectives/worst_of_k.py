@@ -1,10 +1,12 @@
-"""Objectives that search by k random draws: worst-of-k and its KL regularizer."""
+"""Objectives with a search by k random draws: worst-of-k and KL regularization."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import field
 from typing import Annotated, Any, ClassVar
+
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
@@ -17,10 +19,10 @@ from keras_srt.objectives.trades import Consistency
 
 
 def worst_of(neighborhood: Neighborhood, num_samples: int) -> Neighborhood:
-    """The same neighborhood, searched by the worst of k random draws at each stage.
+    """Return the same neighborhood with a search by k random draws in each stage.
 
     Args:
-        neighborhood: whose every stage has the setting `num_samples`.
+        neighborhood: A neighborhood whose stages all have the setting `num_samples`.
         num_samples: k.
 
     Returns:
@@ -28,7 +30,7 @@ def worst_of(neighborhood: Neighborhood, num_samples: int) -> Neighborhood:
 
     Example:
         >>> from keras_srt.neighborhoods import Spatial
-        >>> worst_of(Spatial(search="grid"), 10).num_candidates
+        >>> worst_of(Spatial(search="grid"), 10).solver.num_candidates
         10
     """
     if hasattr(neighborhood, "stages"):
@@ -39,17 +41,16 @@ def worst_of(neighborhood: Neighborhood, num_samples: int) -> Neighborhood:
 
 
 def check_draws(objective: WorstOfK | KLR, neighborhood: Neighborhood) -> None:
-    """Refuses a neighborhood that isn't searched by draws.
+    """Refuse a neighborhood without a search by random draws.
 
-    A random point of a pixel ball is harmless, the more so the more pixels there are; its
-    worst of ten is no adversary, and gradient ascent is.
+    Ten random points of a pixel ball are a much weaker adversary than gradient ascent.
 
     Args:
-        objective: that searches by draws.
-        neighborhood: where it would.
+        objective: The objective, which searches by draws.
+        neighborhood: The neighborhood to search.
 
     Raises:
-        InvalidSettings: a stage has no search by draws; names the objective to use.
+        InvalidSettings: A stage has no search by draws; the message names the objective to use.
     """
     stages = neighborhood.stages_in_order
     refused = [stage.name for stage in stages if not hasattr(stage, "num_samples")]
@@ -67,13 +68,13 @@ def check_draws(objective: WorstOfK | KLR, neighborhood: Neighborhood) -> None:
 class WorstOfK(Adversarial):
     """mean_L max_{i≤k} L(f(x'_i), y), x'_1 … x'_k drawn from N(x): worst-of-k training.
 
-    The image itself is one more candidate. The neighborhood's own search (a grid, say)
-    doesn't matter for training; validation uses it.
+    The unperturbed image is another candidate. The search that the neighborhood is configured
+    with (a grid, for example) is used for validation only.
     Source: Engstrom et al. 2019, section 4.
 
     Args:
-        robust_loss: L, see `losses.get`.
-        num_samples: k, draws for each image and stage.
+        robust_loss: L; see `losses.get`.
+        num_samples: k, draws per image and stage.
 
     Example:
         >>> from keras_srt.neighborhoods import Spatial
@@ -86,31 +87,31 @@ class WorstOfK(Adversarial):
 
     num_samples: Annotated[int, validation.whole(1)] = 10
 
+    @override
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses no neighborhood, and one that isn't searched by draws."""
         super().check(neighborhood)
         check_draws(self, self.required(neighborhood))
 
+    @override
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
-        """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
 
-    def with_max_steps(self, rounds: int) -> Objective:
-        """Fewer draws."""
-        return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))
+    @override
+    def with_max_steps(self, max_steps: int) -> Objective:
+        return dataclasses.replace(self, num_samples=min(self.num_samples, max_steps))
 
 
 @component
 class KLR(Consistency):
     """mean_L L(f(x), y) + λ·mean_L max_{i≤k} KL(f(x)‖f(x'_i)), x'_1 … x'_k drawn from N(x).
 
-    TRADES with a search by draws.
+    This is TRADES with a search by random draws.
     Source: Yang et al. 2019 (invariance-inducing regularization); k = 10, λ = 1.
 
     Args:
         robust_weight: λ.
-        clean_loss: L, see `losses.get`.
-        num_samples: k, draws for each image and stage.
+        clean_loss: L; see `losses.get`.
+        num_samples: k, draws per image and stage.
 
     Example:
         >>> from keras_srt.neighborhoods import Spatial
@@ -125,15 +126,15 @@ class KLR(Consistency):
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
     num_samples: Annotated[int, validation.whole(1)] = 10
 
+    @override
     def check(self, neighborhood: Neighborhood | None) -> None:
-        """Refuses no neighborhood, and one that isn't searched by draws."""
-        Objective.check(self, neighborhood)  # not that of TRADES: draws need no slope
+        Objective.check(self, neighborhood)  # without the check of TRADES: draws need no gradient
         check_draws(self, self.required(neighborhood))
 
+    @override
     def searched(self, neighborhood: Neighborhood) -> Neighborhood:
-        """The worst of k draws."""
         return worst_of(neighborhood, self.num_samples)
 
-    def with_max_steps(self, rounds: int) -> Objective:
-        """Fewer draws."""
-        return dataclasses.replace(self, num_samples=min(self.num_samples, rounds))
+    @override
+    def with_max_steps(self, max_steps: int) -> Objective:
+        return dataclasses.replace(self, num_samples=min(self.num_samples, max_steps))

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.objectives import StepPasses
-from keras_srt.pipeline.plan import relative_cost
 
 _GIGA, _TERA = 1e9, 1e12
 _GRADIENT_BYTES = 4  # float32, in mixed precision too
@@ -40,7 +39,7 @@ class Work(NamedTuple):
     @property
     def step_flops(self) -> float:
         """Of a step, all replicas together."""
-        return self.forward_flops * relative_cost(self.passes)
+        return self.forward_flops * self.passes.relative_cost
 
 
 class Machine(NamedTuple):
@@ -132,7 +131,7 @@ def predict(work: Work, machine: Machine, devices: int = 1) -> Prediction:
         )
     compute = work.step_flops / (devices * machine.tflops * _TERA * machine.efficiency)
     # A pass over all images of a batch starts each layer once.
-    in_a_row = relative_cost(work.passes) / work.images
+    in_a_row = work.passes.relative_cost / work.images
     launch = in_a_row * work.layers * machine.launch
     bandwidth = machine.link if devices <= machine.per_node else machine.network
     gradients = work.parameters * _GRADIENT_BYTES

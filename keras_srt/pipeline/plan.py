@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # A timed step should take about this long at most; a larger one is timed on fewer images.
 _TIMED_SECONDS = 10.0
-# An input gradient costs about a second forward pass, a weight gradient two.
-_GRADIENT_COST, _TRAINING_COST = 2.0, 3.0
 
 
 class Plan(NamedTuple):
@@ -42,7 +40,7 @@ class Plan(NamedTuple):
             training pass over a whole batch of labeled images.
         growth_steps: steps over which the search grows to all its rounds.
         weight_steps: steps over which the weight λ grows.
-        effort: what the mean step costs, as a share of one with the full search.
+        cost_ratio: The mean cost of a step, divided by the cost with the full search.
     """
 
     num_labeled: int
@@ -56,7 +54,7 @@ class Plan(NamedTuple):
     teacher_steps: int = 0
     growth_steps: int = 0
     weight_steps: int = 0
-    effort: float = 1.0
+    cost_ratio: float = 1.0
 
     @property
     def labeled_passes(self) -> float:
@@ -116,6 +114,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     growth = SearchGrowth.over(growth_steps, objective, config.neighborhood)
     weight_steps = round(training.weight_warmup * steps)
     check_weight_warmup(objective, weight_steps)
+    passes = objective.passes(config.neighborhood, *sizes)
     return Plan(
         num_labeled=split.labeled,
         num_unlabeled=unlabeled,
@@ -124,19 +123,12 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         steps=steps,
         interval=min(steps, training.interval or by_default),
         strength_steps=round(training.strength_warmup * steps),
-        passes=objective.passes(config.neighborhood, sizes.labeled, sizes.unlabeled),
+        passes=passes,
         teacher_steps=(objective.teacher_steps or steps) if objective.uses_teacher else 0,
         growth_steps=growth_steps,
         weight_steps=weight_steps,
-        effort=_effort(growth.passes(steps, *sizes)),
+        cost_ratio=growth.mean_cost(steps, *sizes) / passes.relative_cost,
     )
-
-
-def _effort(levels: list[tuple[int, StepPasses]]) -> float:
-    """What the mean step costs, as a share of one of the last level."""
-    costs = [(count, relative_cost(passes)) for count, passes in levels]
-    mean = sum(count * cost for count, cost in costs) / sum(count for count, _ in costs)
-    return mean / costs[-1][1]
 
 
 def _num_unlabeled(config: Config, split: Sizes) -> int:
@@ -266,20 +258,7 @@ def _timed_share(model: RobustModel, plan: Plan, info: DatasetInfo) -> float:
     began = time.perf_counter()
     model.classifier(images, training=False)
     forward = (time.perf_counter() - began) / len(images)
-    return min(1.0, _TIMED_SECONDS / (forward * relative_cost(plan.passes)))
-
-
-def relative_cost(passes: StepPasses) -> float:
-    """About how many forward passes of an image cost as much.
-
-    Args:
-        passes: image passes.
-
-    Example:
-        >>> relative_cost(StepPasses(forward=100, gradient=1000, training=120))
-        2460.0
-    """
-    return passes.forward + _GRADIENT_COST * passes.gradient + _TRAINING_COST * passes.training
+    return min(1.0, _TIMED_SECONDS / (forward * plan.passes.relative_cost))
 
 
 def _random_batch(sizes: BatchSizes, info: DatasetInfo, pseudo_labels: bool) -> dict[str, Any]:
@@ -319,14 +298,14 @@ def estimate(plan: Plan, step: StepTime) -> str:
 
 def training_seconds(plan: Plan, step: StepTime) -> float:
     """How long the steps of a training take together."""
-    return plan.steps * plan.effort * step.seconds
+    return plan.steps * plan.cost_ratio * step.seconds
 
 
 def _growing(plan: Plan) -> str:
     """What the growth of the search saves, if it grows."""
     if not plan.growth_steps:
         return ""
-    return f" with the full search, {100 * plan.effort:.0f}% of that on average"
+    return f" with the full search, {100 * plan.cost_ratio:.0f}% of that on average"
 
 
 def _teacher_estimate(plan: Plan, step: StepTime) -> str:
@@ -334,7 +313,7 @@ def _teacher_estimate(plan: Plan, step: StepTime) -> str:
     if not plan.teacher_steps:
         return ""
     images = sum(plan.sizes)
-    share = relative_cost(StepPasses(0, 0, images)) / relative_cost(plan.passes)
+    share = StepPasses(0, 0, images).relative_cost / plan.passes.relative_cost
     seconds = format_duration(plan.teacher_steps * share * step.seconds)
     return (
         f"teacher   {plan.teacher_steps:,} steps before it, each {images:,} training image passes "

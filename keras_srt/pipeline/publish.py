@@ -82,7 +82,7 @@ def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> Tr
     return TrainingSettings(
         num_steps=ball.num_steps,
         epsilon=ball.epsilon,
-        step_size=ball.step_length,
+        step_size=ball.solver.step_size,
         labeled=labeled,
         unlabeled=unlabeled,
         random_start=ball.random_start,

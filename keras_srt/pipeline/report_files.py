@@ -71,7 +71,7 @@ def _add_training(
     seconds = round(sum(float(row["seconds"]) for row in run.read_history()), 1)
     # What one step asks, less where the search grew to its full size.
     passes = {
-        kind: round(plan.steps * plan.effort * count)
+        kind: round(plan.steps * plan.cost_ratio * count)
         for kind, count in plan.passes._asdict().items()
     }
     report["dataset"] |= {

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_srt.core.registry import settings_of
+from keras_srt.objectives import StepPasses
 from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline.classifiers import build_model
 from keras_srt.pipeline.plan import Plan
 from keras_srt.reproduce.store import digest, train_seconds
 from keras_srt.reproduce.trained_models import Model, Wanted
 
-# In forward passes, as in `keras_srt.pipeline.plan`.
-_GRADIENT, _TRAINING = 2.0, 3.0
 # A training this short is over before it could be timed; tracing is most of it.
 _SHORT_STEPS, _SHORT_TRAINING, _SHORT_ATTACK = 100, 15.0, 3.0
 
@@ -63,21 +62,17 @@ def _architecture(model: Model) -> str:
 
 
 def _passes(plan: Plan, steps: int) -> float:
-    """Passes of an image through the model in the last steps; in all, with the teacher's."""
-    teacher = plan.teacher_steps * _TRAINING * sum(plan.sizes) if steps == plan.steps else 0.0
-    return teacher + steps * plan.effort * _step_passes(plan)
-
-
-def _step_passes(plan: Plan) -> float:
-    one = plan.passes
-    return one.forward + _GRADIENT * one.gradient + _TRAINING * one.training
+    """Cost of the last steps in forward passes of one image; of all steps, with the teacher's."""
+    teacher = StepPasses(0, 0, plan.teacher_steps * sum(plan.sizes)).relative_cost
+    own = steps * plan.cost_ratio * plan.passes.relative_cost
+    return own + (teacher if steps == plan.steps else 0.0)
 
 
 def _timed(model: Model) -> float:
     """Seconds of a pass, by one step of a training that is to come."""
     built: Any = build_model(model.config, model.info, model.plan)
     step = plans.time_step(built, model.plan, model.info)
-    return step.seconds / _step_passes(model.plan)
+    return step.seconds / model.plan.passes.relative_cost
 
 
 class Clock:

@@ -9,7 +9,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.models.dropout import drawing_from
 from keras_srt.neighborhoods import Neighborhood
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas

@@ -1,4 +1,4 @@
-"""What grows in the course of a training: the rounds of the search, and the weight λ."""
+"""Schedules over the training: the number of search steps, and the weight λ."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
-from keras_srt.objectives import Batch, LossTerm, Objective, StepPasses
+from keras_srt.objectives import Batch, LossTerm, Objective
 from keras_srt.objectives.base import Classifier
 
 
 class Level(NamedTuple):
-    """A part of the training in which the search makes a number of rounds.
+    """A phase of the training with a fixed limit for the steps of the search.
 
     Attributes:
-        first_step: from which on.
-        objective: with the draws that it asks for itself cut to the rounds.
-        neighborhood: with its search cut to the rounds.
+        first_step: The first training step of the phase.
+        objective: The objective, with its own random draws limited.
+        neighborhood: The neighborhood, with the steps of its solver limited.
     """
 
     first_step: int
@@ -29,16 +29,16 @@ class Level(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SearchGrowth:
-    """The search of a training, which grows from one round to all K of them.
+    """A search that grows from one step to K steps (gradient steps or random draws).
 
-    At step t it makes the largest power of 2 that is at most K·t/steps, and all K from `steps`
-    on. Powers of 2, so that all levels together, each unrolled in one trace, make a graph
-    of about twice the size.
+    At training step t, the search makes the largest power of 2 that is at most K·t/steps, and
+    K from `steps` on. With powers of 2, the graph that holds all levels, each unrolled, is only
+    about twice as large.
 
     Args:
-        levels: in order; the last one is the full search.
+        levels: The levels in order; the last level is the full search.
 
-    Source: fewer steps early in training, as Cai et al. 2018 (Curriculum adversarial training).
+    Source: Cai et al. 2018 (Curriculum adversarial training).
     """
 
     levels: tuple[Level, ...]
@@ -47,18 +47,18 @@ class SearchGrowth:
     def over(
         cls, steps: int, objective: Objective, neighborhood: Neighborhood | None
     ) -> SearchGrowth:
-        """The growth over a number of steps.
+        """Make the levels of a growth over a number of training steps.
 
         Args:
-            steps: until the search is full; 0 for the full search at once.
-            objective: of the training.
-            neighborhood: where it searches.
+            steps: The training step at which the search is full; 0 for no growth.
+            objective: The training objective.
+            neighborhood: The neighborhood to search.
 
         Returns:
             The growth.
 
         Raises:
-            InvalidSettings: there is nothing to grow.
+            InvalidSettings: The search has one step only, or there is no search.
 
         Example:
             >>> from keras_srt.neighborhoods import LInf
@@ -69,23 +69,23 @@ class SearchGrowth:
         """
         if steps == 0:
             return cls((Level(0, objective, neighborhood),))
-        most = _rounds(objective, neighborhood)
+        most = _max_steps(objective, neighborhood)
         if neighborhood is None or most == 1:
             raise InvalidSettings(
                 [
                     f"training.search_growth: got a growing search with the objective "
-                    f"{objective.name!r}, which searches in one round or not at all; allowed: 0, "
-                    "or a neighborhood that is searched by several gradient steps or draws"
+                    f"{objective.name!r}, which searches in one step or not at all; allowed: 0, "
+                    "or a neighborhood with several gradient steps or random draws"
                 ]
             )
         powers = [2**i for i in range(most.bit_length()) if 2**i < most]
         levels = [
             Level(
-                -(-steps * rounds // most) if rounds > 1 else 0,
-                objective.with_max_steps(rounds),
-                neighborhood.with_max_steps(rounds),
+                -(-steps * power // most) if power > 1 else 0,
+                objective.with_max_steps(power),
+                neighborhood.with_max_steps(power),
             )
-            for rounds in powers
+            for power in powers
         ]
         return cls((*levels, Level(steps, objective, neighborhood)))
 
@@ -97,7 +97,7 @@ class SearchGrowth:
         scale: float | tf.Tensor,
         step: tf.Tensor,
     ) -> Any:
-        """`Objective.prepare` at the level of a step, an int64 scalar."""
+        """Call `Objective.prepare` with the level of a training step (int64 scalar)."""
         branches = [
             functools.partial(
                 level.objective.prepare, classifier, batch, level.neighborhood, seed, scale
@@ -109,40 +109,40 @@ class SearchGrowth:
         begun = [tf.cast(step >= level.first_step, tf.int32) for level in self.levels[1:]]
         return tf.switch_case(tf.add_n(begun), branches)
 
-    def passes(self, steps: int, labeled: int, unlabeled: int) -> list[tuple[int, StepPasses]]:
-        """What the steps of a training cost.
+    def mean_cost(self, steps: int, labeled: int, unlabeled: int) -> float:
+        """Average the cost of a training step over the training.
 
         Args:
-            steps: of the whole training.
-            labeled: images of a batch.
-            unlabeled: images of a batch.
+            steps: Training steps.
+            labeled: Labeled images in a batch.
+            unlabeled: Unlabeled images in a batch.
 
         Returns:
-            Number of steps and the passes of each of them, level by level.
+            The mean of `StepPasses.relative_cost`.
         """
-        begins = [level.first_step for level in self.levels]
-        return [
-            (end - begin, level.objective.passes(level.neighborhood, labeled, unlabeled))
-            for begin, end, level in zip(begins, [*begins[1:], steps], self.levels, strict=True)
-        ]
+        total, ends = 0.0, [level.first_step for level in self.levels[1:]] + [steps]
+        for level, end in zip(self.levels, ends, strict=True):
+            cost = level.objective.passes(level.neighborhood, labeled, unlabeled).relative_cost
+            total += (end - level.first_step) * cost
+        return total / steps
 
 
-def _rounds(objective: Objective, neighborhood: Neighborhood | None) -> int:
-    """K, the most rounds that a loop of the search makes."""
+def _max_steps(objective: Objective, neighborhood: Neighborhood | None) -> int:
+    """Return K, the steps of the longest loop in the search."""
     if neighborhood is None or not objective.uses_neighborhood:
         return 1
-    return objective.searched(neighborhood).rounds
+    return objective.searched(neighborhood).solver.max_steps
 
 
 def check_weight_warmup(objective: Objective, steps: int) -> None:
-    """Refuses to grow a weight that the objective doesn't have.
+    """Refuse a warmup of λ for an objective without λ.
 
     Args:
-        objective: of the training.
-        steps: over which the weight grows, 0 for not at all.
+        objective: The training objective.
+        steps: Training steps over which λ grows; 0 for no warmup.
 
     Raises:
-        InvalidSettings: it has none.
+        InvalidSettings: The objective has no term with the weight λ.
     """
     if steps and not objective.warmed_terms:
         raise InvalidSettings(
@@ -156,15 +156,15 @@ def check_weight_warmup(objective: Objective, steps: int) -> None:
 def warmed(
     objective: Objective, terms: dict[str, LossTerm], share: tf.Tensor
 ) -> dict[str, LossTerm]:
-    """The loss terms of an objective, those of weight λ with share·λ.
+    """Replace λ by share·λ in the loss terms of an objective.
 
     Args:
-        objective: says which ones these are.
-        terms: by their names.
+        objective: The objective; its `warmed_terms` have the weight λ.
+        terms: Loss terms by name.
         share: float32 scalar in [0, 1].
 
     Returns:
-        The terms.
+        The loss terms.
     """
     return {
         name: term._replace(weight=share * term.weight) if name in objective.warmed_terms else term

@@ -27,7 +27,7 @@ from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Passes
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import StepPasses
 
 MACHINE = {
@@ -178,7 +178,7 @@ def test_the_step_is_the_one_of_the_issue():
 def test_every_peer_gets_the_same_job():
     assert (peer_jobs.IMAGES, peer_jobs.LABELED, peer_jobs.STEPS) == (128, 21, 10)
     ball = LInf(epsilon=peer_jobs.EPSILON, num_steps=peer_jobs.STEPS)
-    assert ball.step_length == pytest.approx(peer_jobs.STEP_SIZE)
+    assert ball.solver.step_size == pytest.approx(peer_jobs.STEP_SIZE)
     for pair in peers.PAIRS:
         assert peer_jobs.JOBS[pair.ours].task == peer_jobs.JOBS[pair.theirs].task
 

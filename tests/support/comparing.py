@@ -131,7 +131,7 @@ def _run_theirs(
         distances = np.where((fooled & inside) | ~right, length, np.inf)
         return Outcome(distances > attack.radius, distances, seconds, int((~inside).sum()))
     if space.kind == "pixel":
-        inside &= space.extent(moved) <= 1 + _ROUNDING
+        inside &= space.relative_size(moved) <= 1 + _ROUNDING
     return Outcome(right & ~(fooled & inside), None, seconds, int((~inside).sum()))
 
 

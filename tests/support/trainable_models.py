@@ -91,4 +91,4 @@ def keras_twin(classifier, settings):
 def noise_of(model, step, shape):
     """The noise that `RobustModel` draws at a step, in units of ε."""
     seed = model._seed_at(tf.constant(step))
-    return LInf(epsilon=1.0).noise(tf.zeros(shape), seed, tf.constant(1.0)).numpy()
+    return LInf(epsilon=1.0).sample(tf.zeros(shape), seed).numpy()

@@ -456,7 +456,7 @@ def test_randadv_draws_for_each_image_its_own():
     )
     # Nothing fools; the rest differ in the loss only through the draws.
     found, _ = run(RandAdv(num_samples=3), brightness, 1 - same / 2, np.ones(6, np.int32) * 0)
-    draws = RandAdv(num_samples=3).candidates(6, tf.constant(SEED))
+    draws = RandAdv(num_samples=3).candidates(np.zeros((6, 8, 8, 1)), tf.constant(SEED))
     draws = np.asarray(draws)
     assert draws.shape == (3, 6, 3)
     assert len(np.unique(draws[..., 0])) == 18

@@ -9,7 +9,7 @@ from keras_srt.attacks import APGDCE, ATTACKS, AutoAttack, Criterion, Square, Ta
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.runner import evaluate_robustness
-from keras_srt.neighborhoods.base import fold
+from keras_srt.neighborhoods.draws import fold
 
 generator = np.random.default_rng(15)
 WEIGHTS = generator.normal(size=(6, 6, 1, 5))

@@ -187,7 +187,7 @@ def test_the_worst_point_of_the_way_is_kept():
     """Steps of the whole range jump over the peak and back; the start is the best of them."""
     images = np.full((1, 2, 2, 3), 0.5, np.float32)
     space = Color(max_brightness=0.4, num_steps=3, step_size=2, random_start=True)
-    start = space.random_points(tf.constant(images), SEED).numpy()[0, BRIGHTNESS]
+    start = space.sample(tf.constant(images), SEED).numpy()[0, BRIGHTNESS]
 
     def peak(x):
         return -tf.abs(tf.reduce_mean(x, [1, 2, 3]) - (0.5 + start))
@@ -199,7 +199,7 @@ def test_the_worst_point_of_the_way_is_kept():
 
 def test_draws_are_uniform_and_each_image_has_its_own():
     space = Color(max_hue=90, max_saturation=0.5, max_gray=0.8, max_contrast=0.2, max_brightness=0)
-    draws = space.random_points(tf.zeros([2000, 1, 1, 3]), SEED).numpy()
+    draws = space.sample(tf.zeros([2000, 1, 1, 3]), SEED).numpy()
     low, high = np.float32([-90, -0.5, 0, -0.2, 0]), np.float32([90, 0.5, 0.8, 0.2, 0])
     assert np.all((draws >= low) & (draws <= high))
     width = np.maximum(high - low, 1e-9)

@@ -190,8 +190,7 @@ def test_the_cost_is_what_passes_says(name, images, loss_fn):
     found = case.maximize(images, counted, SEED, start_loss=loss_fn(images))
     assert Passes(calls["forward"] - calls["gradient"], calls["gradient"]) == case.passes
     np.testing.assert_allclose(found.loss, loss_fn(found.images), rtol=1e-5)
-    assert case.wants_start
-    assert case.knows_loss
+    assert case.solver.passes(start_known=False).forward == case.passes.forward + 1
 
 
 @pytest.mark.parametrize(

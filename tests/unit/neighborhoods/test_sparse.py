@@ -17,7 +17,7 @@ def test_the_projection_is_the_nearest_image_of_the_ball(count):
     generator = np.random.default_rng(1)
     images = np.float32(generator.random((20, 2, 3, 1)))
     moved = np.float32(images + generator.normal(size=images.shape))
-    found = L0(epsilon=count).project(images, moved, tf.constant(float(count))).numpy()
+    found = L0(epsilon=count).project(images, moved).numpy()
     distance = np.sum((found - moved) ** 2, axis=(1, 2, 3))
     inside = np.clip(moved, 0, 1)
     nearest = np.full(20, np.inf)
@@ -32,13 +32,13 @@ def test_the_projection_is_the_nearest_image_of_the_ball(count):
 
 def test_values_that_tie_are_no_more_than_allowed():
     images = np.zeros((2, 4, 4, 1), np.float32)
-    found = L0(epsilon=3).project(images, images + 1, tf.constant(3.0)).numpy()
+    found = L0(epsilon=3).project(images, images + 1).numpy()
     np.testing.assert_array_equal(np.sum(found != 0, axis=(1, 2, 3)), [3, 3])
 
 
 def test_what_is_not_chosen_keeps_every_bit(images):
     moved = images + np.float32(np.random.default_rng(2).normal(size=images.shape))
-    found = L0(epsilon=5).project(images, moved, tf.constant(5.0)).numpy()
+    found = L0(epsilon=5).project(images, moved).numpy()
     np.testing.assert_array_equal(np.sum(found != images, axis=(1, 2, 3)), [5] * 4)
 
 
@@ -74,12 +74,12 @@ def test_a_step_moves_values_by_its_length_on_average(images):
         mean = np.abs(ball.direction(tf.constant(gradient * np.float32(size)))).mean(axis=(1, 2, 3))
         np.testing.assert_allclose(mean, 1, rtol=1e-5)
     np.testing.assert_array_equal(ball.direction(tf.zeros([1, 2, 2, 1])), np.zeros([1, 2, 2, 1]))
-    assert (ball.step_length, L0(epsilon=1, step_size=0.4).step_length) == (0.15, 0.4)
+    assert (ball.solver.step_size, L0(epsilon=1, step_size=0.4).solver.step_size) == (0.15, 0.4)
 
 
 def test_starts_change_values_drawn_for_each_image():
     same = np.full((5, 8, 8, 1), 0.5, np.float32)
-    changed = L0(epsilon=6).start(same, SEED, 1.0).numpy() != 0.5
+    changed = L0(epsilon=6).solver.start(same, SEED, 1.0).numpy() != 0.5
     np.testing.assert_array_equal(np.sum(changed, axis=(1, 2, 3)), [6] * 5)
     assert len(np.unique(changed.reshape(5, -1), axis=0)) == 5
 

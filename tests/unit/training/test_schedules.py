@@ -9,7 +9,7 @@ from keras_srt.config import loader as configs
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
-from keras_srt.neighborhoods import L0, L2, Color, Composite, LInf, Noise, Spatial
+from keras_srt.neighborhoods import LInf, Spatial
 from keras_srt.objectives import (
     KLR,
     RST,
@@ -81,86 +81,6 @@ def trained(batches, neighborhood, objective, steps, first_step=0, **settings):
     return model
 
 
-# Shorter searches.
-
-GROWING = {
-    "linf": PIXEL,
-    "l2": L2(epsilon=1.0, num_steps=4, step_size=0.3),
-    "l0": L0(epsilon=5, num_steps=4),
-    "spatial": TURN,
-    "noise": Noise(epsilon=0.1, num_samples=5),
-    "color, steps": Color(max_brightness=0.3, max_contrast=0.2, num_steps=4),
-    "color, draws": Color(max_brightness=0.3, search="random", num_samples=5),
-    "in turn": Composite(stages=(PIXEL, TURN)),
-    "jointly": Composite(stages=(PIXEL, TURN), mode="joint"),
-}
-
-
-@pytest.fixture(params=GROWING, name="growing")
-def _growing(request):
-    return GROWING[request.param]
-
-
-def test_a_shorter_search_costs_less_and_keeps_its_range(growing):
-    costs = [sum(growing.with_max_steps(rounds).passes) for rounds in (1, 2, growing.rounds)]
-    assert costs[0] < costs[1] < costs[2]
-    assert costs[2] == sum(growing.passes)
-    assert {growing.with_max_steps(rounds).range for rounds in (1, 2, 99)} == {growing.range}
-    assert growing.with_max_steps(2).rounds == 2
-
-
-def test_a_shorter_search_stays_inside(growing, images):
-    found = growing.with_max_steps(2).maximize(
-        images, lambda x: -tf.reduce_sum(x, [1, 2, 3]), (1, 2)
-    )
-    assert np.all(growing.contains(found.parameters))
-    assert np.any(found.images != images)
-
-
-def test_a_search_cut_to_all_its_rounds_is_the_same(growing, images):
-    def loss(moved):
-        return tf.reduce_sum(moved * moved[:, ::-1], [1, 2, 3])
-
-    full = growing.maximize(images, loss, (1, 2)).images
-    cut = growing.with_max_steps(growing.rounds).maximize(images, loss, (1, 2)).images
-    np.testing.assert_array_equal(full, cut)
-
-
-@pytest.mark.parametrize("fixed", [Spatial(search="grid"), Noise(epsilon=0.1), L2(epsilon=1)])
-def test_what_has_one_round_or_a_grid_stays_as_it_is(fixed):
-    one = fixed.with_max_steps(fixed.rounds)
-    assert one.passes == fixed.passes
-    assert Spatial(search="grid").with_max_steps(1).num_candidates == 775
-
-
-@pytest.mark.parametrize(
-    ("step_size", "rounds", "expected"),
-    [
-        (None, 1, 0.125),  # not 0.25: at most 1.25·ε
-        (None, 2, 0.125),
-        (None, 4, 0.0625),
-        (0.01, 1, 0.04),  # as far as four of 0.01
-        (0.01, 2, 0.02),
-        (0.01, 4, 0.01),
-        (0.2, 1, 0.2),  # what is longer than 1.25·ε stays
-    ],
-)
-def test_fewer_steps_are_longer(step_size, rounds, expected):
-    ball = LInf(epsilon=0.1, num_steps=4, step_size=step_size).with_max_steps(rounds)
-    assert ball.step_length == pytest.approx(expected)
-    assert ball.num_steps == rounds
-
-
-def test_fewer_steps_on_colors_are_longer_and_on_sparse_balls_are_not():
-    assert Color(num_steps=10).with_max_steps(2).step_share == pytest.approx(1.25)
-    assert Color(num_steps=10, step_size=0.1).with_max_steps(2).step_share == pytest.approx(0.5)
-    assert Color(num_steps=10, step_size=0.1).with_max_steps(20).step_share == pytest.approx(0.1)
-    assert L0(epsilon=3, num_steps=10).with_max_steps(2).step_length == 0.15
-
-
-# Levels.
-
-
 @pytest.mark.parametrize(
     ("rounds", "steps", "expected"),
     [
@@ -187,7 +107,7 @@ def test_levels_are_powers_of_two(rounds, steps, expected):
     ],
 )
 def test_what_cannot_grow_is_refused(neighborhood, objective):
-    with pytest.raises(InvalidSettings, match=r"^training\.search_growth: got .*one round"):
+    with pytest.raises(InvalidSettings, match=r"^training\.search_growth: got .*one step"):
         SearchGrowth.over(10, objective, neighborhood)
     assert len(SearchGrowth.over(0, objective, neighborhood).levels) == 1
 
@@ -257,16 +177,16 @@ def test_the_plan_counts_the_mean_effort():
     # 16 images forward, 2 for each ascent step and image, 3 for each of 8 + 16 trained.
     costs = [16 + 2 * 16 * k + 3 * 24 for k in (1, 1, 2, 2, 4, 4, 4, 4)]
     assert plan.growth_steps == 4
-    assert plan.effort == pytest.approx(np.mean(costs) / costs[-1])
+    assert plan.cost_ratio == pytest.approx(np.mean(costs) / costs[-1])
     assert plan.passes == plans.make_plan(configured(**changes), INFO).passes
     step = plans.StepTime(10.0, 16)
-    assert plans.training_seconds(plan, step) == pytest.approx(80.0 * plan.effort)
+    assert plans.training_seconds(plan, step) == pytest.approx(80.0 * plan.cost_ratio)
     assert "with the full search, 81% of that on average" in plans.estimate(plan, step)
 
 
 def test_without_growth_the_estimate_is_as_it_was():
     plan = plans.make_plan(configured(), INFO)
-    assert (plan.effort, plan.growth_steps, plan.weight_steps) == (1.0, 0, 0)
+    assert (plan.cost_ratio, plan.growth_steps, plan.weight_steps) == (1.0, 0, 0)
     assert "on average" not in plans.estimate(plan, plans.StepTime(1.0, 16))
 
 
@@ -284,7 +204,7 @@ def test_a_teacher_grows_nothing():
     config = configured(objective={"name": "rst"}, **growing)
     teacher = teacher_config(config, plans.make_plan(config, INFO))
     plan = plans.make_plan(teacher, INFO)
-    assert (plan.growth_steps, plan.weight_steps, plan.effort) == (0, 0, 1.0)
+    assert (plan.growth_steps, plan.weight_steps, plan.cost_ratio) == (0, 0, 1.0)
 
 
 # The weight λ.
@@ -334,9 +254,9 @@ def test_fast_adversarial_training_in_a_config(images, labels):
         neighborhood={"name": "linf", "epsilon": 0.08, "num_steps": 1, "step_size": 0.1},
     )
     ball, seed = config.neighborhood, tf.constant([3, 4])
-    assert ball.step_length == pytest.approx(1.25 * ball.epsilon)
+    assert ball.solver.step_size == pytest.approx(1.25 * ball.epsilon)
     classifier = make_dense()
-    start = ball.start(images, seed, 1.0)
+    start = ball.solver.start(images, seed, 1.0)
     with tf.GradientTape() as tape:
         tape.watch(start)
         loss = losses.cross_entropy(Target(labels), classifier(start))

@@ -13,7 +13,7 @@ MANY = tf.fill([4, 60, 60, 1], 0.5)
 
 
 def drawn(**settings):
-    return np.float64(Noise(**settings).draw(MANY, SEED)).ravel()
+    return np.float64(Noise(**settings).sample(MANY, SEED)).ravel()
 
 
 def test_uniform_noise_fills_its_range():
@@ -34,30 +34,28 @@ def test_normal_noise_is_truncated_and_not_piled_up(sigma, epsilon, cut):
 
 def test_every_image_and_seed_has_its_own_draw():
     noise = Noise(epsilon=0.2)
-    first = noise.draw(MANY, SEED).numpy().reshape(4, -1)
+    first = noise.sample(MANY, SEED).numpy().reshape(4, -1)
     assert len(np.unique(first, axis=0)) == 4
-    assert not np.array_equal(noise.draw(MANY, (3, 5)).numpy().reshape(4, -1), first)
-    np.testing.assert_allclose(noise.draw(MANY, SEED, 0.5).numpy().reshape(4, -1), first / 2)
+    assert not np.array_equal(noise.sample(MANY, (3, 5)).numpy().reshape(4, -1), first)
+    np.testing.assert_allclose(noise.sample(MANY, SEED, 0.5).numpy().reshape(4, -1), first / 2)
 
 
 def test_one_draw_asks_no_model(images):
     noise = Noise(sigma=0.1)
 
     def never(_):
-        raise AssertionError("the model was asked")
+        raise AssertionError("the model was called")
 
     found = noise.maximize(images, never, SEED)
     assert found.loss is None
     assert noise.passes == Passes(0, 0)
-    assert not noise.wants_start
-    assert not noise.knows_loss
     np.testing.assert_array_equal(found.images, np.clip(images + found.parameters, 0, 1))
 
 
 def test_of_several_draws_the_worst_is_taken(images):
     noise = Noise(epsilon=0.3, num_samples=4)
     loss = lambda x: tf.reduce_sum(x**2, [1, 2, 3])  # noqa: E731
-    candidate = noise.candidates(tf.constant(images), tf.constant(SEED), 1.0)
+    candidate = noise.solver.candidates(tf.constant(images), tf.constant(SEED), 1.0)
     losses = [loss(images), *(loss(noise.apply(images, candidate(k))) for k in range(4))]
     found = noise.maximize(images, loss, SEED)
     np.testing.assert_allclose(found.loss, np.max(losses, axis=0), rtol=1e-6)
