@@ -59,7 +59,7 @@ def run_init(options: argparse.Namespace) -> None:
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder doesn't exist; make it first")
     source = starting_config.find_source(options.folder)
-    seen = starting_config.look(source.parts(None))
+    seen = starting_config.look(source.list_files(None))
     write_text(
         output, starting_config.as_text(starting_config.starting_config(output.stem, source, seen))
     )

@@ -17,7 +17,7 @@ from keras_srt.cli import folders as own_images
 from keras_srt.cli import reproduce as reproduce
 from keras_srt.cli import tune as tuning
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.shell import shown_command
+from keras_srt.core.shell import format_command
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 EXIT_PIPE = 141  # what a shell says of a program that SIGPIPE ended
@@ -170,7 +170,7 @@ def _train(options: argparse.Namespace) -> None:
 
     run = RunFolder(options.run_dir if options.run_dir is not None else Path("runs") / config.name)
     again = [argument for argument in sys.argv if argument != "--resume"]
-    how_to_resume = shown_command([*again, "--resume"])
+    how_to_resume = format_command([*again, "--resume"])
     with _sigterm_as_ctrl_c():
         pipeline.run_all(
             config, run, options.data_dir, options.resume, how_to_resume, options.strategy
@@ -225,7 +225,7 @@ def _export(options: argparse.Namespace) -> None:
     config = pipeline.load_run_config(run)
     trainable = None
     if options.trainable:
-        trainable = pipeline.device_training(config, *options.trainable_batch)
+        trainable = pipeline.device_training_settings(config, *options.trainable_batch)
     exported = pipeline.export_run(
         config, run, options.data_dir, options.version, options.keep, trainable
     )

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.validation import unknown_name
+from keras_srt.core.validation import unknown_name_message
 
 _DEFAULT_RUNS, _DEFAULT_OUTPUT = Path("runs/reproduce"), Path("reproduced")
 
@@ -79,10 +79,12 @@ def _check_names(
     options: argparse.Namespace, targets: tuple[str, ...], scales: tuple[str, ...]
 ) -> None:
     problems = [
-        unknown_name("TARGET", name, targets) for name in options.targets if name not in targets
+        unknown_name_message("TARGET", name, targets)
+        for name in options.targets
+        if name not in targets
     ]
     if options.scale not in scales:
-        problems.append(unknown_name("--scale", options.scale, scales))
+        problems.append(unknown_name_message("--scale", options.scale, scales))
     if problems:
         raise InvalidSettings(problems)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keras_srt.core.shell import shown_command
+from keras_srt.core.shell import format_command
 from keras_srt.core.tensorflow import load_tensorflow
 
 
@@ -40,5 +40,5 @@ def run(options: argparse.Namespace) -> None:
         Path("runs") / f"{config.name}-tune" if folder is None else folder,
         options.data_dir,
         options.resume,
-        shown_command([*again, "--resume"]),
+        format_command([*again, "--resume"]),
     )

@@ -10,63 +10,17 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from pydantic import Field
-
-from keras_srt.config.schema import DataSettings, EvaluationSettings, TrainingSettings
-from keras_srt.config.tune import TuneSettings
+from keras_srt.config.schema import Components, Config
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.registry import Registry, component, settings_of
-from keras_srt.core.validation import did_you_mean, unknown_name, whole
+from keras_srt.core.registry import Registry
+from keras_srt.core.validation import did_you_mean, unknown_name_message
 
 Settings = dict[str, Any]
 
 # Of these only one may be given; an override with one takes the other's place.
 _EITHER_OR = (("training.steps", "training.epochs"),)
-
-
-class Components(NamedTuple):
-    """The components that a config may name, by kind."""
-
-    datasets: Registry
-    models: Registry
-    neighborhoods: Registry
-    objectives: Registry
-    attacks: Registry
-
-
-@component
-class Config:
-    """A whole run: data, model, neighborhood, objective, training, evaluation, export.
-
-    Args:
-        name: of the run, its folder and its exported model.
-        description: the command, and the time and result to expect, in lines.
-        seed: of the split, the weights, the order of images and all random draws.
-        data, training, evaluation: see their classes.
-        model, neighborhood, objective: components.
-        export: folder that holds the exported models.
-        variant: the variant it was resolved with, or null.
-        tune: what `keras-srt tune` searches; null for nothing.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    data: DataSettings
-    model: Any
-    neighborhood: Any
-    objective: Any
-    training: TrainingSettings
-    evaluation: EvaluationSettings
-    description: tuple[str, ...] = ()
-    seed: Annotated[int, whole(0, 2**31 - 1)] = 0
-    export: str = "saved_models"
-    variant: str | None = None
-    tune: TuneSettings | None = None
-
-    def to_json(self) -> str:
-        """The resolved config as JSON that `load` reads back to an equal config."""
-        return json.dumps(settings_of(self), indent=2)
 
 
 def find(name: str) -> Path:
@@ -81,7 +35,7 @@ def find(name: str) -> Path:
     Raises:
         UserError: there is none; names what was tried and the nearest config.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folders = (Path("configs"), package.parent / "configs", package / "configs")
     if (given := Path(name)).is_file():
         return given
@@ -122,7 +76,7 @@ def load(
         raise InvalidSettings([f"variants: got {variants!r}; allowed: an object {{name: {{…}}}}"])
     if variant is not None:
         if variant not in variants:
-            raise InvalidSettings([unknown_name("--variant", variant, list(variants))])
+            raise InvalidSettings([unknown_name_message("--variant", variant, list(variants))])
         if not isinstance(variants[variant], dict):
             raise InvalidSettings(
                 [f"variants.{variant}: got {variants[variant]!r}; allowed: an object {{…}}"]
@@ -218,7 +172,7 @@ def _build_components(settings: Settings, components: Components, problems: list
         try:
             return registry.build(named)
         except InvalidSettings as error:
-            problems.extend(error.under(path).problems)
+            problems.extend(error.with_prefix(path).problems)
             return None
 
     def build_in(section: Any, key: str, make: Callable[[Any], Any]) -> Any:
@@ -268,7 +222,7 @@ def _named_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
         problems.append(f"data.source: got {name!r} beside a dataset; allowed: one of them")
         return rest
     if not isinstance(name, str) or name not in datasets:
-        problems.append(unknown_name("data.source", name, list(datasets)))
+        problems.append(unknown_name_message("data.source", name, list(datasets)))
         return rest | {"dataset": None}
     own = {field.name for field in dataclasses.fields(datasets[name])}
     dataset = {"name": name} | {key: value for key, value in rest.items() if key in own}

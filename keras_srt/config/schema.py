@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
+from pydantic import Field
 
+from keras_srt.config.tune import TuneSettings
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.core.registry import component
+from keras_srt.core.registry import Registry, component, settings_of
 from keras_srt.core.validation import real, whole
 
 
@@ -201,3 +204,46 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if not self.attacks:
             raise InvalidSettings(["attacks: got []; allowed: a list of at least one attack"])
+
+
+class Components(NamedTuple):
+    """The components that a config may name, by kind."""
+
+    datasets: Registry
+    models: Registry
+    neighborhoods: Registry
+    objectives: Registry
+    attacks: Registry
+
+
+@component
+class Config:
+    """A whole run: data, model, neighborhood, objective, training, evaluation, export.
+
+    Args:
+        name: of the run, its folder and its exported model.
+        description: the command, and the time and result to expect, in lines.
+        seed: of the split, the weights, the order of images and all random draws.
+        data, training, evaluation: see their classes.
+        model, neighborhood, objective: components.
+        export: folder that holds the exported models.
+        variant: the variant it was resolved with, or null.
+        tune: what `keras-srt tune` searches; null for nothing.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    data: DataSettings
+    model: Any
+    neighborhood: Any
+    objective: Any
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    description: tuple[str, ...] = ()
+    seed: Annotated[int, whole(0, 2**31 - 1)] = 0
+    export: str = "saved_models"
+    variant: str | None = None
+    tune: TuneSettings | None = None
+
+    def to_json(self) -> str:
+        """The resolved config as JSON that `load` reads back to an equal config."""
+        return json.dumps(settings_of(self), indent=2)

@@ -182,7 +182,7 @@ def _parse(name: str, value: Any, problems: list[str]) -> tuple[Any, ...] | Rang
         try:
             return Range(**value)
         except InvalidSettings as error:
-            problems.extend(error.under(path).problems)
+            problems.extend(error.with_prefix(path).problems)
             return None
     if not isinstance(value, Range):
         problems.append(

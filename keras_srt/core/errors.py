@@ -20,7 +20,7 @@ class InvalidSettings(ValueError):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
-    def under(self, path: str) -> InvalidSettings:
+    def with_prefix(self, path: str) -> InvalidSettings:
         """The same problems, with `path` in front of each."""
         return InvalidSettings(
             # A problem of the value as a whole has no path of its own.

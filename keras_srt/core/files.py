@@ -1,7 +1,7 @@
-"""Files that a kill, a full disk or a flipped bit can't spoil unseen.
+"""Atomic file writes, checksums, and JSON files with a checksum.
 
-A file is written beside its place, synced and renamed: whoever reads it finds the old one or the
-new one, never half of one. Its SHA-256 is kept elsewhere, and tells whether it is still whole.
+A file is written to a draft in the same folder, synced and renamed: readers see the old file or
+the new one, never a part of it.
 """
 
 from __future__ import annotations
@@ -22,63 +22,69 @@ _CHUNK = 2**20
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *faults: type[Exception]) -> Iterator[Path]:
-    """Gives a draft beside a file, which takes the file's place when the block ends well.
+def atomic_write(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+    """Yield a draft that replaces the file when the block succeeds.
+
+    Each process has a draft of its own: when several write the same file, the last one wins.
 
     Args:
-        path: the file; need not exist, its folder must.
-        faults: what else than `OSError` writers raise where a disk is full.
+        path: The file; its folder must exist.
+        errors: Exceptions other than `OSError` that mean a failed write.
 
     Yields:
-        The draft, of the same suffixes; it is removed if the block fails.
+        The draft, with the suffixes of `path`; it is removed if the block fails.
 
     Raises:
-        UserError: it can't be written; the file is as it was.
+        UserError: The file cannot be written; the old file is unchanged.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "a.txt")
-        >>> with replacing(path) as draft:
-        ...     _ = draft.write_text("whole")
+        >>> with atomic_write(path) as draft:
+        ...     _ = draft.write_text("complete")
         >>> path.read_text()
-        'whole'
+        'complete'
     """
-    draft = draft_of(path)
+    draft = path.with_name(f"{_DRAFT}{os.getpid()}-{path.name}")
     try:
-        with reported(path, *faults):
+        with translate_write_errors(path, *errors):
             yield draft
-            put(draft, path)
+            commit_draft(draft, path)
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
 
 
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it takes its place: beside it, as a hidden file."""
+def draft_path(path: Path) -> Path:
+    """Return the draft of a file that only one process writes: a hidden file beside it."""
     return path.with_name(_DRAFT + path.name)
 
 
 def is_draft(name: str) -> bool:
-    """Whether a file's name is that of a draft."""
+    """Whether a file name is that of a draft."""
     return name.startswith(_DRAFT)
 
 
-def put(draft: Path, path: Path) -> None:
-    """Makes a written draft last on the disk, and then the file.
+def commit_draft(draft: Path, path: Path) -> None:
+    """Sync a draft to the disk and rename it to the file.
 
     Raises:
-        OSError: the disk is full or fails.
+        OSError: The disk is full or fails.
     """
-    sync(draft)
+    fsync(draft)
     os.replace(draft, path)
-    sync(path.parent)
+    fsync(path.parent)
 
 
-def reserve(path: Path, size: int) -> None:
-    """Makes sure that a file of some bytes can be written, for libraries that crash where not.
+def check_space(path: Path, size: int) -> None:
+    """Check that a file of a given size can be written, for libraries that crash otherwise.
+
+    Args:
+        path: The file; it is removed.
+        size: The size in bytes.
 
     Raises:
-        OSError: the disk is full, or no file may be so large.
+        OSError: The disk is full, or the size exceeds a limit.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
@@ -88,8 +94,10 @@ def reserve(path: Path, size: int) -> None:
     path.unlink()
 
 
-def sync(path: Path) -> None:
-    """Waits until a file, or the entries of a folder, are on the disk."""
+def fsync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    if os.name != "posix" and path.is_dir():  # Windows cannot open folders
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -98,34 +106,34 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def reported(path: Path, *faults: type[Exception]) -> Iterator[None]:
-    """Says in one line that a file or folder can't be written, see `replacing`."""
-    caught: tuple[type[Exception], ...] = (OSError, *faults)
+def translate_write_errors(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """Raise a `UserError` for a failed write; see `atomic_write`."""
+    caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield
     except caught as error:
-        # TensorFlow and HDF5 have reasons of their own.
+        # TensorFlow's errors have a `message`, HDF5's have only their text.
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         first = (str(reason).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path}: can't be written ({first[:160]}); what was there before is kept; make room "
-            "or allow writing there, then go on with --resume"
+            f"{path}: can't be written ({first[:160]}); what was there before is kept; free disk "
+            "space or allow writing there, then run the command again (a training with --resume)"
         ) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, see `replacing`."""
-    with replacing(path) as draft:
+    """Write a UTF-8 text file; see `atomic_write`."""
+    with atomic_write(path) as draft:
         draft.write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, see `replacing`."""
+    """Write a JSON file; see `atomic_write`."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def remove_drafts(folder: Path) -> None:
-    """Removes what a kill left half written; nobody else may be writing there."""
+    """Remove the drafts that a killed process left; no other process may write to the folder."""
     for draft in list(folder.glob(f"{_DRAFT}*")):
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
@@ -134,7 +142,7 @@ def remove_drafts(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, hexadecimal.
+    """Return the SHA-256 of a file, in hexadecimal.
 
     Example:
         >>> import os
@@ -148,44 +156,45 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a digest of itself, its `seal`, see `replacing`."""
-    write_json(path, {**content, "seal": _seal(content)})
+def write_checksummed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with its checksum under the key `seal`; see `atomic_write`."""
+    write_json(path, {**content, "seal": json_checksum(content)})
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote.
+def read_checksummed_json(path: Path) -> dict[str, Any]:
+    """Read a file that `write_checksummed_json` wrote.
 
     Args:
-        path: of the file.
+        path: The file.
 
     Returns:
-        The content, without the seal.
+        The object without its checksum.
 
     Raises:
-        OSError: it can't be read.
-        ValueError: it is damaged.
+        OSError: The file cannot be read.
+        ValueError: The file is damaged.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "a.json")
-        >>> write_sealed(path, {"step": 3})
-        >>> read_sealed(path)
+        >>> write_checksummed_json(path, {"step": 3})
+        >>> read_checksummed_json(path)
         {'step': 3}
         >>> _ = path.write_text(path.read_text().replace("3", "4", 1))
-        >>> read_sealed(path)
+        >>> read_checksummed_json(path)
         Traceback (most recent call last):
         ...
-        ValueError: its seal doesn't fit its content
+        ValueError: the checksum does not match the content
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(content, dict) or content.pop("seal", None) != _seal(content):
-        raise ValueError("its seal doesn't fit its content")
+        raise ValueError("the JSON is nested too deeply") from error
+    if not isinstance(content, dict) or content.pop("seal", None) != json_checksum(content):
+        raise ValueError("the checksum does not match the content")
     return content
 
 
-def _seal(content: Mapping[str, Any]) -> str:
+def json_checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a JSON object, independent of its key order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -43,7 +43,7 @@ SERVED = ("PNG", "JPEG")
 
 # Names that stand for images in a folder. Formats that can't be read are among them, so that
 # such an image fails by name and is not passed over in silence.
-SUFFIXES = (
+IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"),
 )
@@ -87,16 +87,16 @@ def decode_image(
     height, width, channels = shape
     if channels not in _CHANNELS:
         raise ValueError(f"shape: got {channels} channels; allowed: {_CHANNELS}")
-    with opened(data, SERVED, max_bytes, max_pixels) as image:
+    with open_image(data, SERVED, max_bytes, max_pixels) as image:
         bands = [np.asarray(band) for band in _resized(_as_rgb(image), height, width)]
         if image.format == "PNG":
-            check_rows(data)
+            check_png_rows(data)
     colors = np.clip(np.stack(bands, axis=-1) / np.float32(255.0), 0.0, 1.0)
     return colors if channels == 3 else np.clip(colors @ _LUMA[:, None], 0.0, 1.0)
 
 
 @contextmanager
-def opened(
+def open_image(
     data: bytes, kinds: Sequence[str], max_bytes: int, max_pixels: int
 ) -> Iterator[Image.Image]:
     """The image with its header read; faults that show later in the block are named too.
@@ -144,12 +144,12 @@ def opened(
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    image = eight_bits(image)
+    image = to_8_bit(image)
     # Either holds the bands as they are; a copy of a large image costs 64 MB.
     return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def to_8_bit(image: Image.Image) -> Image.Image:
     """The image with 8 bits for each band, the upper ones of 16.
 
     Raises:
@@ -171,7 +171,7 @@ def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Imag
         )
 
 
-def check_rows(data: bytes) -> None:
+def check_png_rows(data: bytes) -> None:
     """Refuses a PNG whose pixels end before its last row, which Pillow takes as black.
 
     Raises:

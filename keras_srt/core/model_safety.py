@@ -72,7 +72,7 @@ _REACHING_OUT = (
 _OURS = {"serving_default", "image"}
 
 
-def check_kind(path: Path) -> None:
+def check_file_format(path: Path) -> None:
     """Refuses files whose formats hold code: pickles, and Keras' models in HDF5.
 
     Args:
@@ -82,8 +82,8 @@ def check_kind(path: Path) -> None:
         UserError: it is such a file, whatever it is called.
 
     Example:
-        >>> check_kind(Path("model.keras"))
-        >>> check_kind(Path("model.pkl"))
+        >>> check_file_format(Path("model.keras"))
+        >>> check_file_format(Path("model.pkl"))
         Traceback (most recent call last):
         ...
         keras_srt.core.errors.UserError: --model model.pkl: is a pickle, which runs code when it is

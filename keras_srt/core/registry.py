@@ -87,7 +87,7 @@ def component(cls: C) -> C:
         try:
             validated_init(self, *args, **settings)
         except pydantic.ValidationError as error:
-            raise validation.problems_in(error, made) from None
+            raise validation.settings_problems(error, made) from None
 
     made.__init__ = __init__  # type: ignore[method-assign]  # replaces pydantic's
     return made  # type: ignore[return-value]  # pydantic's types lose the class
@@ -165,5 +165,5 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             listed = ", ".join(self)
             raise InvalidSettings([f"name: missing; allowed: {listed}"])
         if not isinstance(name, str) or name not in self._classes:
-            raise InvalidSettings([validation.unknown_name("name", name, list(self))])
+            raise InvalidSettings([validation.unknown_name_message("name", name, list(self))])
         return self._classes[name](**given)

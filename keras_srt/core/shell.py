@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def shown_command(arguments: Sequence[str]) -> str:
+def format_command(arguments: Sequence[str]) -> str:
     """The command line of a program, as one types it.
 
     Args:
@@ -17,11 +17,11 @@ def shown_command(arguments: Sequence[str]) -> str:
         A line for a shell.
 
     Example:
-        >>> shown_command(["train.py", "--config", "my config.json"])
+        >>> format_command(["train.py", "--config", "my config.json"])
         "python train.py --config 'my config.json'"
-        >>> shown_command(["/venv/bin/keras-srt", "tune", "--resume"])
+        >>> format_command(["/venv/bin/keras-srt", "tune", "--resume"])
         'keras-srt tune --resume'
-        >>> shown_command(["/src/keras_srt/__main__.py", "info"])
+        >>> format_command(["/src/keras_srt/__main__.py", "info"])
         'python -m keras_srt info'
     """
     program = Path(arguments[0])

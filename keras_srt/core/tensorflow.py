@@ -15,7 +15,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from keras_srt.core.quiet import START_UP, without_lines
+from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
 
 
 def load_tensorflow() -> None:
@@ -29,7 +29,7 @@ def _load(name: str) -> types.ModuleType:
         return _import(name)
     # Newer ones say something in passing wherever they open a file; warnings are still told.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    with without_lines(START_UP):
+    with filter_stderr(TENSORFLOW_STARTUP_NOISE):
         module = _import(name)
         # Newer ones say that there is no GPU not at the import, but when they first look.
         sys.modules["tensorflow"].config.list_physical_devices()

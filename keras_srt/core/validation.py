@@ -106,7 +106,7 @@ def did_you_mean(given: Any, valid: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def unknown_name(path: str, given: Any, valid: Sequence[str]) -> str:
+def unknown_name_message(path: str, given: Any, valid: Sequence[str]) -> str:
     """The line for a name that is not among the valid ones."""
     listed = ", ".join(valid)
     return f"{path}: got {given!r}; allowed: {listed}{did_you_mean(given, valid)}"
@@ -129,7 +129,7 @@ def _fields_at(cls: Any, location: Sequence[str | int]) -> list[str]:
     return list(getattr(cls, "__pydantic_fields__", {}))
 
 
-def problems_in(error: pydantic.ValidationError, cls: type) -> InvalidSettings:
+def settings_problems(error: pydantic.ValidationError, cls: type) -> InvalidSettings:
     """Turns pydantic's errors about the settings of `cls` into one line each."""
     problems: list[str] = []
     for item in error.errors(include_url=False):

@@ -1,9 +1,7 @@
-"""Data: where images come from, which are labeled, and how they are batched."""
+"""Datasets, labeled/unlabeled splits, and batches."""
 
-from keras_srt.core.registry import Registry
-from keras_srt.data.folder import Folder, Parts, hold_out
-from keras_srt.data.parallel import on_all_cores
-from keras_srt.data.pipeline import (
+from keras_srt.data.arrays import Arrays
+from keras_srt.data.batches import (
     ONE_REPLICA,
     Augmentation,
     BatchSizes,
@@ -12,25 +10,23 @@ from keras_srt.data.pipeline import (
     evaluation_batches,
     training_batches,
 )
-from keras_srt.data.ranges import Ranges
-from keras_srt.data.reading import load_labels, load_records, ordered_batches, reading_errors
-from keras_srt.data.records import Records
-from keras_srt.data.sources import Arrays, DatasetInfo, Digits, Images, Source
-from keras_srt.data.split import Sizes, Split, make_split, make_streamed_split, split_sizes
-from keras_srt.data.stream import Streaming, streamed_batches
-from keras_srt.data.synthetic import Synthetic
-from keras_srt.data.tfds_sources import CIFAR10, MNIST, AnyTFDS
-
-# `Arrays` is for Python only: a JSON config can't hold them.
-DATASETS: Registry[Source] = Registry(
-    "dataset",
-    Digits,
-    MNIST,
-    CIFAR10,
-    AnyTFDS,
-    Folder,
-    Synthetic,
+from keras_srt.data.digits import Digits
+from keras_srt.data.folder import Folder, FolderFiles, hold_out
+from keras_srt.data.index_ranges import IndexRanges
+from keras_srt.data.parallel import parallel_map
+from keras_srt.data.record_reader import (
+    load_labels,
+    load_records,
+    ordered_batches,
+    translate_read_errors,
 )
+from keras_srt.data.records import Records
+from keras_srt.data.registry import DATASETS
+from keras_srt.data.source import Dataset, DatasetInfo, Images, Source
+from keras_srt.data.split import Sizes, Split, make_split, make_streamed_split, split_sizes
+from keras_srt.data.streamed_batches import Streaming, streamed_batches
+from keras_srt.data.synthetic import Synthetic
+from keras_srt.data.tfds import CIFAR10, MNIST, AnyTFDS
 
 __all__ = [
     "CIFAR10",
@@ -41,12 +37,13 @@ __all__ = [
     "Arrays",
     "Augmentation",
     "BatchSizes",
+    "Dataset",
     "DatasetInfo",
     "Digits",
     "Folder",
+    "FolderFiles",
     "Images",
-    "Parts",
-    "Ranges",
+    "IndexRanges",
     "Records",
     "Replicas",
     "Sizes",
@@ -61,10 +58,10 @@ __all__ = [
     "load_records",
     "make_split",
     "make_streamed_split",
-    "on_all_cores",
     "ordered_batches",
-    "reading_errors",
+    "parallel_map",
     "split_sizes",
     "streamed_batches",
     "training_batches",
+    "translate_read_errors",
 ]

@@ -1,4 +1,4 @@
-"""Many files through a function, on all cores, with a progress bar."""
+"""A parallel map with a progress bar."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Items that wait for each thread: results come in order, so that one may take long.
-_WAITING = 16
+# Pending items per thread, so that a slow item does not stall the others.
+_PENDING = 16
 
 
-def on_all_cores(function: Callable[[T], R], items: Sequence[T], title: str) -> Iterator[R]:
-    """Yields `function(item)` for each item, in order; decoding images, threads run at once.
+def parallel_map(function: Callable[[T], R], items: Sequence[T], title: str) -> Iterator[R]:
+    """Yield `function(item)` for each item, in order, computed by one thread per core.
+
+    Threads suffice for decoding images, during which Pillow releases the GIL.
 
     Args:
-        function: of an item; what it raises is raised here.
-        items: all of them.
-        title: of the progress bar, which has an ETA and is shown on a terminal only.
+        function: Called with each item; its exceptions propagate to the caller.
+        items: The items.
+        title: The title of the progress bar, which is shown on a terminal only.
 
     Yields:
-        The results. If the caller stops, no further item is begun.
+        The results. When the caller stops iterating, no further item is started.
     """
     from tqdm import tqdm
 
@@ -33,10 +35,10 @@ def on_all_cores(function: Callable[[T], R], items: Sequence[T], title: str) -> 
         total=len(items), desc=title, unit="image", leave=False, file=sys.stderr, disable=None
     )
     with bar, ThreadPoolExecutor(threads) as pool:
-        waiting = []
-        for number in range(len(items) + threads * _WAITING):
+        pending = []
+        for number in range(len(items) + threads * _PENDING):
             if number < len(items):
-                waiting.append(pool.submit(function, items[number]))
-            if number >= threads * _WAITING and waiting:
-                yield waiting.pop(0).result()
+                pending.append(pool.submit(function, items[number]))
+            if number >= threads * _PENDING and pending:
+                yield pending.pop(0).result()
                 bar.update()

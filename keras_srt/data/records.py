@@ -1,4 +1,4 @@
-"""What a training part is that is read as it is needed."""
+"""The interface of training images that are read on demand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from keras_srt.core.tensorflow import tf
 
 
 class Records(ABC):
-    """A training part in shards; record i is the i-th one, shard after shard.
+    """Training images in shards; record i is the i-th record, counted shard after shard.
 
     Attributes:
-        lengths: records of each shard.
-        image_shape: height, width, channels.
-        known_labels: int32, of all records, -1 for none, where nothing need be read for that;
-            else None.
+        lengths: The number of records of each shard.
+        image_shape: Height, width, channels.
+        known_labels: int32 [n], the labels of all records, -1 for an unlabeled one; None if the
+            labels have to be read from the records.
     """
 
     lengths: tuple[int, ...]
@@ -25,12 +25,17 @@ class Records(ABC):
 
     @abstractmethod
     def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-        """The records of a shard from one on, undecoded; both are int64 scalars."""
+        """Read the records of a shard, still encoded, beginning with number `first`.
+
+        Args:
+            shard: int64 scalar, the number of the shard.
+            first: int64 scalar, the number of records of the shard to skip.
+        """
 
     @abstractmethod
     def image(self, record: tf.Tensor) -> tf.Tensor:
-        """The image of a record, uint8; its label stays undecoded."""
+        """Decode the image of a record: uint8 [height, width, channels]."""
 
     @abstractmethod
     def label(self, record: tf.Tensor) -> tf.Tensor:
-        """The label of a record, int32; its image stays undecoded."""
+        """Decode the label of a record: int32 scalar."""

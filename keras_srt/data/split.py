@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.files import write_text
-from keras_srt.data.ranges import Ranges
+from keras_srt.data.index_ranges import IndexRanges
 
 Selection = Literal["stratified", "first"]
 
@@ -27,7 +27,7 @@ class Split:
 
     Attributes:
         labeled: int64, images whose label the loss sees.
-        unlabeled: int64, images whose label nothing sees; `Ranges` where they are many.
+        unlabeled: int64, images whose label nothing sees; `IndexRanges` where they are many.
         validation: int64, images (with labels) for choosing the best checkpoint.
         seed: what the split was drawn with.
         selection: how the labeled images were chosen.
@@ -35,7 +35,7 @@ class Split:
     """
 
     labeled: np.ndarray
-    unlabeled: np.ndarray | Ranges
+    unlabeled: np.ndarray | IndexRanges
     validation: np.ndarray
     seed: int
     selection: str
@@ -111,24 +111,24 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _bounds(indices: np.ndarray | Ranges) -> np.ndarray:
-    """int64 [k, 2]; unlike `Ranges.of` this keeps an index that is there twice."""
-    if isinstance(indices, Ranges):
+def _bounds(indices: np.ndarray | IndexRanges) -> np.ndarray:
+    """int64 [k, 2]; unlike `IndexRanges.of` this keeps an index that is there twice."""
+    if isinstance(indices, IndexRanges):
         return indices.bounds
     return np.stack([indices, indices + 1], axis=1)
 
 
-def _as_json(indices: np.ndarray | Ranges) -> Any:
-    if len(indices) > _LISTED and not isinstance(indices, Ranges):
-        ranges = Ranges.of(indices)
+def _as_json(indices: np.ndarray | IndexRanges) -> Any:
+    if len(indices) > _LISTED and not isinstance(indices, IndexRanges):
+        ranges = IndexRanges.of(indices)
         indices = ranges if 2 * len(ranges.bounds) < len(indices) else indices
-    if isinstance(indices, Ranges):
+    if isinstance(indices, IndexRanges):
         return {"ranges": indices.bounds.tolist()}
     return indices.tolist()
 
 
-def _from_json(value: Any) -> np.ndarray | Ranges:
-    return Ranges(value["ranges"]) if isinstance(value, dict) else np.asarray(value, np.int64)
+def _from_json(value: Any) -> np.ndarray | IndexRanges:
+    return IndexRanges(value["ranges"]) if isinstance(value, dict) else np.asarray(value, np.int64)
 
 
 class Sizes(NamedTuple):
@@ -292,7 +292,7 @@ def make_streamed_split(
         seed: of the draw.
 
     Returns:
-        The split; `unlabeled` is `Ranges`.
+        The split; `unlabeled` is `IndexRanges`.
 
     Raises:
         InvalidSettings: there are too few images, or fewer labels than classes.
@@ -305,7 +305,7 @@ def make_streamed_split(
     sizes = split_sizes(total, num_classes, labeled, validation, unlabeled)
     labels = read_labels(window(total, num_classes, sizes.labeled, sizes.validation))
     drawn = make_split(labels, num_classes, sizes.labeled, sizes.validation, 0, selection, seed)
-    rest = Ranges.of(np.concatenate([drawn.labeled, drawn.validation])).complement(total)
+    rest = IndexRanges.of(np.concatenate([drawn.labeled, drawn.validation])).complement(total)
     return dataclasses.replace(drawn, unlabeled=rest if unlabeled is None else rest.head(unlabeled))
 
 

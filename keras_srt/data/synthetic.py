@@ -1,4 +1,4 @@
-"""A dataset made on the fly: as large as one likes, and learnable."""
+"""A synthetic dataset of any size, generated on demand."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import whole
 from keras_srt.data.records import Records
-from keras_srt.data.sources import DatasetInfo, Images, Source, check_memory
+from keras_srt.data.source import Dataset, DatasetInfo, Images, Source, check_memory
 
-# The most shards, which are all listed.
-_SHARDS = 10**6
-# Each class is a pattern of so many patches across, and so far from gray; noise is on top.
+_MAX_SHARDS = 10**6
+# The pattern of a class: patches per side, amplitude around gray, amplitude of the noise.
 _PATCHES, _CONTRAST, _NOISE = 4, 0.25, 0.2
 
 
 class SyntheticRecords(Records):
-    """Images as a function of their index alone: a pattern of the class, and noise.
+    """Images generated from their index: the pattern of the class plus uniform noise.
 
     Args:
-        lengths: records of each shard.
-        image_shape: height, width, channels.
-        num_classes: how many classes there are.
+        lengths: The number of records of each shard.
+        image_shape: Height, width, channels.
+        num_classes: The number of classes.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class SyntheticRecords(Records):
         )
         self._patterns = np.float32(2 * signs - 1)
 
+    @override
     def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:
-        """Indices, which is all there is to a record."""
+        # A record is its index.
         starts = tf.constant(self._starts)
         return tf.data.Dataset.range(tf.gather(starts, shard) + first, tf.gather(starts, shard + 1))
 
+    @override
     def image(self, record: tf.Tensor) -> tf.Tensor:
-        """The pattern of the record's class, with uniform noise."""
         pattern = tf.gather(tf.constant(self._patterns), self.label(record))
         size = self.image_shape[:2]
         smooth = tf.image.resize(pattern, size)
@@ -57,30 +58,30 @@ class SyntheticRecords(Records):
         )
         return tf.cast(255 * (0.5 + _CONTRAST * smooth + noise), tf.uint8)
 
+    @override
     def label(self, record: tf.Tensor) -> tf.Tensor:
-        """A class drawn from the index."""
         seed = tf.stack([record, 0])
         return tf.random.stateless_uniform([], seed, 0, self._num_classes, tf.int32)
 
 
 @component
 class Synthetic(Source):
-    """Images that are made when they are read, for runs at the size of any dataset.
+    """Generated images, for runs at the scale of any dataset.
 
-    Each image is a function of its index: a pattern of 4×4 patches that its class has, and
-    noise. Nothing is stored, so that 200 GB in name need no disk; `data.shuffle_buffer`
-    keeps them out of memory.
+    Each image is a function of its index: the 4×4-patch pattern of its class plus noise. Nothing
+    is stored, so a nominal 200 GB need no disk; set `data.shuffle_buffer` to keep them out of
+    memory.
 
     Args:
-        num_train: images to train on.
-        num_test: images held out for evaluation.
-        size: height and width in pixels.
+        num_train: The number of training images.
+        num_test: The number of test images.
+        size: Height and width in pixels.
         channels: 1 or 3.
-        num_classes: how many classes there are.
-        shard: records that are read in a row before another shard may follow.
+        num_classes: The number of classes.
+        shard: The number of consecutive records in a shard.
 
     Example:
-        >>> Synthetic(num_train=1_300_000, size=224).info(None).title
+        >>> Synthetic(num_train=1_300_000, size=224).open().info.title
         'synthetic (196 GB)'
     """
 
@@ -94,57 +95,64 @@ class Synthetic(Source):
     shard: Annotated[int, whole(1)] = 10_000
 
     def __post_init__(self) -> None:
-        least = -(-self.num_train // _SHARDS)
+        least = -(-self.num_train // _MAX_SHARDS)
         if self.shard < least:
             raise InvalidSettings(
                 [
                     f"shard: got {self.shard} with num_train = {self.num_train}; allowed: at least "
-                    f"{least}, that is {_SHARDS:,} shards"
+                    f"{least}, which makes {_MAX_SHARDS:,} shards"
                 ]
             )
 
-    @property
-    def _bytes(self) -> int:
-        return self.num_train * self.size**2 * self.channels
+    @override
+    def open(self, data_dir: Path | None = None) -> Dataset:
+        return SyntheticDataset(self)
 
-    def info(self, data_dir: Path | None) -> DatasetInfo:
-        """The settings."""
-        return DatasetInfo(
+
+class SyntheticDataset(Dataset):
+    """The images of a `Synthetic` source; the test images follow the training images.
+
+    Args:
+        settings: The source.
+    """
+
+    def __init__(self, settings: Synthetic) -> None:
+        self._settings = settings
+        self._shape = (settings.size, settings.size, settings.channels)
+        self._bytes = settings.num_train * int(np.prod(self._shape))
+        self.info = DatasetInfo(
             title=f"synthetic ({self._bytes / 1e9:.3g} GB)",
-            input_shape=(self.size, self.size, self.channels),
-            class_names=tuple(str(number) for number in range(self.num_classes)),
-            num_train=self.num_train,
-            num_test=self.num_test,
+            input_shape=self._shape,
+            class_names=tuple(str(number) for number in range(settings.num_classes)),
+            num_train=settings.num_train,
+            num_test=settings.num_test,
         )
 
-    def records(self, data_dir: Path | None) -> Records:
-        """The training part; its last shard may be shorter."""
-        return self._records(self.num_train)
+    @override
+    def records(self) -> Records:
+        return self._records(self._settings.num_train)
 
-    def load_train(self, data_dir: Path | None) -> Images:
-        """The training part, if it is small enough.
-
-        Raises:
-            InvalidSettings: it is larger than 4 GiB.
-        """
+    @override
+    def load_train(self) -> Images:
         check_memory(self._bytes)
-        return self._made(0, self.num_train)
+        return self._generate(0, self._settings.num_train)
 
-    def load_test(self, data_dir: Path | None) -> Images:
-        """The images after the training part."""
-        return self._made(self.num_train, self.num_test)
+    @override
+    def load_test(self) -> Images:
+        return self._generate(self._settings.num_train, self._settings.num_test)
 
     def _records(self, count: int) -> SyntheticRecords:
-        full, rest = divmod(count, self.shard)
-        lengths = (self.shard,) * full + ((rest,) if rest else ())
-        return SyntheticRecords(lengths, (self.size, self.size, self.channels), self.num_classes)
+        shard = self._settings.shard
+        full, rest = divmod(count, shard)
+        lengths = (shard,) * full + ((rest,) if rest else ())
+        return SyntheticRecords(lengths, self._shape, self._settings.num_classes)
 
-    def _made(self, first: int, count: int) -> Images:
+    def _generate(self, first: int, count: int) -> Images:
         records = self._records(count)
 
-        def both(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def generate(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return records.image(index), records.label(index)
 
-        made = tf.data.Dataset.range(first, first + count).map(both).batch(1000)
-        parts = list(made.as_numpy_iterator())
+        batches = tf.data.Dataset.range(first, first + count).map(generate).batch(1000)
+        parts = list(batches.as_numpy_iterator())
         return Images(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.images import BadImage
-from keras_srt.core.quiet import START_UP, without_lines
+from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
 from keras_srt.device.model_file import BadModel, read_labels
 
 # Module and attribute of each interpreter, the quickest first; the last one comes with
@@ -22,7 +22,7 @@ INTERPRETERS = {
     "tensorflow": ("tensorflow", "lite.Interpreter"),
 }
 # What an interpreter, and TensorFlow around it, say each time.
-_NOISE = rf"Created TensorFlow Lite XNNPACK delegate|{START_UP}"
+_NOISE = rf"Created TensorFlow Lite XNNPACK delegate|{TENSORFLOW_STARTUP_NOISE}"
 
 
 def installed_interpreter() -> str:
@@ -52,7 +52,7 @@ def load_interpreter(name: str | None = None) -> Any:
         ImportError: none is installed, or the one that is can't be imported.
     """
     module, attribute = INTERPRETERS[name or installed_interpreter()]
-    with without_lines(_NOISE):
+    with filter_stderr(_NOISE):
         return operator.attrgetter(attribute)(importlib.import_module(module))
 
 
@@ -73,7 +73,7 @@ def open_interpreter(path: str | Path, num_threads: int, name: str | None = None
     """
     make = load_interpreter(name)
     try:
-        with without_lines(_NOISE), warnings.catch_warnings():
+        with filter_stderr(_NOISE), warnings.catch_warnings():
             # Said of TensorFlow's own, the last of `INTERPRETERS`, whoever uses it.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is dep")
             interpreter = make(model_path=str(path), num_threads=num_threads)

@@ -15,7 +15,7 @@ import numpy as np
 from keras_srt.core.images import BadImage
 from keras_srt.core.signals import deferred_signals
 from keras_srt.device.classify import BadModel
-from keras_srt.device.folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
+from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import SCALARS, Trainer
 from keras_srt.device.weights import BadWeights, Learned, restore, save_weights
 

@@ -16,7 +16,7 @@ from keras_srt.exporters.tf_serving_config import write_model_config
 from keras_srt.exporters.tflite import TfliteFile, export_tflite, tflite_probabilities, write_tflite
 from keras_srt.exporters.trainable_tflite.exporter import (
     TRAIN_FILE,
-    TrainingSettings,
+    DeviceTrainingSettings,
     write_trainable,
 )
 
@@ -51,7 +51,7 @@ def export_classifier(
     version: int | None = None,
     calibration: np.ndarray | None = None,
     keep: int | None = None,
-    trainable: TrainingSettings | None = None,
+    trainable: DeviceTrainingSettings | None = None,
 ) -> Exported:
     """Publishes `folder/<version>/` (SavedModel) and `folder/tflite/<version>/`.
 
@@ -102,9 +102,9 @@ def export_classifier(
 
 
 __all__ = [
+    "DeviceTrainingSettings",
     "Exported",
     "TfliteFile",
-    "TrainingSettings",
     "export_classifier",
     "export_savedmodel",
     "export_tflite",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.quiet import without_lines
+from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import labels_text
 from keras_srt.exporters.graph_decoding import MAX_BATCH, decode_images
@@ -82,7 +82,7 @@ def write_savedmodel(
         "image": module.serve_image,
         "logits": module.logits,
     }
-    with without_lines(_SAVING_NOISE):
+    with filter_stderr(_SAVING_NOISE):
         tf.saved_model.save(module, str(folder), signatures=signatures)
     pixels = np.uint8(np.round(samples[:_WARMUP_IMAGES] * 255.0))
     pngs = np.array([tf.io.encode_png(image).numpy() for image in pixels], object)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_srt.core.quiet import without_lines
+from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device import Classifier
 from keras_srt.device.model_file import LABELS, BadModel, add_labels, labels_text
@@ -126,7 +126,7 @@ def write_tflite(
     files = []
     for quantization in QUANTIZATIONS:
         path = folder / f"model_{quantization.name}.tflite"
-        with without_lines(CONVERTER_NOISE):
+        with filter_stderr(CONVERTER_NOISE):
             path.write_bytes(_convert(classifier, quantization.name, calibration))
         add_labels(path, class_names)
         file = _judge(quantization, expected, path, samples)

@@ -12,10 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.images import BadImage, check_rows, opened
-from keras_srt.data import Folder, Parts, hold_out, on_all_cores
-from keras_srt.data.folder import read_bytes, reason_of
-from keras_srt.data.photos import KINDS, MAX_BYTES, MAX_PIXELS, upright
+from keras_srt.core.images import BadImage, check_png_rows, open_image
+from keras_srt.data import Folder, FolderFiles, hold_out, parallel_map
+from keras_srt.data.photo_decoder import (
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    read_bytes,
+    read_error_reason,
+    to_upright_rgb,
+)
 
 # Fewer images than these in a class are worth a word; fewer than the second are an error.
 _FEW, _NEEDED = 10, 2
@@ -118,8 +124,8 @@ def check(source: Folder, data_dir: Path | None) -> Checked:
     Raises:
         UserError: a folder or a file is missing, or not as it has to be.
     """
-    parts = source.parts(data_dir)
-    looked = list(on_all_cores(_look, list(_files(parts)), "checking"))
+    parts = source.list_files(data_dir)
+    looked = list(parallel_map(_look, list(_files(parts)), "checking"))
     if parts.test is None:
         looked = _with_test(looked, source.test_share)
     readable = [found for found in looked if found.size is not None]
@@ -139,7 +145,7 @@ def check(source: Folder, data_dir: Path | None) -> Checked:
     )
 
 
-def _files(parts: Parts) -> Iterator[Looked]:
+def _files(parts: FolderFiles) -> Iterator[Looked]:
     for path, label in zip(*parts.labeled, strict=True):
         yield Looked(path, "labeled", label)
     for path in parts.unlabeled:
@@ -151,12 +157,12 @@ def _files(parts: Parts) -> Iterator[Looked]:
 def _look(file: Looked) -> Looked:
     try:
         data = read_bytes(file.path)
-        with opened(data, KINDS, MAX_BYTES, MAX_PIXELS) as image:
-            photo = upright(image)
+        with open_image(data, FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+            photo = to_upright_rgb(image)
             if image.format == "PNG":
-                check_rows(data)
+                check_png_rows(data)
     except (BadImage, OSError) as error:
-        return file._replace(reason=reason_of(error))
+        return file._replace(reason=read_error_reason(error))
     pixels = hashlib.sha256(repr(photo.size).encode())
     pixels.update(np.asarray(photo).data)
     sha256 = hashlib.sha256(data).hexdigest()

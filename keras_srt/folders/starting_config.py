@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.images import BadImage, opened
-from keras_srt.data import Folder, Parts, on_all_cores
-from keras_srt.data.folder import read_bytes
-from keras_srt.data.photos import KINDS, MAX_BYTES, MAX_PIXELS, upright
+from keras_srt.core.images import BadImage, open_image
+from keras_srt.data import Folder, FolderFiles, parallel_map
+from keras_srt.data.photo_decoder import FORMATS, MAX_BYTES, MAX_PIXELS, read_bytes, to_upright_rgb
 
 # Files that are opened for a look, spread over all of them.
 _LOOKED_AT = 200
@@ -75,7 +74,7 @@ def find_source(root: Path) -> Folder:
     return Folder(csv=tables[0].as_posix()) if tables else Folder(labeled=root.as_posix())
 
 
-def look(parts: Parts) -> Seen:
+def look(parts: FolderFiles) -> Seen:
     """Opens some of the files.
 
     Args:
@@ -86,12 +85,12 @@ def look(parts: Parts) -> Seen:
     """
     files = [*parts.labeled.files, *parts.unlabeled]
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOKED_AT, dtype=int))]
-    found = list(on_all_cores(_shape, chosen, "looking"))
+    found = list(parallel_map(_shape, chosen, "looking"))
     shapes = [shape for shape in found if shape is not None]
     if not shapes:
         raise UserError(
             f"init: none of {len(chosen)} files can be read, such as {chosen[0]}; allowed: "
-            f"{', '.join(KINDS)}"
+            f"{', '.join(FORMATS)}"
         )
     typical = np.median([min(height, width) for height, width, _ in shapes])
     return Seen(
@@ -108,10 +107,10 @@ def look(parts: Parts) -> Seen:
 def _shape(path: Path) -> tuple[int, int, bool] | None:
     """Height, width, and whether it has colors; None for a file that can't be read."""
     try:
-        with opened(read_bytes(path), KINDS, MAX_BYTES, MAX_PIXELS) as image:
+        with open_image(read_bytes(path), FORMATS, MAX_BYTES, MAX_PIXELS) as image:
             size = image.size
             image.draft("RGB", (256, 256))
-            photo = upright(image)
+            photo = to_upright_rgb(image)
     except (BadImage, OSError):
         return None
     if (photo.width > photo.height) != (size[0] > size[1]):

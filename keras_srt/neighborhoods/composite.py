@@ -38,7 +38,7 @@ def _build_stages(stages: Any) -> tuple[Neighborhood, ...]:
         try:
             built.append(stage if isinstance(stage, Neighborhood) else NEIGHBORHOODS.build(stage))
         except InvalidSettings as error:
-            problems += error.under(f"[{index}]").problems
+            problems += error.with_prefix(f"[{index}]").problems
     if problems:
         raise InvalidSettings(problems)
     return tuple(built)

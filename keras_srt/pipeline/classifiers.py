@@ -7,8 +7,7 @@ from typing import Any
 
 from keras_srt.attacks import ATTACKS
 from keras_srt.config import loader as configs
-from keras_srt.config.loader import Components, Config
-from keras_srt.config.schema import TrainingSettings
+from keras_srt.config.schema import Components, Config, TrainingSettings
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import DATASETS, DatasetInfo
@@ -49,7 +48,7 @@ def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras
     try:
         return config.model.build(info.input_shape, len(info.class_names), precision)
     except InvalidSettings as error:
-        raise error.under("model") from None
+        raise error.with_prefix("model") from None
 
 
 def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
@@ -62,7 +61,7 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
     try:
         config.model.initialize(classifier)
     except InvalidSettings as error:
-        raise error.under("model") from None
+        raise error.with_prefix("model") from None
     model = RobustModel(
         classifier,
         config.neighborhood,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import Interrupted
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import (
@@ -20,7 +20,7 @@ from keras_srt.data import (
     load_labels,
     make_split,
     make_streamed_split,
-    reading_errors,
+    translate_read_errors,
 )
 from keras_srt.pipeline.distribution import Distribution
 from keras_srt.pipeline.run_folder import RunFolder
@@ -63,7 +63,7 @@ def train(
         answers = ask_teacher(config, run, info, data, resume, how_to_resume, distribution)
         return data._replace(pseudo_labels=answers)
 
-    with reading_errors() if config.data.shuffle_buffer is not None else nullcontext():
+    with translate_read_errors() if config.data.shuffle_buffer is not None else nullcontext():
         train_stage(config, run, info, load, resume, how_to_resume, distribution)
 
 

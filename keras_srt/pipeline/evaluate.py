@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.attacks import Attack, TargetModel
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
 from keras_srt.evaluation.curves import accuracy_curves

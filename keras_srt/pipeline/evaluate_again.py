@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import TargetModel
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.evaluation.external.open_model import open_model
 from keras_srt.pipeline.classifiers import best_classifier
 from keras_srt.pipeline.evaluate import load_test, measure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.formatting import format_duration
 from keras_srt.core.tensorflow import keras, tf

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from keras_srt import report as reports
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import Attacked
 from keras_srt.evaluation.deployed_files import measure
 from keras_srt.exporters.export import Exported, export_classifier
-from keras_srt.exporters.trainable_tflite.exporter import TrainingSettings
+from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 from keras_srt.pipeline.classifiers import best_classifier
 from keras_srt.pipeline.evaluate import evaluate, load_test
 from keras_srt.pipeline.report_files import read_json
@@ -34,7 +34,7 @@ def export_run(
     data_dir: Path | None,
     version: int | None = None,
     keep: int | None = None,
-    trainable: TrainingSettings | None = None,
+    trainable: DeviceTrainingSettings | None = None,
 ) -> Exported:
     """Publishes the best classifier of a run; compares on its validation images."""
     info = config.data.dataset.info(data_dir)
@@ -50,7 +50,9 @@ def export_run(
     )
 
 
-def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> TrainingSettings:
+def device_training_settings(
+    config: Config, labeled: int = 8, unlabeled: int = 24
+) -> DeviceTrainingSettings:
     """How a classifier goes on learning on a device: as it was trained, in smaller batches.
 
     Args:
@@ -79,7 +81,7 @@ def device_training(config: Config, labeled: int = 8, unlabeled: int = 24) -> Tr
         loss = getattr(objective, key)
         if loss != "cross_entropy":
             raise UserError(f"--trainable: got the {key} {loss!r}; allowed: cross_entropy")
-    return TrainingSettings(
+    return DeviceTrainingSettings(
         num_steps=ball.num_steps,
         epsilon=ball.epsilon,
         step_size=ball.solver.step_size,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt import report as reports
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import NotFinite, UserError
 from keras_srt.core.files import write_json
 from keras_srt.pipeline.run_folder import RunFolder

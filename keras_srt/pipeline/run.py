@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_srt import report as reports
 from keras_srt.attacks import TargetModel
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import Interrupted
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation.attacked_images import Attacked
@@ -25,7 +25,12 @@ from keras_srt.pipeline.data import check_split, train
 from keras_srt.pipeline.distribution import Distribution, Task, read_task
 from keras_srt.pipeline.evaluate import evaluate, load_test, measure
 from keras_srt.pipeline.evaluate_again import evaluate_again
-from keras_srt.pipeline.publish import add_deployment, describe_export, device_training, export_run
+from keras_srt.pipeline.publish import (
+    add_deployment,
+    describe_export,
+    device_training_settings,
+    export_run,
+)
 from keras_srt.pipeline.report_files import make_report, read_json, write_report
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.train import is_trained
@@ -99,7 +104,7 @@ __all__ = [
     "build_classifier",
     "build_model",
     "describe_export",
-    "device_training",
+    "device_training_settings",
     "evaluate",
     "evaluate_again",
     "export_run",

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import (
     ONE_REPLICA,
     Augmentation,
     Images,
-    Ranges,
+    IndexRanges,
     Records,
     Replicas,
     Split,
@@ -87,5 +87,5 @@ class StreamedPart(NamedTuple):
         return ordered_batches(self.records, _as_ranges(self.split.unlabeled), batch_size)
 
 
-def _as_ranges(indices: np.ndarray | Ranges) -> Ranges:
-    return indices if isinstance(indices, Ranges) else Ranges.of(indices)
+def _as_ranges(indices: np.ndarray | IndexRanges) -> IndexRanges:
+    return indices if isinstance(indices, IndexRanges) else IndexRanges.of(indices)

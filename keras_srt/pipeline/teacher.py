@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.config.loader import Config
-from keras_srt.config.schema import ScheduleSettings, TrainingSettings
+from keras_srt.config.schema import Config, ScheduleSettings, TrainingSettings
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import replacing, write_json
+from keras_srt.core.files import atomic_write, write_json
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
 from keras_srt.objectives import Standard
@@ -158,7 +157,7 @@ def conclusion(summary: Mapping[str, Any], answers: np.ndarray) -> str:
 
 def _save(run: RunFolder, answers: np.ndarray) -> None:
     """Writes the answers so that a kill leaves a whole file or none."""
-    with replacing(run.pseudo_labels) as draft:
+    with atomic_write(run.pseudo_labels) as draft:
         np.save(draft, answers, allow_pickle=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import Interrupted, NotFinite, UserError
 from keras_srt.core.signals import deferred_signals
 from keras_srt.core.tensorflow import keras, tf

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
-from keras_srt.core.model_safety import check_kind, check_savedmodel
+from keras_srt.core.model_safety import check_file_format, check_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.client.rest_client import GrpcClient, Predictions, Refused, RestClient
 
@@ -170,7 +170,7 @@ def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
     Raises:
         UserError: it is no SavedModel, or has other signatures.
     """
-    check_kind(folder)
+    check_file_format(folder)
     folder = _newest_version(folder)
     if not foreign:
         check_savedmodel(folder)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.images import SUFFIXES
+from keras_srt.core.images import IMAGE_SUFFIXES
 
 # Names of one folder that are held in memory at a time, to give them in order.
 NAMES_AT_A_TIME = 50_000
@@ -69,7 +69,7 @@ def check_sources(arguments: Sequence[str], skip: Path | None = None) -> None:
         if skip is not None and root.resolve().is_relative_to(skip.resolve()):
             raise UserError(f"{argument}: lies in {skip}, where the results go; choose another")
         if next(find_images([argument], skip, ordered=False), None) is None:
-            names = " ".join(SUFFIXES)
+            names = " ".join(IMAGE_SUFFIXES)
             raise UserError(f"{argument}: no image there (a file named {names})")
 
 
@@ -95,7 +95,7 @@ def _walk(
             if is_folder:
                 if _may_match_below(parts, pattern) and (folder / name).resolve() != skip:
                     yield from _walk(root, parts, pattern, skip, ordered)
-            elif os.path.splitext(name)[1].lower() in SUFFIXES and _matches(parts, pattern):
+            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and _matches(parts, pattern):
                 yield folder / name
     except OSError:
         yield folder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_srt.core.formatting import format_interval, format_percent
-from keras_srt.core.shell import shown_command
+from keras_srt.core.shell import format_command
 from keras_srt.report.facts import Fact, costs, origin
 from keras_srt.report.rows import Report, Row, rows_of, short_settings
 from keras_srt.report.summary import summary
@@ -179,7 +179,7 @@ def _attack(attack: dict[str, Any]) -> str:
 def _how_to_reproduce(report: Report) -> list[str]:
     if "environment" not in report:
         return []
-    command = shown_command(report["environment"]["command"])
+    command = format_command(report["environment"]["command"])
     return [
         "The command:",
         "",

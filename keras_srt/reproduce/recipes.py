@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.data import batch_sizes
 from keras_srt.objectives import OBJECTIVES
 from keras_srt.pipeline.classifiers import load_config

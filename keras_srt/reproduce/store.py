@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.pipeline.classifiers import load_run_config

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keras_srt.attacks import ATTACKS, Attack
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.data import DatasetInfo
 from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline.plan import Plan

@@ -52,7 +52,7 @@ class State(NamedTuple):
     def read(cls, manifest: Path) -> State | None:
         """The state of a manifest; None if it or one of its files is damaged or missing."""
         try:
-            content = files.read_sealed(manifest)
+            content = files.read_checksummed_json(manifest)
             state = cls(manifest, *(content[key] for key in ("step", "files", "history")))
             paths = {manifest.with_name(name): found for name, found in state.files.items()}
             whole = manifest.name == f"state-{state.step}.json"
@@ -107,7 +107,7 @@ def check_best(folder: Path) -> None:
     # A version before this one kept no digests.
     if about and "sha256" not in about and path.is_file():
         return
-    draft, digest = files.draft_of(path), about.get("sha256")
+    draft, digest = files.draft_path(path), about.get("sha256")
     if path.is_file() and files.sha256(path) == digest:
         return
     if draft.is_file() and files.sha256(draft) == digest:
@@ -124,6 +124,6 @@ def _read_about(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(about, dict) and about.keys() <= {"step", CLEAN, ROBUST}:
             return about  # of a version before this one
-        return files.read_sealed(path)
+        return files.read_checksummed_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is damaged; {_WAY_OUT}") from error

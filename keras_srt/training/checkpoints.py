@@ -143,16 +143,16 @@ class Checkpoints(keras.callbacks.Callback):
     def _save_best(self, about: dict[str, Any]) -> None:
         """Says first what the new file is, so that a kill before the rename can be made up for."""
         path = best_weights(self._folder)
-        draft = files.draft_of(path)
-        with files.reported(path, RuntimeError):  # the latter of HDF5
+        draft = files.draft_path(path)
+        with files.translate_write_errors(path, RuntimeError):  # the latter of HDF5
             # HDF5 ends the process where it can't write: room for weights and their names.
             weights = self.model.shipped.weights
-            files.reserve(draft, sum(4096 + 8 * int(np.prod(w.shape)) for w in weights))
+            files.check_space(draft, sum(4096 + 8 * int(np.prod(w.shape)) for w in weights))
             self.model.shipped.save_weights(draft)
-            files.sync(draft)
+            files.fsync(draft)
             about = about | {"sha256": files.sha256(draft)}
-            files.write_sealed(about_best(self._folder), about)
-            files.put(draft, path)
+            files.write_checksummed_json(about_best(self._folder), about)
+            files.commit_draft(draft, path)
 
     def save(self) -> None:
         """Saves the state as it is now; once for each step.
@@ -166,7 +166,7 @@ class Checkpoints(keras.callbacks.Callback):
         there = State.read(manifest)
         digests = self._write(step) if there is None else there.files
         content = {"step": step, "files": digests, "history": self.rows}
-        files.write_sealed(manifest, content)
+        files.write_checksummed_json(manifest, content)
         for old in manifests(self._folder)[_KEPT:]:
             remove(old)
 
@@ -174,15 +174,15 @@ class Checkpoints(keras.callbacks.Callback):
         """Writes the files of a state and returns their digests."""
         self._check_finite()
         self._go_on()
-        draft = files.draft_of(self._folder / f"state-{step}")
+        draft = files.draft_path(self._folder / f"state-{step}")
         digests = {}
-        with files.reported(self._folder, tf.errors.OpError):
+        with files.translate_write_errors(self._folder, tf.errors.OpError):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._state.write(str(draft))
             for written in sorted(self._folder.glob(f"{draft.name}.*")):
                 path = self._folder / f"state-{step}{written.name.removeprefix(draft.name)}"
                 digests[path.name] = files.sha256(written)
-                files.put(written, path)
+                files.commit_draft(written, path)
         return digests
 
     def _check_finite(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.config.tune import Range
 from keras_srt.report.figure_style import GREY, INK, STYLE
 from keras_srt.tuning.trial_config import tune_of

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.pipeline.classifiers import COMPONENTS
 from keras_srt.pipeline.run_folder import write_json

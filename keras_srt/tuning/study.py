@@ -16,7 +16,7 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
 from keras_srt.pipeline import plan as plans

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.config.loader import Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, NotFinite
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import DatasetInfo, Images, Split, evaluation_batches

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras_srt.config import loader as configs
-from keras_srt.config.loader import Components, Config
+from keras_srt.config.schema import Components, Config
 from keras_srt.config.tune import TuneSettings, corners
 from keras_srt.core.errors import InvalidSettings
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.images import decode_image
-from keras_srt.core.quiet import without_lines
+from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import INTERPRETERS, Classifier
 from keras_srt.exporters.tflite import QUANTIZATIONS
@@ -219,7 +219,7 @@ def _saved_model_cli(model: Published) -> Iterator[Ask]:
 
 @contextmanager
 def _c_api(model: Published) -> Iterator[Ask]:
-    with without_lines(_LOADING_NOISE):
+    with filter_stderr(_LOADING_NOISE):
         session = _from_tests("c_api").CSession(model.savedmodel)
     try:
         yield lambda way, batch: _answer(session.run({way.input: batch}, way.signature))

@@ -11,11 +11,11 @@ import tensorflow as tf
 from keras_srt import SRT, LInf, RobustModel
 from keras_srt.core.tensorflow import keras
 from keras_srt.device.classify import INTERPRETERS
-from keras_srt.exporters.trainable_tflite.exporter import TrainingSettings, write_trainable
+from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings, write_trainable
 
 SHAPE = (8, 8, 1)
 NAMES = ("left", "middle", "right")
-SETTINGS = TrainingSettings(
+SETTINGS = DeviceTrainingSettings(
     num_steps=2,
     epsilon=0.1,
     step_size=0.05,

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel, TargetModel
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.model_safety import check_kind
+from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation.external.differentiable import (
@@ -116,7 +116,7 @@ def open_model(source: str, info: DatasetInfo, samples: np.ndarray, batch_size: 
         UserError: it can't be loaded or reached, or doesn't fit the dataset.
     """
     path, classifier = Path(source), None
-    check_kind(path)
+    check_file_format(path)
     if source.startswith(("http://", "https://")):
         kind, predict = "server", open_server(source)
     elif path.suffix == ".tflite":

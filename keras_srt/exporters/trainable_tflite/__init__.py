@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keras_srt.exporters.trainable_tflite.exporter import (
     TRAIN_FILE,
-    TrainingSettings,
+    DeviceTrainingSettings,
     write_trainable,
 )
 from keras_srt.exporters.trainable_tflite.weights import assign_weights
 
-__all__ = ["TRAIN_FILE", "TrainingSettings", "assign_weights", "write_trainable"]
+__all__ = ["TRAIN_FILE", "DeviceTrainingSettings", "assign_weights", "write_trainable"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.quiet import without_lines
+from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import add_labels
 from keras_srt.device.trainer import Trainer, add_settings
@@ -29,7 +29,7 @@ _NOISE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingSettings:
+class DeviceTrainingSettings:
     """What a step on the device is like.
 
     The sizes and `num_steps` are fixed in the file; the others are inputs of each step, and
@@ -46,7 +46,7 @@ class TrainingSettings:
         learning_rate, momentum, weight_decay: of SGD.
 
     Example:
-        >>> TrainingSettings(num_steps=5, epsilon=0.1, step_size=0.05).labeled
+        >>> DeviceTrainingSettings(num_steps=5, epsilon=0.1, step_size=0.05).labeled
         8
     """
 
@@ -73,7 +73,7 @@ def write_trainable(
     classifier: keras.Model,
     class_names: Sequence[str],
     path: Path,
-    settings: TrainingSettings,
+    settings: DeviceTrainingSettings,
     samples: np.ndarray,
 ) -> float:
     """Writes a file with the signatures infer, train, get_weights and set_weights.
@@ -100,7 +100,7 @@ def write_trainable(
 
     clone = trainable_clone(classifier)
     step = SRTStep(clone, settings.labeled, settings.unlabeled, settings.num_steps)
-    with without_lines(_NOISE):
+    with filter_stderr(_NOISE):
         path.write_bytes(_convert(step))
     add_labels(path, class_names)
     add_settings(path, dataclasses.asdict(settings))

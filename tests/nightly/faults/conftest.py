@@ -156,9 +156,9 @@ class Trained:
         from keras_srt.training.checkpoint_files import manifests
 
         self.run, self.manifest = run, manifests(run / "checkpoints")[0]
-        content = files.read_sealed(self.manifest)
+        content = files.read_checksummed_json(self.manifest)
         self.rows = [{k: v for k, v in r.items() if k != "seconds"} for r in content["history"]]
-        self.score = files.read_sealed(run / "checkpoints" / "best.json")
+        self.score = files.read_checksummed_json(run / "checkpoints" / "best.json")
         self.score.pop("sha256")
 
     def tensors(self):

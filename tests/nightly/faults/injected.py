@@ -84,15 +84,15 @@ def signal_at_interval(step, number, moment):
 
 def signal_at_put(count, number):
     """A signal to itself when so many files have been written and none renamed since."""
-    put, done = files.put, [0]
+    commit_draft, done = files.commit_draft, [0]
 
     def counted(draft, path):
         done[0] += 1
         if done[0] == count:
             os.kill(os.getpid(), number)
-        put(draft, path)
+        commit_draft(draft, path)
 
-    files.put = counted
+    files.commit_draft = counted
 
 
 def wait_at_step(step, begun, go):

@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT, python, tiny
 
 from keras_srt.config import loader as configs
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.pipeline.classifiers import COMPONENTS
 
@@ -405,7 +406,7 @@ def test_a_mutated_config_loads_or_is_refused_in_words(load, seed):
             assert all(line and "\n" not in line for line in problems), problems
         else:
             loaded += 1
-            assert isinstance(made, configs.Config)
+            assert isinstance(made, Config)
             assert load(made.to_json()) == made
     assert 0 < loaded < 100
 

@@ -16,7 +16,7 @@ def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path):
     path = tmp_path / "a.txt"
     files.write_text(path, "old\r\n")
     assert path.read_bytes() == b"old\r\n"
-    with files.replacing(path) as draft:
+    with files.atomic_write(path) as draft:
         draft.write_text("new")
         assert path.read_bytes() == b"old\r\n"
     assert path.read_text() == "new"
@@ -30,7 +30,7 @@ def test_what_fails_leaves_the_old_one(error, tmp_path):
     wanted = UserError if isinstance(error, OSError) else KeyboardInterrupt
 
     def fail():
-        with files.replacing(path) as draft:
+        with files.atomic_write(path) as draft:
             draft.write_text("half")
             raise error
 
@@ -43,7 +43,7 @@ def test_what_fails_leaves_the_old_one(error, tmp_path):
 
 
 def test_drafts_of_a_kill_are_removed_and_nothing_else(tmp_path):
-    files.draft_of(tmp_path / "a.txt").write_text("half")
+    files.draft_path(tmp_path / "a.txt").write_text("half")
     (tmp_path / ".draft-state-3_temp").mkdir()
     (tmp_path / "kept").write_text("")
     files.remove_drafts(tmp_path)
@@ -53,13 +53,13 @@ def test_drafts_of_a_kill_are_removed_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("position", [3, 20, -5])
 def test_a_flipped_bit_breaks_the_seal(position, tmp_path):
     path = tmp_path / "a.json"
-    files.write_sealed(path, {"score": 0.5, "step": 30, "what": ["x", None]})
-    assert files.read_sealed(path) == {"score": 0.5, "step": 30, "what": ["x", None]}
+    files.write_checksummed_json(path, {"score": 0.5, "step": 30, "what": ["x", None]})
+    assert files.read_checksummed_json(path) == {"score": 0.5, "step": 30, "what": ["x", None]}
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError):
-        files.read_sealed(path)
+        files.read_checksummed_json(path)
 
 
 # The best classifier.
@@ -69,7 +69,7 @@ def save_best(folder, content=b"weights", score=0.5):
     path = checkpoint_files.best_weights(folder)
     path.write_bytes(content)
     about = {"step": 3, checkpoint_files.ROBUST: score, "sha256": files.sha256(path)}
-    files.write_sealed(checkpoint_files.about_best(folder), about)
+    files.write_checksummed_json(checkpoint_files.about_best(folder), about)
     return path
 
 
@@ -86,7 +86,7 @@ def test_the_best_is_what_was_saved(tmp_path):
 
 def test_a_kill_between_best_json_and_the_rename_is_made_up_for(tmp_path):
     path = save_best(tmp_path, b"new")
-    path.rename(files.draft_of(path))
+    path.rename(files.draft_path(path))
     path.write_bytes(b"old")
     checkpoint_files.check_best(tmp_path)
     assert path.read_bytes() == b"new"
@@ -161,7 +161,7 @@ def test_a_changed_index_of_a_split_is_found(tmp_path):
 
 def test_room_is_made_sure_of_and_given_back(tmp_path):
     path = tmp_path / "file"
-    files.reserve(path, 1000)
+    files.check_space(path, 1000)
     assert not path.exists()
     with pytest.raises(OSError, match=r"large|space"):
-        files.reserve(path, 2**60)
+        files.check_space(path, 2**60)

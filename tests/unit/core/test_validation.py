@@ -147,7 +147,7 @@ def test_did_you_mean():
 
 
 def test_under_puts_a_path_in_front_of_each_problem():
-    error = InvalidSettings(["a: x", "b: y"]).under("part")
+    error = InvalidSettings(["a: x", "b: y"]).with_prefix("part")
     assert isinstance(error, ValueError)
     assert error.problems == ("part.a: x", "part.b: y")
 

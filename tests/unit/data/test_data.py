@@ -25,7 +25,7 @@ from keras_srt.data import (
     make_split,
     training_batches,
 )
-from keras_srt.data.pipeline import augment
+from keras_srt.data.batches import augment
 
 PARTS = ("labeled", "unlabeled", "validation")
 

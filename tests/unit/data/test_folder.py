@@ -15,11 +15,11 @@ from keras_srt.data import (
     BatchSizes,
     Folder,
     Images,
-    Ranges,
+    IndexRanges,
     Streaming,
     hold_out,
     load_records,
-    on_all_cores,
+    parallel_map,
     streamed_batches,
 )
 from keras_srt.pipeline.classifiers import load_config
@@ -206,7 +206,7 @@ def test_a_pipe_is_not_waited_for(root):
     os.mkfifo(root / "unlabeled/deep/pipe.png")
     source = folder(root)
     source.load_train(None)
-    assert list(source.skipped().values()) == ["is no regular file"]
+    assert list(source.skipped().values()) == ["is not a regular file"]
 
 
 def test_a_file_that_changes_while_it_is_used(root):
@@ -244,7 +244,7 @@ def test_batches_are_a_function_of_the_step_though_a_file_is_damaged(root):
         return streamed_batches(
             labeled,
             source.records(None),
-            Ranges([[32, 62]]),
+            IndexRanges([[32, 62]]),
             BatchSizes(4, 8),
             Streaming(shuffle_buffer=16),
             seed=3,
@@ -267,7 +267,7 @@ def test_a_part_that_is_too_large_for_the_memory(root):
 
 
 def test_results_come_in_order_and_a_failure_ends_it():
-    assert list(on_all_cores(lambda n: n * n, range(100), "")) == [n * n for n in range(100)]
+    assert list(parallel_map(lambda n: n * n, range(100), "")) == [n * n for n in range(100)]
     begun = []
 
     def fail_at_five(number):
@@ -277,7 +277,7 @@ def test_results_come_in_order_and_a_failure_ends_it():
         return number
 
     with pytest.raises(UserError, match="five"):
-        list(on_all_cores(fail_at_five, range(10_000), ""))
+        list(parallel_map(fail_at_five, range(10_000), ""))
     assert len(begun) < 1000
 
 

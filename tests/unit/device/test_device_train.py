@@ -13,7 +13,7 @@ from trainable_models import INSTALLED, NAMES, SHAPE, tiny_file
 from keras_srt.core.images import decode_image
 from keras_srt.device import train
 from keras_srt.device.__main__ import main as classify
-from keras_srt.device.folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
+from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import Trainer
 from keras_srt.device.weights import BadWeights, Learned, load_weights, restore, save_weights
 

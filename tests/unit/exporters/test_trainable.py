@@ -27,7 +27,7 @@ from keras_srt.core.tensorflow import keras
 from keras_srt.device.classify import BadModel
 from keras_srt.device.trainer import Trainer
 from keras_srt.exporters.trainable_tflite import gradients
-from keras_srt.exporters.trainable_tflite.exporter import TrainingSettings
+from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 from keras_srt.exporters.trainable_tflite.layers import trainable_clone
 from keras_srt.exporters.trainable_tflite.weights import assign_weights, weights_by_name
 from keras_srt.models import ResNet, SmallCNN, WideResNet
@@ -347,7 +347,7 @@ def config_of(tmp_path, **changes):
 
 def test_settings_follow_the_training(tmp_path):
     config = config_of(tmp_path, neighborhood__step_size=0.07)
-    assert pipeline.device_training(config, 2, 6) == TrainingSettings(
+    assert pipeline.device_training_settings(config, 2, 6) == DeviceTrainingSettings(
         num_steps=2,
         epsilon=0.1,
         step_size=0.07,
@@ -359,7 +359,7 @@ def test_settings_follow_the_training(tmp_path):
         weight_decay=config.training.weight_decay,
     )
     with pytest.raises(UserError, match="unlabeled: got 0"):
-        pipeline.device_training(config, 2, 0)
+        pipeline.device_training_settings(config, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_settings_follow_the_training(tmp_path):
 )
 def test_settings_that_have_no_step_are_refused(tmp_path, changes, reason):
     with pytest.raises(UserError, match=reason):
-        pipeline.device_training(config_of(tmp_path, **changes))
+        pipeline.device_training_settings(config_of(tmp_path, **changes))
 
 
 # Whole models.

@@ -49,7 +49,7 @@ def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score,
     for number, (clean, robust) in enumerate(intervals):
         logs = {"step": number + 1, "val_accuracy": clean, "val_robust_accuracy": robust}
         checkpoints.on_epoch_end(number, logs)
-    about = files.read_sealed(tmp_path / "best.json")
+    about = files.read_checksummed_json(tmp_path / "best.json")
     assert about.pop("sha256") == files.sha256(tmp_path / "best.weights.h5")
     assert about == {"step": step, **score}
 

@@ -21,7 +21,7 @@ from keras_srt.data import (
     BatchSizes,
     Digits,
     Images,
-    Ranges,
+    IndexRanges,
     Records,
     Replicas,
     Split,
@@ -31,12 +31,12 @@ from keras_srt.data import (
     load_records,
     make_streamed_split,
     ordered_batches,
-    reading_errors,
     streamed_batches,
+    translate_read_errors,
 )
-from keras_srt.data.reading import Reader
+from keras_srt.data.record_reader import Reader
 from keras_srt.data.split import window
-from keras_srt.data.stream import shuffled_passes
+from keras_srt.data.streamed_batches import shuffled_passes
 from keras_srt.objectives import RT
 from keras_srt.pipeline import data as data_module
 from keras_srt.pipeline import plan as plans
@@ -67,7 +67,7 @@ class Numbered(Records):
 
 LENGTHS = (17, 40, 1, 23, 19)  # 100 records
 TAKEN = np.array([0, 1, 5, 16, 17, 57, 58, 99])  # at ends of shards, and one whole shard
-UNLABELED = Ranges.of(TAKEN).complement(100)
+UNLABELED = IndexRanges.of(TAKEN).complement(100)
 
 
 def ids_of(images):
@@ -107,7 +107,7 @@ def assert_equal_batches(one, other):
 
 def test_ranges_stand_for_their_indices():
     drawn = np.random.default_rng(0).permutation(60)[:25]
-    ranges, rest = Ranges.of(drawn), Ranges.of(drawn).complement(60)
+    ranges, rest = IndexRanges.of(drawn), IndexRanges.of(drawn).complement(60)
     np.testing.assert_array_equal(ranges, np.sort(drawn))
     np.testing.assert_array_equal(np.union1d(ranges, rest), np.arange(60))
     assert (len(ranges), len(rest)) == (25, 35)
@@ -115,13 +115,13 @@ def test_ranges_stand_for_their_indices():
         assert ranges.rank(index) == np.sum(drawn < index)
     for count in range(30):
         np.testing.assert_array_equal(ranges.head(count), np.sort(drawn)[:count])
-    assert len(Ranges([])) == len(Ranges.of(np.arange(5)).complement(5)) == 0
+    assert len(IndexRanges([])) == len(IndexRanges.of(np.arange(5)).complement(5)) == 0
 
 
 @pytest.mark.parametrize("bounds", [[[3, 3]], [[5, 2]], [[0, 4], [3, 6]], [[4, 6], [0, 2]]])
 def test_ranges_are_sorted_disjoint_and_not_empty(bounds):
     with pytest.raises(ValueError, match="sorted, disjoint"):
-        Ranges(bounds)
+        IndexRanges(bounds)
 
 
 # --- split ---------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_a_long_list_of_indices_is_saved_as_ranges_and_a_short_one_as_before(tmp
 
 
 def test_an_image_in_a_range_and_in_another_part_is_noticed():
-    split = Split(np.array([50]), Ranges([[0, 51]]), np.array([60]), 0, "first")
+    split = Split(np.array([50]), IndexRanges([[0, 51]]), np.array([60]), 0, "first")
     with pytest.raises(UserError, match="images twice"):
         split.check(100)
 
@@ -216,14 +216,16 @@ def test_each_pass_sees_each_record_once_in_its_own_order(bound):
 @pytest.mark.parametrize("bound", [2, 25])
 def test_no_record_moves_farther_than_the_bound(bound):
     """In one shard, where the order before the shuffling is known."""
-    shuffled = ordinals(Reader(Numbered([100]), Ranges([[0, 100]])), 300, bound=bound)
+    shuffled = ordinals(Reader(Numbered([100]), IndexRanges([[0, 100]])), 300, bound=bound)
     moved = np.abs(shuffled.reshape(3, 100) - np.arange(100))
     assert 0 < moved.max() < bound
 
 
 def test_shards_come_in_a_random_order():
     records, size = Numbered([10] * 8), 80
-    shuffled = ordinals(Reader(records, Ranges([[0, size]])), 2 * size, bound=1).reshape(2, 8, 10)
+    shuffled = ordinals(Reader(records, IndexRanges([[0, size]])), 2 * size, bound=1).reshape(
+        2, 8, 10
+    )
     order = shuffled[:, :, 0] // 10
     np.testing.assert_array_equal(np.sort(order), np.tile(np.arange(8), (2, 1)))
     assert np.any(order[0] != order[1])
@@ -249,7 +251,7 @@ def test_shards_before_the_place_are_not_opened():
             )
             return super().read(shard, first)
 
-    reader = Reader(Watched([100] * 5), Ranges([[0, 500]]))
+    reader = Reader(Watched([100] * 5), IndexRanges([[0, 500]]))
     dataset = reader.read(tf.constant([3, 1, 0, 2, 4], tf.int64), tf.constant(250, tf.int64))
     assert next(dataset.as_numpy_iterator())[0] == 50
     assert opened == [[0, 50]]
@@ -327,7 +329,7 @@ def test_a_process_opens_the_shards_of_its_own_rows_alone():
         batches = streamed_batches(
             labeled,
             records,
-            Ranges([[0, 200]]),
+            IndexRanges([[0, 200]]),
             BatchSizes(2, 8),
             Streaming(40, readers=4),
             seed=0,
@@ -409,7 +411,7 @@ MEMORY = """
 import os
 import numpy as np
 from keras_srt import SRT, LInf, RobustModel, SmallCNN
-from keras_srt.data import BatchSizes, Images, Ranges, Streaming, Synthetic, streamed_batches
+from keras_srt.data import BatchSizes, Images, IndexRanges, Streaming, Synthetic, streamed_batches
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -419,7 +421,7 @@ source = Synthetic(num_train=1_000_000_000, size=16, num_classes=4)
 records = source.records(None)
 labeled = Images(*(part[:40] for part in source.load_test(None)))
 batches = streamed_batches(
-    labeled, records, Ranges([[100, source.num_train]]), BatchSizes(4, 12),
+    labeled, records, IndexRanges([[100, source.num_train]]), BatchSizes(4, 12),
     Streaming(500, readers=2), seed=0, first_step=10**6,
 )
 model = RobustModel(
@@ -480,7 +482,7 @@ def test_objectives_without_unlabeled_images_read_none(streamed_config, tmp_path
     training = dataclasses.replace(streamed_config.training, labeled_per_batch=None)
     config = dataclasses.replace(streamed_config, objective=RT(), training=training)
     source = config.data.dataset
-    split = Split(np.arange(40), Ranges([[70, 10**7]]), np.arange(40, 70), 0, "stratified")
+    split = Split(np.arange(40), IndexRanges([[70, 10**7]]), np.arange(40, 70), 0, "stratified")
     part = StreamedPart.load(source.records(None), split)
     plan = plans.make_plan(config, source.info(None))
     (batch,) = take(part.batches(config, plan, 0), 1)
@@ -491,7 +493,7 @@ def test_objectives_without_unlabeled_images_read_none(streamed_config, tmp_path
 def test_pseudo_labels_of_streamed_images_are_in_the_order_of_the_split():
     source = Synthetic(num_train=120, size=16, num_classes=3)
     taken = np.arange(0, 60, 2)
-    split = Split(taken[:20], Ranges.of(taken).complement(100), taken[20:], 0, "stratified")
+    split = Split(taken[:20], IndexRanges.of(taken).complement(100), taken[20:], 0, "stratified")
     part = StreamedPart.load(source.records(None), split)
     whole = source.load_train(None)
     np.testing.assert_array_equal(part.labeled.images, whole.images[split.labeled])
@@ -563,8 +565,8 @@ def test_a_shard_with_other_records_than_promised_is_an_error(damage, words, tin
         with tf.io.TFRecordWriter(str(files[1])) as writer:
             for record in kept:
                 writer.write(record)
-    with pytest.raises(UserError, match=words), reading_errors():
-        take(ordered_batches(records, Ranges([[0, 30]]), 30), 1)
+    with pytest.raises(UserError, match=words), translate_read_errors():
+        take(ordered_batches(records, IndexRanges([[0, 30]]), 30), 1)
 
 
 def test_a_damaged_shard_ends_a_training_with_one_line(tiny):
@@ -572,21 +574,21 @@ def test_a_damaged_shard_ends_a_training_with_one_line(tiny):
     records, labeled = source.records(folder), Images(images[:6], np.int32([0, 1, 2, 0, 1, 2]))
     files[2].write_bytes(files[2].read_bytes()[:-5])
     batches = streamed_batches(
-        labeled, records, Ranges([[6, 30]]), BatchSizes(2, 4), Streaming(8), seed=0
+        labeled, records, IndexRanges([[6, 30]]), BatchSizes(2, 4), Streaming(8), seed=0
     )
     layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), SRT())
     model.compile()
     with (
         pytest.raises(UserError, match="a shard is damaged") as caught,
-        reading_errors(),
+        translate_read_errors(),
     ):
         model.fit(batches, steps_per_epoch=10, verbose=0)
     assert "\n" not in str(caught.value)
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(tf.errors.InternalError), reading_errors():
+    with pytest.raises(tf.errors.InternalError), translate_read_errors():
         raise tf.errors.InternalError(None, None, "something else")
 
 

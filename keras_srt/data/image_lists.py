@@ -1,4 +1,4 @@
-"""Image files by name: class folders, trees, CSV files. No image is opened here."""
+"""Lists of image files: class folders, folder trees and CSV files. No image is opened."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.images import SUFFIXES
+from keras_srt.core.images import IMAGE_SUFFIXES
 from keras_srt.core.validation import did_you_mean
 
-# Of a CSV, and its limit on a field.
-_COLUMNS = ("path", "label")
+_CSV_COLUMNS = ("path", "label")
 
 
 class Listing(NamedTuple):
-    """Files with labels.
+    """Image files with labels.
 
     Attributes:
-        files: in the order of their names, or of the CSV's lines.
-        labels: a class name for each, "" for an unlabeled one.
+        files: The paths, sorted by name or in the order of the CSV file.
+        labels: The class name of each file, "" for an unlabeled one.
     """
 
     files: tuple[Path, ...]
@@ -29,11 +28,11 @@ class Listing(NamedTuple):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes, sorted."""
+        """The sorted class names."""
         return tuple(sorted(set(self.labels) - {""}))
 
-    def divided(self) -> tuple[Listing, tuple[Path, ...]]:
-        """The labeled files, and those of the others."""
+    def separate(self) -> tuple[Listing, tuple[Path, ...]]:
+        """Return the labeled files and the unlabeled files."""
         pairs = list(zip(self.files, self.labels, strict=True))
         known = [(file, label) for file, label in pairs if label]
         files, labels = zip(*known, strict=True) if known else ((), ())
@@ -41,27 +40,27 @@ class Listing(NamedTuple):
 
 
 def list_part(path: Path, setting: str) -> Listing:
-    """The files of a folder of class folders, or of a CSV.
+    """List the images of a folder of class folders, or of a CSV file.
 
     Args:
-        path: a folder or a file.
-        setting: that named it, for messages.
+        path: A folder or a file.
+        setting: The setting that holds the path, for messages.
 
     Raises:
-        UserError: there is no such folder or file, or it isn't as it has to be.
+        UserError: The folder or file is missing or malformed.
     """
     return read_csv(path, setting) if path.is_file() else list_classes(path, setting)
 
 
 def list_classes(root: Path, setting: str) -> Listing:
-    """The images below each folder in `root`, which is their class.
+    """List the images in class folders: each subfolder of `root` is a class.
 
     Args:
-        root: a folder of folders; hidden ones are left out.
-        setting: that named it, for messages.
+        root: The folder of class folders; hidden folders are ignored.
+        setting: The setting that holds the path, for messages.
 
     Raises:
-        UserError: there is no such folder, no class, or one without an image.
+        UserError: The folder is missing, or has no class, or a class has no image.
     """
     check_folder(root, setting)
     names = sorted(
@@ -69,7 +68,7 @@ def list_classes(root: Path, setting: str) -> Listing:
     )
     if not names:
         raise UserError(
-            f"{setting}: {root} has no folder in it; allowed: a folder for each class, named as "
+            f"{setting}: {root} has no subfolders; allowed: one subfolder per class, named after "
             "the class, with its images"
         )
     files: list[Path] = []
@@ -79,7 +78,7 @@ def list_classes(root: Path, setting: str) -> Listing:
         if not found:
             raise UserError(
                 f"{setting}: the class {name!r} has no image in {root / name}; allowed: at least "
-                f"one (a file named {' '.join(SUFFIXES)}), or no folder"
+                f"one file with a suffix of {' '.join(IMAGE_SUFFIXES)}, or no folder"
             )
         files += found
         labels += [name] * len(found)
@@ -87,75 +86,77 @@ def list_classes(root: Path, setting: str) -> Listing:
 
 
 def list_tree(root: Path, setting: str) -> tuple[Path, ...]:
-    """All images below a folder.
+    """List all images below a folder.
 
     Raises:
-        UserError: there is no such folder, or no image in it.
+        UserError: The folder is missing or has no image.
     """
     check_folder(root, setting)
     found = tuple(walk(root))
     if not found:
-        raise UserError(f"{setting}: no image in {root} (a file named {' '.join(SUFFIXES)})")
+        raise UserError(
+            f"{setting}: no image in {root} (a file with a suffix of {' '.join(IMAGE_SUFFIXES)})"
+        )
     return found
 
 
 def check_folder(root: Path, setting: str) -> None:
-    """Checks that a folder is there.
+    """Check that a folder exists.
 
     Raises:
-        UserError: it isn't; with a name that is near.
+        UserError: It does not; the message suggests a similar name.
     """
     if root.is_dir():
         return
-    beside = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
-    hint = did_you_mean(root.name, beside)
-    raise UserError(f"{setting}: {root} is no folder{hint}; give one, or make it")
+    siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+    hint = did_you_mean(root.name, siblings)
+    raise UserError(f"{setting}: {root} is not a folder{hint}; give an existing folder")
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """The images below a folder by their names, sorted; hidden files and linked folders are not."""
-    for folder, below, names in os.walk(root, onerror=_refuse):
-        below[:] = sorted(name for name in below if name[0] != ".")
+    """Yield the images below a folder, sorted; hidden entries and linked folders are skipped."""
+    for folder, subfolders, names in os.walk(root, onerror=_raise_list_error):
+        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
         for name in sorted(names):
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if name[0] != "." and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield Path(folder, name)
 
 
-def _refuse(error: OSError) -> None:
+def _raise_list_error(error: OSError) -> None:
     raise UserError(f"{error.filename}: can't be listed ({error.strerror})") from error
 
 
 def read_csv(path: Path, setting: str) -> Listing:
-    """The files of a CSV with the columns `path` and `label`; a blank label is an unlabeled image.
+    """Read a CSV file with the columns `path` and `label`; a blank label means unlabeled.
 
     Args:
-        path: a UTF-8 file; paths in it are relative to its folder.
-        setting: that named it, for messages.
+        path: A UTF-8 file; its paths are relative to its folder.
+        setting: The setting that holds the path, for messages.
 
     Raises:
-        UserError: it can't be read, lacks a column, or has a file twice.
+        UserError: The file is unreadable, lacks a column, or lists an image twice.
     """
     files: dict[Path, str] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            missing = [name for name in _CSV_COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise UserError(
                     f"{setting}: {path} has no column {missing[0]!r}; allowed: a first line "
-                    f"{','.join(_COLUMNS)}"
+                    f"{','.join(_CSV_COLUMNS)}"
                 )
             for row in reader:
-                given, label = (row[name] for name in _COLUMNS)
+                given, label = (row[name] for name in _CSV_COLUMNS)
                 where = f"{setting}: {path}, line {reader.line_num}"
                 if not given or label is None or None in row:
                     raise UserError(f"{where}: got {row}; allowed: a path, a comma, a label")
                 image = path.parent / given
                 if image in files:
-                    raise UserError(f"{where}: {given} stands there twice")
+                    raise UserError(f"{where}: {given} is listed twice")
                 files[image] = label.strip()
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{setting}: {path} can't be read as CSV ({error})") from error
     if not files:
-        raise UserError(f"{setting}: {path} has no line below the first")
+        raise UserError(f"{setting}: {path} has no line after the first")
     return Listing(tuple(files), tuple(files.values()))

@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.ranges import Ranges
+from keras_srt.data.index_ranges import IndexRanges
 from keras_srt.data.records import Records
-from keras_srt.data.sources import Images
+from keras_srt.data.source import Images
 
 FOREVER = np.iinfo(np.int64).max
 # Records that are looked up at once; far cheaper than one by one.
@@ -30,7 +30,7 @@ class Reader:
     """
 
     def __init__(
-        self, records: Records, chosen: Ranges, lane: tuple[int, int] | None = None
+        self, records: Records, chosen: IndexRanges, lane: tuple[int, int] | None = None
     ) -> None:
         self._records = records
         begin, end = lane if lane is not None else (0, len(chosen))
@@ -87,13 +87,13 @@ class Reader:
         return tf.boolean_mask(ordinal, inside), tf.boolean_mask(record, inside)
 
 
-def _select(chosen: Ranges, ordinals: np.ndarray) -> np.ndarray:
+def _select(chosen: IndexRanges, ordinals: np.ndarray) -> np.ndarray:
     """Indices of the chosen records with these ordinals."""
     place = np.searchsorted(chosen.before, ordinals, side="right") - 1
     return chosen.bounds[place, 0] + ordinals - chosen.before[place]
 
 
-def ordered_batches(records: Records, chosen: Ranges, batch_size: int) -> tf.data.Dataset:
+def ordered_batches(records: Records, chosen: IndexRanges, batch_size: int) -> tf.data.Dataset:
     """Images of chosen records in the order of their indices, float32 in [0, 1], once."""
     images = (
         Reader(records, chosen)
@@ -118,7 +118,7 @@ def load_records(records: Records, indices: np.ndarray) -> Images:
         n images.
     """
     read = (
-        Reader(records, Ranges.of(indices))
+        Reader(records, IndexRanges.of(indices))
         .in_order()
         .map(
             lambda _, record: (records.image(record), records.label(record)),
@@ -128,7 +128,7 @@ def load_records(records: Records, indices: np.ndarray) -> Images:
     )
     images = np.empty((len(indices), *records.image_shape), np.uint8)
     labels = np.empty(len(indices), np.int32)
-    with reading_errors():
+    with translate_read_errors():
         for number, (image, label) in enumerate(read.as_numpy_iterator()):
             images[number], labels[number] = image, label
     return Images(images, labels)
@@ -136,14 +136,14 @@ def load_records(records: Records, indices: np.ndarray) -> Images:
 
 def load_labels(records: Records, count: int) -> np.ndarray:
     """Labels of the first records, int32 [count]; no image is decoded."""
-    read = Reader(records, Ranges([[0, count]])).in_order()
+    read = Reader(records, IndexRanges([[0, count]])).in_order()
     labels = read.map(lambda _, record: records.label(record))
-    with reading_errors():
+    with translate_read_errors():
         return np.fromiter(labels.as_numpy_iterator(), np.int32, count)
 
 
-def read_by_python(read: Callable[[int], np.ndarray], record: tf.Tensor) -> tf.Tensor:
-    """What a Python function reads, uint8; its `UserError` leaves `reading_errors` as it is.
+def call_python(read: Callable[[int], np.ndarray], record: tf.Tensor) -> tf.Tensor:
+    """What a Python function reads, uint8; its `UserError` leaves `translate_read_errors` as it is.
 
     Raised inside of TensorFlow, an error would be printed there, with its traceback.
 
@@ -165,12 +165,12 @@ def read_by_python(read: Callable[[int], np.ndarray], record: tf.Tensor) -> tf.T
 
 
 @contextmanager
-def reading_errors() -> Iterator[None]:
+def translate_read_errors() -> Iterator[None]:
     """Turns what goes wrong with shards while they are read into a `UserError`.
 
     Raises:
         UserError: a shard has another number of records than promised, is damaged, or gone; or
-            what `read_by_python` met.
+            what `call_python` met.
     """
     try:
         yield

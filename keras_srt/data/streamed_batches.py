@@ -19,22 +19,22 @@ import numpy as np
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.pipeline import (
+from keras_srt.data.batches import (
     ONE_REPLICA,
     Augmentation,
     BatchSizes,
     Replicas,
-    assemble,
-    augmenter,
-    draw,
-    elements,
-    endless,
-    shuffled,
+    assemble_batch,
+    batch_positions,
+    element_numbers,
+    make_augmenter,
+    mark_infinite,
+    permute,
 )
-from keras_srt.data.ranges import Ranges
-from keras_srt.data.reading import FOREVER, Reader
+from keras_srt.data.index_ranges import IndexRanges
+from keras_srt.data.record_reader import FOREVER, Reader
 from keras_srt.data.records import Records
-from keras_srt.data.sources import Images
+from keras_srt.data.source import Images
 
 
 def shuffled_passes(
@@ -59,7 +59,7 @@ def shuffled_passes(
         key = _fold(tf.stack([seed, lane]), number)
         block = tf.where(number == first_pass, tf.constant(first_block, tf.int64), 0)
         parts = tf.range(reader.num_parts, dtype=tf.int64)
-        order = shuffled(parts, reader.num_parts, tf.concat([key, [0]], 0))
+        order = permute(parts, reader.num_parts, tf.concat([key, [0]], 0))
         blocks = reader.read(order, block * bound).batch(bound)
         # Filled while the one before it is used up.
         blocks = blocks.prefetch(1)
@@ -74,7 +74,7 @@ def shuffled_passes(
 
 def _shuffled_block(block: tuple[tf.Tensor, tf.Tensor], key: tf.Tensor) -> tf.data.Dataset:
     size = tf.shape(block[0], tf.int64)[0]
-    order = shuffled(tf.range(size), size, tf.concat([key, [1]], 0))
+    order = permute(tf.range(size), size, tf.concat([key, [1]], 0))
     return tf.data.Dataset.from_tensor_slices(tuple(tf.gather(part, order) for part in block))
 
 
@@ -117,7 +117,7 @@ class Streaming(NamedTuple):
 def streamed_batches(
     labeled: Images,
     records: Records,
-    unlabeled: Ranges,
+    unlabeled: IndexRanges,
     sizes: BatchSizes,
     streaming: Streaming,
     *,
@@ -167,24 +167,24 @@ def streamed_batches(
     def batch(element: tf.Tensor, read: tuple[tf.Tensor, tf.Tensor]) -> dict[str, object]:
         step, replica = replicas.at(element)
         rows = replicas.rows(sizes.labeled, replica)
-        drawn = draw(len(labeled.images), sizes.labeled, rows, step, seed, stream=0)
+        drawn = batch_positions(len(labeled.images), sizes.labeled, rows, step, seed, stream=0)
         ordinals, images = read
         shape = [replicas.rows(sizes.unlabeled, replica).shape[0], *records.image_shape]
-        augmented = augmenter(augmentation, sizes, replicas, replica, seed, step)
-        return assemble(
+        augmented = make_augmenter(augmentation, sizes, replicas, replica, seed, step)
+        return assemble_batch(
             (tf.gather(known[0], drawn), tf.gather(known[1], drawn)),
             tf.ensure_shape(images, shape),
             None if answers is None else tf.gather(answers, tf.ensure_shape(ordinals, shape[:1])),
             augmented,
         )
 
-    numbered = tf.data.Dataset.zip((elements(first_step, replicas), others))
-    return endless(numbered.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(2)
+    numbered = tf.data.Dataset.zip((element_numbers(first_step, replicas), others))
+    return mark_infinite(numbered.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(2)
 
 
 def _unlabeled_rows(
     records: Records,
-    unlabeled: Ranges,
+    unlabeled: IndexRanges,
     per_batch: int,
     streaming: Streaming,
     seed: int,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 # What TensorFlow writes while it is imported and looks for devices, and that a user can't act
 # on: CPU hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
-START_UP = (
+TENSORFLOW_STARTUP_NOISE = (
     r"oneDNN custom operations are on"
     r"|Could not find cuda drivers"
     r"|Unable to register cu(DNN|FFT|BLAS) factory"
@@ -25,7 +25,7 @@ START_UP = (
 
 
 @contextmanager
-def without_lines(pattern: str) -> Iterator[None]:
+def filter_stderr(pattern: str) -> Iterator[None]:
     """Holds file descriptor 2 back for a while and drops the lines that match.
 
     Native libraries write there directly, out of reach of `logging` and `warnings`.
@@ -35,7 +35,7 @@ def without_lines(pattern: str) -> Iterator[None]:
         pattern: a regular expression that is searched in each line.
 
     Example:
-        >>> with without_lines("oneDNN custom operations are on"):
+        >>> with filter_stderr("oneDNN custom operations are on"):
         ...     pass
     """
     noise = re.compile(pattern)

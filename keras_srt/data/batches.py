@@ -167,7 +167,7 @@ def augment(
     return images
 
 
-def shuffled(index: tf.Tensor, size: tf.Tensor | int, keys: tf.Tensor) -> tf.Tensor:
+def permute(index: tf.Tensor, size: tf.Tensor | int, keys: tf.Tensor) -> tf.Tensor:
     """Where a random permutation of `size` places puts an index.
 
     Args:
@@ -184,7 +184,7 @@ def shuffled(index: tf.Tensor, size: tf.Tensor | int, keys: tf.Tensor) -> tf.Ten
     return tf.raw_ops.RandomIndexShuffle(index=index, seed=keys, max_index=last)
 
 
-def draw(
+def batch_positions(
     size: int, per_batch: int, rows: tf.Tensor, step: tf.Tensor, seed: int, stream: int
 ) -> tf.Tensor:
     """Positions of a batch's images: one shuffled pass after another, keyed by the pass.
@@ -208,11 +208,11 @@ def draw(
     position = step * per_batch + rows
     passes = tf.cast(position // size, tf.int32)
     keys = tf.stack([tf.fill(tf.shape(rows), seed), passes, tf.fill(tf.shape(rows), stream)], 1)
-    drawn = shuffled(position % size, size, keys)
+    drawn = permute(position % size, size, keys)
     return drawn[:count] if padded else drawn
 
 
-def assemble(
+def assemble_batch(
     labeled: tuple[tf.Tensor, tf.Tensor],
     unlabeled: tf.Tensor | None,
     pseudo_labels: tf.Tensor | None,
@@ -283,32 +283,34 @@ def training_batches(
     def batch(element: tf.Tensor) -> dict[str, object]:
         step, replica = replicas.at(element)
         rows = replicas.rows(sizes.labeled, replica)
-        drawn = draw(len(labeled_images), sizes.labeled, rows, step, seed, stream=0)
+        drawn = batch_positions(len(labeled_images), sizes.labeled, rows, step, seed, stream=0)
         labeled = tf.gather(known[0], drawn), tf.gather(known[1], drawn)
         others = pseudo = None
         if unknown is not None:
             more = replicas.rows(sizes.unlabeled, replica)
-            chosen = draw(len(unlabeled_images), sizes.unlabeled, more, step, seed, stream=1)
+            chosen = batch_positions(
+                len(unlabeled_images), sizes.unlabeled, more, step, seed, stream=1
+            )
             others = tf.gather(unknown, chosen)
             pseudo = None if answers is None else tf.gather(answers, chosen)
-        augmented = augmenter(augmentation, sizes, replicas, replica, seed, step)
-        return assemble(labeled, others, pseudo, augmented)
+        augmented = make_augmenter(augmentation, sizes, replicas, replica, seed, step)
+        return assemble_batch(labeled, others, pseudo, augmented)
 
-    steps = elements(first_step, replicas)
-    return endless(steps.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(4)
+    steps = element_numbers(first_step, replicas)
+    return mark_infinite(steps.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(4)
 
 
-def elements(first_step: int, replicas: Replicas) -> tf.data.Dataset:
+def element_numbers(first_step: int, replicas: Replicas) -> tf.data.Dataset:
     """Numbers of the elements from a step on; `Replicas.at` says which batch each is of."""
     return tf.data.Dataset.range(first_step * replicas.local, np.iinfo(np.int64).max)
 
 
-def endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+def mark_infinite(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Says that they don't end: else replicas ask each other before each step whether they did."""
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def augmenter(
+def make_augmenter(
     augmentation: Augmentation | None,
     sizes: BatchSizes,
     replicas: Replicas,

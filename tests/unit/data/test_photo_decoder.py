@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from keras_srt.core.images import BadImage, decode_image
-from keras_srt.data.photos import Framing
+from keras_srt.data.photo_decoder import PhotoDecoder
 
 COLORS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-AS_IS = Framing(size=(5, 7), channels=3)
+AS_IS = PhotoDecoder(size=(5, 7), channels=3)
 
 
 def exif(orientation):
@@ -33,7 +33,7 @@ def test_gif_gives_its_first_frame():
 
 
 def test_jpeg_is_near():
-    found = Framing(encoded.SMOOTH.shape[:2], 3).decode(encoded.JPEG)
+    found = PhotoDecoder(encoded.SMOOTH.shape[:2], 3).decode(encoded.JPEG)
     assert np.median(np.abs(np.int16(found) - encoded.SMOOTH)) <= 3
 
 
@@ -53,8 +53,8 @@ def test_jpeg_is_near():
 def test_exif_turns(orientation, seen):
     stored = np.uint8([[1, 2, 3], [4, 5, 6]])
     data = encoded.encode(stored, exif=exif(orientation))
-    framing = Framing(np.shape(seen), channels=1)
-    np.testing.assert_array_equal(framing.decode(data)[..., 0], seen)
+    decoder = PhotoDecoder(np.shape(seen), channels=1)
+    np.testing.assert_array_equal(decoder.decode(data)[..., 0], seen)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
@@ -82,7 +82,7 @@ def test_transparency_is_ignored_or_shows_a_background(mode):
     data = encoded.encode(transparent(mode))
     opaque = COLORS if mode == "RGBA" else np.repeat(COLORS[..., :1], 3, axis=-1)
     np.testing.assert_array_equal(AS_IS.decode(data), opaque)
-    shown = Framing((5, 7), 3, background=(10, 20, 30)).decode(data)
+    shown = PhotoDecoder((5, 7), 3, background=(10, 20, 30)).decode(data)
     np.testing.assert_array_equal(shown[:, 0], opaque[:, 0])
     np.testing.assert_array_equal(shown[:, 1:], np.broadcast_to([10, 20, 30], (5, 6, 3)))
 
@@ -95,17 +95,17 @@ def test_a_palette_with_transparency_is_no_warning():
 
 def test_of_sixteen_bits_the_upper_eight_count():
     deep = np.uint16([[0, 255, 256], [511, 65535, 0x1234]])
-    found = Framing((2, 3), 1).decode(encoded.encode(Image.fromarray(deep)))
+    found = PhotoDecoder((2, 3), 1).decode(encoded.encode(Image.fromarray(deep)))
     np.testing.assert_array_equal(found[..., 0], [[0, 0, 1], [1, 255, 0x12]])
 
 
 def test_gray_is_rec_601():
-    found = Framing((1, 3), 1).decode(encoded.encode(np.uint8([np.eye(3) * 255])))
+    found = PhotoDecoder((1, 3), 1).decode(encoded.encode(np.uint8([np.eye(3) * 255])))
     np.testing.assert_allclose(found.ravel(), [76.2, 149.7, 29.1], atol=1)
 
 
 def test_stretch_is_what_servers_do():
-    found = Framing((9, 4), 3).decode(encoded.PNG) / 255.0
+    found = PhotoDecoder((9, 4), 3).decode(encoded.PNG) / 255.0
     np.testing.assert_allclose(found, decode_image(encoded.PNG, (9, 4, 3)), atol=1.01 / 255)
 
 
@@ -117,13 +117,13 @@ WIDE = np.repeat(np.uint8([[10, 20, 30, 40]]), 2, axis=0)  # 2 x 4
     [("crop", [[20, 30], [20, 30]]), ("stretch", [[15, 35], [15, 35]])],
 )
 def test_crop_takes_the_middle_and_stretch_all(resize, seen):
-    found = Framing((2, 2), 1, resize).decode(encoded.encode(WIDE))[..., 0]
+    found = PhotoDecoder((2, 2), 1, resize).decode(encoded.encode(WIDE))[..., 0]
     assert np.max(np.abs(np.int16(found) - seen)) <= (0 if resize == "crop" else 3)
 
 
 def test_fit_has_margins():
-    framing = Framing((4, 4), 3, "fit", background=(1, 2, 3))
-    found = framing.decode(encoded.encode(WIDE))
+    decoder = PhotoDecoder((4, 4), 3, "fit", background=(1, 2, 3))
+    found = decoder.decode(encoded.encode(WIDE))
     np.testing.assert_array_equal(found[1:3, :, 0], WIDE)
     for row in (0, 3):
         np.testing.assert_array_equal(found[row], np.broadcast_to([1, 2, 3], (4, 3)))
@@ -132,14 +132,14 @@ def test_fit_has_margins():
 def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_is_near():
     large = np.asarray(Image.fromarray(encoded.SMOOTH).resize((1600, 1200)))
     data = encoded.encode(large, "JPEG", quality=95)
-    found = Framing((60, 80), 3).decode(data)
+    found = PhotoDecoder((60, 80), 3).decode(data)
     whole = np.asarray(Image.open(io.BytesIO(data)).resize((80, 60), Image.Resampling.BILINEAR))
     assert np.max(np.abs(np.int16(found) - whole)) <= 4
 
 
 @pytest.mark.parametrize("name", encoded.READABLE)
 def test_what_servers_read_training_reads(name):
-    found = Framing((8, 9), 1).decode(encoded.READABLE[name])
+    found = PhotoDecoder((8, 9), 1).decode(encoded.READABLE[name])
     assert found.shape == (8, 9, 1)
     assert found.dtype == np.uint8
 

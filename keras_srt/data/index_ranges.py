@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 
-class Ranges:
+class IndexRanges:
     """Sorted, disjoint, non-empty ranges of indices; stands for the array of them.
 
     Args:
@@ -17,9 +17,9 @@ class Ranges:
         ValueError: they are not sorted, overlap, or one is empty.
 
     Example:
-        >>> Ranges([[0, 3], [7, 9]])
-        Ranges([[0, 3], [7, 9]])
-        >>> np.asarray(Ranges([[0, 3], [7, 9]]))
+        >>> IndexRanges([[0, 3], [7, 9]])
+        IndexRanges([[0, 3], [7, 9]])
+        >>> np.asarray(IndexRanges([[0, 3], [7, 9]]))
         array([0, 1, 2, 7, 8])
     """
 
@@ -32,12 +32,12 @@ class Ranges:
         self.before = np.concatenate([[0], np.cumsum(self.bounds[:, 1] - self.bounds[:, 0])])
 
     @classmethod
-    def of(cls, indices: np.ndarray) -> Ranges:
+    def of(cls, indices: np.ndarray) -> IndexRanges:
         """The ranges of an array of indices, in any order.
 
         Example:
-            >>> Ranges.of(np.array([4, 2, 3, 9]))
-            Ranges([[2, 5], [9, 10]])
+            >>> IndexRanges.of(np.array([4, 2, 3, 9]))
+            IndexRanges([[2, 5], [9, 10]])
         """
         values = np.unique(np.asarray(indices, np.int64))
         if not len(values):
@@ -47,34 +47,34 @@ class Ranges:
         last = values[np.concatenate([cuts, [len(values) - 1]])]
         return cls(np.stack([first, last + 1], axis=1))
 
-    def complement(self, total: int) -> Ranges:
+    def complement(self, total: int) -> IndexRanges:
         """The other indices below `total`.
 
         Example:
-            >>> Ranges([[0, 3], [7, 9]]).complement(20)
-            Ranges([[3, 7], [9, 20]])
+            >>> IndexRanges([[0, 3], [7, 9]]).complement(20)
+            IndexRanges([[3, 7], [9, 20]])
         """
         gaps = np.concatenate([[0], self.bounds.ravel(), [total]]).reshape(-1, 2)
-        return Ranges(gaps[gaps[:, 0] < gaps[:, 1]])
+        return IndexRanges(gaps[gaps[:, 0] < gaps[:, 1]])
 
-    def head(self, count: int) -> Ranges:
+    def head(self, count: int) -> IndexRanges:
         """The `count` lowest indices.
 
         Example:
-            >>> Ranges([[0, 3], [7, 9]]).head(4)
-            Ranges([[0, 3], [7, 8]])
+            >>> IndexRanges([[0, 3], [7, 9]]).head(4)
+            IndexRanges([[0, 3], [7, 8]])
         """
         bounds = self.bounds[self.before[:-1] < count].copy()
         if len(bounds):
             spare = self.before[len(bounds)] - count
             bounds[-1, 1] -= max(0, spare)
-        return Ranges(bounds)
+        return IndexRanges(bounds)
 
     def rank(self, index: np.ndarray) -> np.ndarray:
         """How many of the indices are below each given one.
 
         Example:
-            >>> Ranges([[0, 3], [7, 9]]).rank(np.array([0, 5, 8, 100])).tolist()
+            >>> IndexRanges([[0, 3], [7, 9]]).rank(np.array([0, 5, 8, 100])).tolist()
             [0, 3, 4, 5]
         """
         place = np.searchsorted(self.bounds[:, 0], index, side="right") - 1
@@ -90,4 +90,4 @@ class Ranges:
         return values if dtype is None else values.astype(dtype)
 
     def __repr__(self) -> str:
-        return f"Ranges({self.bounds.tolist()})"
+        return f"IndexRanges({self.bounds.tolist()})"

@@ -1,0 +1,20 @@
+"""The models that a config can name."""
+
+from __future__ import annotations
+
+from keras_srt.core.registry import Registry
+from keras_srt.models.base import ModelBuilder
+from keras_srt.models.mobilenet import MobileNetV2
+from keras_srt.models.resnet import ResNet
+from keras_srt.models.resnet50 import ResNet50
+from keras_srt.models.small_cnn import SmallCNN
+from keras_srt.models.wide_resnet import WideResNet
+
+MODELS: Registry[ModelBuilder] = Registry(
+    "model",
+    SmallCNN,
+    WideResNet,
+    ResNet,
+    MobileNetV2,
+    ResNet50,
+)
