@@ -24,7 +24,7 @@ from keras_srt.data.records import Records
 from keras_srt.data.registry import DATASETS
 from keras_srt.data.source import Dataset, DatasetInfo, Images, Source
 from keras_srt.data.split import Sizes, Split, make_split, make_streamed_split, split_sizes
-from keras_srt.data.streamed_batches import Streaming, streamed_batches
+from keras_srt.data.streaming import Streaming, streamed_batches
 from keras_srt.data.synthetic import Synthetic
 from keras_srt.data.tfds import CIFAR10, MNIST, AnyTFDS
 

@@ -1,0 +1,77 @@
+"""Streamed training sets: runs, resume, and the order of pseudo-labels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from helpers import tiny, write_config
+
+from keras_srt.data import IndexRanges, Split, Synthetic
+from keras_srt.objectives import RT
+from keras_srt.pipeline import data as data_module
+from keras_srt.pipeline import plan as plans
+from keras_srt.pipeline import train as stage
+from keras_srt.pipeline.classifiers import load_config
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.streamed import StreamedPart
+
+
+def take(dataset, count):
+    return list(dataset.take(count).as_numpy_iterator())
+
+
+@pytest.fixture
+def streamed_config(tmp_path):
+    """A tiny run on the synthetic dataset."""
+    dataset = {"name": "synthetic", "num_train": 10**7, "num_test": 20, "size": 16}
+    changes = {
+        "data__dataset": {**dataset, "num_classes": 3, "shard": 1000},
+        "data__shuffle_buffer": 64,
+        "data__readers": 2,
+        "training__steps": 3,
+    }
+    return load_config(str(write_config(tmp_path, tiny(**changes))))
+
+
+def test_a_run_streams_and_resumes_with_the_split_that_it_saved(
+    streamed_config, tmp_path, monkeypatch
+):
+    config = streamed_config
+    monkeypatch.setattr(type(config.data.dataset), "load_train", None)
+    monkeypatch.setattr(stage, "_announce", lambda *_: None)
+    run = RunFolder(tmp_path / "run")
+    run.claim(config.to_json(), resume=False)
+    data_module.train(config, run, None)
+    split = Split.load(run.split)
+    assert len(split.unlabeled) == 10**7 - 40 - 30
+    assert run.split.stat().st_size < 5000
+    assert [int(row["step"]) for row in run.read_history()] == [3]
+    longer = dataclasses.replace(config.training, steps=6)
+    monkeypatch.setattr(data_module, "draw_streamed_split", None)
+    data_module.train(dataclasses.replace(config, training=longer), run, None, resume=True)
+    assert [int(row["step"]) for row in run.read_history()] == [3, 6]
+
+
+def test_objectives_without_unlabeled_images_read_none(streamed_config, tmp_path):
+    training = dataclasses.replace(streamed_config.training, labeled_per_batch=None)
+    config = dataclasses.replace(streamed_config, objective=RT(), training=training)
+    source = config.data.dataset
+    split = Split(np.arange(40), IndexRanges([[70, 10**7]]), np.arange(40, 70), 0, "stratified")
+    part = StreamedPart.load(source.records(None), split)
+    plan = plans.make_plan(config, source.info(None))
+    (batch,) = take(part.batches(config, plan, 0), 1)
+    assert set(batch) == {"labeled"}
+    assert batch["labeled"][0].shape == (16, 16, 16, 3)
+
+
+def test_pseudo_labels_of_streamed_images_are_in_the_order_of_the_split():
+    source = Synthetic(num_train=120, size=16, num_classes=3)
+    taken = np.arange(0, 60, 2)
+    split = Split(taken[:20], IndexRanges.of(taken).complement(100), taken[20:], 0, "stratified")
+    part = StreamedPart.load(source.records(None), split)
+    whole = source.load_train(None)
+    np.testing.assert_array_equal(part.labeled.images, whole.images[split.labeled])
+    np.testing.assert_array_equal(part.validation.labels, whole.labels[split.validation])
+    images = np.concatenate(take(part.unlabeled_batches(32), 9))
+    expected = whole.images[np.asarray(split.unlabeled)] / np.float32(255)
+    np.testing.assert_allclose(images, expected, rtol=1e-6)
