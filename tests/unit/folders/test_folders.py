@@ -155,7 +155,7 @@ def test_the_command(root, capsys):
         (["data", "check", "digits_pixel.json"], "data check: got the dataset 'digits'"),
         (["data", "check", "nothing.json"], "--config nothing.json: no such file"),
         (["init", "nothing"], "init: nothing is no folder"),
-        (["init", "."], "data.labeled: . has no folder in it"),
+        (["init", "."], "data.labeled: . has no subfolders"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, problem, tmp_path, monkeypatch, capsys):

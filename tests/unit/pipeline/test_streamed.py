@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import tiny, write_config
 
+from keras_srt.core.errors import InvalidSettings
 from keras_srt.data import IndexRanges, Split, Synthetic
 from keras_srt.objectives import RT
 from keras_srt.pipeline import data as data_module
@@ -75,3 +76,12 @@ def test_pseudo_labels_of_streamed_images_are_in_the_order_of_the_split():
     images = np.concatenate(take(part.unlabeled_batches(32), 9))
     expected = whole.images[np.asarray(split.unlabeled)] / np.float32(255)
     np.testing.assert_allclose(images, expected, rtol=1e-6)
+
+
+def test_a_config_says_what_does_not_fit_a_stream(tmp_path):
+    for changes, words in (
+        ({"data__readers": 2}, r"data\.readers: got 2 with all images in memory"),
+        ({"data__shuffle_buffer": 0}, r"data\.shuffle_buffer: got 0"),
+    ):
+        with pytest.raises(InvalidSettings, match=words):
+            load_config(str(write_config(tmp_path, tiny(**changes))))
