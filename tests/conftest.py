@@ -1,30 +1,75 @@
-"""Fixtures that several test files share: small images, small models, prepared datasets."""
+"""Fixtures that several test files share: small images, small models, a finished run."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
+from helpers import write_config
+
+import keras_srt.core.tensorflow as lazy
 
 NUM_CLASSES = 3
 
 
-@pytest.fixture(scope="session", autouse=True)
-def full_precision():
-    """On a GPU, TF32 would hide behind its rounding what the tests compare to 1e-6."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+def make_deterministic():
+    """Seed the initial weights and turn TF32 off, which rounds more than the tests allow."""
+    lazy.keras.utils.set_random_seed(0)
+    lazy.tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    """Initial weights are the same whichever tests run."""
-    from keras_srt.core.tensorflow import keras
+def deterministic(monkeypatch):
+    """Initial weights are the same whichever tests run.
 
-    keras.utils.set_random_seed(0)
+    TensorFlow takes seconds to import, so a test that doesn't use TensorFlow doesn't import it: in
+    the test that imports it first, the import itself sets the seed.
+    """
+    if "tensorflow" in sys.modules:
+        make_deterministic()
+        return
+    import_module = lazy._import
+
+    def import_and_seed(name):
+        monkeypatch.setattr(lazy, "_import", import_module)
+        module = import_module(name)
+        make_deterministic()
+        return module
+
+    monkeypatch.setattr(lazy, "_import", import_and_seed)
+
+
+class Run(NamedTuple):
+    """A config file and the folder of the run that it made."""
+
+    config: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The one tiny run of the session, trained, evaluated and exported: read it, don't change it.
+
+    Its config exports into `config.parent / "exported"`.
+    """
+    from keras_srt.cli import main as cli
+
+    folder = tmp_path_factory.mktemp("finished")
+    run = Run(write_config(folder), folder / "run")
+    assert cli.main(["train", "--config", str(run.config), "--run-dir", str(run.folder)]) == 0
+    return run
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path):
+    """The finished run with a copy of its folder, for a test that changes it."""
+    folder = shutil.copytree(finished_run.folder, tmp_path / "run")
+    return Run(finished_run.config, folder)
 
 
 @pytest.fixture
