@@ -1,4 +1,4 @@
-"""What lies in deploy/ parses, and says the names, paths and ports that `export` writes."""
+"""The files in deploy/ parse and use the names, paths and ports that `export` writes."""
 
 import subprocess
 import threading
@@ -219,11 +219,11 @@ def test_kubernetes_has_the_same_files(kubernetes, pod):
 
 @pytest.mark.parametrize(("code", "healthy"), [(200, True), (404, False), (None, False)])
 def test_the_health_check_is_of_the_model(code, healthy):
-    asked = []
+    requests = []
 
     class Server(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(code)
             self.end_headers()
 
@@ -245,14 +245,5 @@ def test_the_health_check_is_of_the_model(code, healthy):
         arguments, env=environment, timeout=20, check=False, capture_output=True
     )
     assert (process.returncode == 0) == healthy
-    assert asked == ([] if code is None else ["/v1/models/mine/metadata"])
+    assert requests == ([] if code is None else ["/v1/models/mine/metadata"])
     server.server_close()
-
-
-def test_the_readme_names_what_there_is():
-    text = (DEPLOY / "README.md").read_text()
-    for name in ("docker-compose.yml", "docker-compose.batching.yml", "kubernetes.yaml"):
-        assert f"deploy/{name}" in text
-        assert (DEPLOY / name).is_file()
-    assert METRICS in text
-    assert f"{MAX_BATCH:,}" in text

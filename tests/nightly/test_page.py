@@ -293,7 +293,7 @@ def assert_sends(person, stand_in, expected):
 
 
 def in_browser(test):
-    return pytest.mark.slow(needs_browser(test))
+    return needs_browser(test)
 
 
 @in_browser

@@ -42,7 +42,6 @@ def test_what_is_not_installed_is_named_and_left_out(tmp_path, monkeypatch, caps
     assert json.loads(file.read_text())["missing"] == ["no_such_module"]
 
 
-@pytest.mark.slow
 def test_both_sides_of_a_pair_are_timed_as_often_as_asked(tmp_path):
     pytest.importorskip("foolbox")
     file = tmp_path / "speed.json"

@@ -13,8 +13,6 @@ from keras_srt import evaluate_robustness
 from keras_srt.attacks import ATTACKS
 from keras_srt.core.tensorflow import keras
 
-pytestmark = pytest.mark.slow
-
 
 def linear(weights, shape, bias=0.0):
     """A classifier whose logits are the image times the weights [pixels, classes], and a bias."""

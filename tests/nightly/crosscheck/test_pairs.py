@@ -12,7 +12,6 @@ from strangers import DISTRIBUTIONS, foolbox
 from keras_srt.core.tensorflow import keras
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_ours_is_not_the_weaker(pair, subject, test_part, comparisons):
     distribution = DISTRIBUTIONS[pair.theirs.module]
@@ -38,7 +37,6 @@ def test_every_pair_has_a_name_of_its_own():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.slow
 def test_the_twin_in_torch_answers_alike(subject, test_part):
     torch = pytest.importorskip("torch")
     images, _ = test_part

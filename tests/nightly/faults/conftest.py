@@ -1,4 +1,4 @@
-"""The fault suite: `pytest -m faults` injects faults, and prints how many cases of each group held.
+"""The fault suite injects faults and prints how many cases of each group held.
 
 A module's `GROUP` names its group. A test is a case; one that tries many records their number by
 `record_property("cases", number)`.
@@ -22,7 +22,6 @@ _OUTCOMES = ("passed", "failed", "skipped")
 def pytest_collection_modifyitems(items):
     for item in items:
         if FOLDER in item.path.parents:
-            item.add_marker(pytest.mark.faults)
             item.user_properties.append(("group", item.module.GROUP))
 
 
@@ -69,13 +68,13 @@ class Forks:
         self._number = 0
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
         threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+        path = os.pathsep.join(map(str, (ROOT, FOLDER.parent)))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "faults.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT / "tests",
+            cwd=FOLDER.parent,
             env=clean_environment(**quiet, **threads) | {"PYTHONPATH": path},
         )
 

@@ -15,8 +15,6 @@ from helpers import ROOT, clean_environment, resident, tiny, write_config
 
 from keras_srt.pipeline.run_folder import RunFolder
 
-pytestmark = pytest.mark.slow
-
 # TensorFlow counts its devices once: here as many CPUs as the first argument says.
 ON_CPUS = """
 import sys
