@@ -109,9 +109,8 @@ class JointSearch(Solver):
 
     @property
     def _outer_search(self) -> CandidateSearch:
-        search = candidate_search_of(self.composite.stages[self.outer_index])
-        assert search is not None
-        return search
+        searches = map(candidate_search_of, self.composite.stages)
+        return next(search for search in searches if search is not None)
 
     @property
     def _inner_passes(self) -> Passes:
