@@ -49,7 +49,7 @@ class Trainer:
         labels: the class names in the order of their ids.
         shape: (height, width, channels) of an image.
         settings: sizes of the batches and defaults of a step, see
-            `keras_srt.exporters.trainable_tflite.DeviceTrainingSettings`.
+            `keras_srt.exporters.trainable_tflite.exporter.DeviceTrainingSettings`.
         checksum: SHA-256 of the file, which saved weights refer to.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Export: SavedModel for TF Serving, TFLite for terminal devices."""
+"""Exporting a classifier in all formats as one version."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
-from keras_srt.exporters.model_versions import next_version, prune, published
-from keras_srt.exporters.savedmodel import export_savedmodel, write_savedmodel
+from keras_srt.exporters.model_versions import next_version, prune, publishing
+from keras_srt.exporters.savedmodel import write_savedmodel
 from keras_srt.exporters.tf_serving_config import write_model_config
-from keras_srt.exporters.tflite import TfliteFile, export_tflite, tflite_probabilities, write_tflite
+from keras_srt.exporters.tflite import TfliteFile, write_tflite
 from keras_srt.exporters.trainable_tflite.exporter import (
     TRAIN_FILE,
     DeviceTrainingSettings,
@@ -21,17 +21,17 @@ from keras_srt.exporters.trainable_tflite.exporter import (
 )
 
 
-class Exported(NamedTuple):
-    """What was published.
+class ExportResult(NamedTuple):
+    """A published version.
 
     Attributes:
-        version: the number.
-        savedmodel: its folder.
-        tflite: its folder.
-        savedmodel_difference: largest difference in probability from the Keras model.
-        tflite_files: what was found of each TFLite file.
+        version: Version number.
+        savedmodel: Folder of the SavedModel.
+        tflite: Folder of the TFLite files.
+        savedmodel_difference: Largest difference in probability from the Keras model.
+        tflite_files: Agreement of each TFLite file with the Keras model.
         model_config: TF Serving's list of models.
-        pruned: old versions that were removed.
+        pruned: Old versions that were removed.
     """
 
     version: int
@@ -52,45 +52,46 @@ def export_classifier(
     calibration: np.ndarray | None = None,
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
-) -> Exported:
-    """Publishes `folder/<version>/` (SavedModel) and `folder/tflite/<version>/`.
+) -> ExportResult:
+    """Publish `folder/<version>/` (SavedModel) and `folder/tflite/<version>/`.
 
-    Neither appears before both are whole and have been compared with the classifier. Then
-    `model.config` beside `folder` is written anew, and old versions are removed.
+    Both folders appear only after both are complete and agree with the classifier. Then
+    `model.config` in the parent of `folder` is rewritten, and old versions are removed.
 
     Args:
-        classifier: a functional Keras model, images in [0, 1] -> logits.
-        class_names: in the order of their ids.
+        classifier: Functional Keras model, images in [0, 1] -> logits.
+        class_names: Class names in the order of their ids.
         folder: `saved_models/<name>`.
-        samples: images [n, height, width, channels] in [0, 1] on which both files are
-            loaded back and compared with the classifier.
-        version: a free whole number; by default the next one.
-        calibration: training images of the same kind, from which the int8 file learns the
-            range of each activation; by default the samples.
-        keep: how many versions stay, at least 1; by default all.
-        trainable: of training on a device; by default no `model_train.tflite` is written.
+        samples: Images [n, height, width, channels] in [0, 1] on which the exported files are
+            compared with the classifier.
+        version: An unused version number; by default the next one.
+        calibration: Training images [n, height, width, channels] in [0, 1], for the activation
+            ranges of the int8 file; by default the samples.
+        keep: Number of versions to keep, at least 1; by default all.
+        trainable: Settings of training on a device; by default no `model_train.tflite` is
+            written.
 
     Returns:
-        Where they lie and how closely they agree.
+        The published folders and their agreement with the classifier.
 
     Raises:
-        UserError: the version exists, the folder can't be written, or the classifier has a
-            layer that can't learn on a device.
-        RuntimeError: a file doesn't answer as the classifier does.
+        UserError: The version exists, the folder can't be written, or the classifier has a
+            layer that can't be trained on a device.
+        RuntimeError: An exported file doesn't agree with the classifier.
     """
     folder, samples = Path(folder), np.asarray(samples, np.float32)
     if keep is not None and keep < 1:
         raise UserError(f"keep: got {keep}; allowed: a whole number of at least 1")
     tflite = folder / "tflite"
     number = next_version(folder, tflite) if version is None else version
-    with published(folder, number) as draft, published(tflite, number) as tflite_draft:
+    with publishing(folder, number) as draft, publishing(tflite, number) as tflite_draft:
         if trainable is not None:
             write_trainable(classifier, class_names, tflite_draft / TRAIN_FILE, trainable, samples)
         savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
         tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
     model_config = write_model_config(folder.parent)
     pruned = prune([folder, tflite], keep, number) if keep is not None else []
-    return Exported(
+    return ExportResult(
         number,
         folder / str(number),
         tflite / str(number),
@@ -99,15 +100,3 @@ def export_classifier(
         model_config,
         tuple(pruned),
     )
-
-
-__all__ = [
-    "DeviceTrainingSettings",
-    "Exported",
-    "TfliteFile",
-    "export_classifier",
-    "export_savedmodel",
-    "export_tflite",
-    "next_version",
-    "tflite_probabilities",
-]

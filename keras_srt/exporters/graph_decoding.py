@@ -1,10 +1,10 @@
-"""Encoded images -> model inputs inside the graph: what `keras_srt.core.images` does elsewhere.
+"""Decoding of PNG and JPEG images inside a TensorFlow graph.
 
-A decoder that fails fails the whole batch, and with it the images of others. So each image
-is judged by its header, its length and its end before anything is decoded. What this can't
-see is damage in the middle of a complete file: a PNG whose compressed data are corrupt, or
-a JPEG without its tables, still raises. Servers that must not let that happen decode with
-`keras_srt.core.images` and send floats, as `keras-srt serve` does.
+The counterpart of `keras_srt.core.images`, which decodes with Pillow. If a decoder operation
+fails, the whole batch fails. Therefore the header, the length and the end of each image are
+checked before it is decoded. These checks miss damage inside a complete file: a PNG with corrupt
+compressed data, or a JPEG without its tables, still raises. `keras-srt serve` avoids this by
+decoding with `keras_srt.core.images` and passing floats to the model.
 """
 
 from __future__ import annotations
@@ -17,40 +17,37 @@ from keras_srt.core.tensorflow import tf
 
 MAX_BATCH = 1024
 
-_LUMA = ((0.299,), (0.587,), (0.114,))  # Rec. 601, as in `keras_srt.core.images`
+_LUMA = ((0.299,), (0.587,), (0.114,))  # ITU-R BT.601, as in `keras_srt.core.images`
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_IHDR = b"\0\0\0\x0dIHDR"
 _PNG_IEND = b"\0\0\0\0IEND\xaeB\x60\x82"
-# Signature, IHDR, an IDAT of nothing, IEND.
-_PNG_LEAST_BYTES = 8 + 25 + 12 + 12
-# libpng's own limit; a longer row raises.
-_PNG_MAX_SIDE = 1_000_000
+_PNG_MIN_BYTES = 8 + 25 + 12 + 12  # signature, IHDR, empty IDAT, IEND
+_PNG_MAX_SIDE = 1_000_000  # limit of libpng; a longer row raises
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_EOI = b"\xff\xd9"
 _JPEG_SOS = 0xDA
-# Frames that every build of libjpeg reads: baseline, extended and progressive.
+# Frame types that every build of libjpeg reads: baseline, extended and progressive.
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
-# Up to the number of components in a frame header.
-_JPEG_HEAD_BYTES = 10
+_JPEG_HEAD_BYTES = 10  # of a frame header, up to the number of components
 _JPEG_MAX_SEGMENTS = 1000
 
 
 def decode_images(image_bytes: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes PNG and JPEG images to the size and the channels that a model takes.
+    """Decode PNG and JPEG images to the input size and channels of a model.
 
     Args:
-        image_bytes: encoded images, string [batch].
+        image_bytes: Encoded images, string [batch].
         shape: (height, width, channels) of the model; 1 or 3 channels.
 
     Returns:
-        Images float32 [batch, height, width, channels] in [0, 1], and bool [batch]: whether
-        each could be read. Those that couldn't are black.
+        Images, float32 [batch, height, width, channels] in [0, 1], and whether each image is
+        readable, bool [batch]. Unreadable images are black.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the graph runs, for a complete file that is
-            damaged inside.
+        tf.errors.InvalidArgumentError: When the graph runs, for a complete file with damage
+            inside.
 
     Example:
         >>> images, valid = decode_images(tf.constant([b"GIF89a"]), (28, 28, 1))
@@ -61,7 +58,7 @@ def decode_images(image_bytes: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tens
         functools.partial(_decode, shape=tuple(shape)),
         image_bytes,
         fn_output_signature=(tf.TensorSpec(shape, tf.float32), tf.TensorSpec([], tf.bool)),
-        # One after the other, so that the pixels of one image at most are in memory.
+        # Sequentially, so that at most one decoded image is in memory.
         parallel_iterations=1,
     )
 
@@ -77,7 +74,7 @@ def _decode(data: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tens
         rgb = tf.cond(
             png,
             lambda: tf.io.decode_png(data, channels=3),
-            # As Pillow decodes; and what is missing inside is gray there, too.
+            # Same settings as Pillow; missing data inside a file are gray, as with Pillow.
             lambda: tf.io.decode_jpeg(
                 data,
                 channels=3,
@@ -86,14 +83,14 @@ def _decode(data: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tens
                 acceptable_fraction=0.0,
             ),
         )
-        return _fitted(rgb, shape)
+        return _resize(rgb, shape)
 
     valid = png | jpeg
     return tf.cond(valid, pixels, lambda: tf.zeros(shape)), valid
 
 
-def _fitted(rgb: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-    """Pixels uint8 [any, any, 3], resized, in [0, 1], in color or gray."""
+def _resize(rgb: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    """Convert pixels uint8 [any, any, 3] to float32 `shape` in [0, 1], color or gray."""
     height, width, channels = shape
     rgb.set_shape([None, None, 3])
     colors = tf.image.resize(rgb, (height, width), antialias=True) / 255.0
@@ -103,7 +100,7 @@ def _fitted(rgb: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 
 
 def _is_readable_png(data: tf.Tensor) -> tf.Tensor:
-    """Whether it begins with a header of few enough pixels, and has its end."""
+    """Whether a PNG has a valid header, an allowed number of pixels, and an end marker."""
 
     def header() -> tf.Tensor:
         side = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
@@ -112,30 +109,30 @@ def _is_readable_png(data: tf.Tensor) -> tf.Tensor:
         begins = tf.strings.substr(data, 8, len(_PNG_IHDR)) == _PNG_IHDR
         return begins & in_range & few & _contains(data, _PNG_IEND)
 
-    return tf.cond(tf.strings.length(data) >= _PNG_LEAST_BYTES, header, lambda: False)
+    return tf.cond(tf.strings.length(data) >= _PNG_MIN_BYTES, header, lambda: False)
 
 
 def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Whether its header is gray or color of few enough pixels, and the end comes after it.
+    """Whether a JPEG is gray or RGB, has an allowed number of pixels, and an end marker.
 
-    Walks from segment to segment; `tf.io.extract_jpeg_shape` raises where one is damaged.
+    Walks from segment to segment, because `tf.io.extract_jpeg_shape` raises for damaged files.
     """
     length = tf.strings.length(data)
 
     def head_at(position: tf.Tensor) -> tf.Tensor:
-        """The first bytes of a segment, int32 [10]; zeros behind the end of the data."""
+        """Read the first bytes of a segment, int32 [10], padded with zeros."""
         head = tf.strings.substr(data, tf.minimum(position, length), _JPEG_HEAD_BYTES)
         return tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=_JPEG_HEAD_BYTES), tf.int32)
 
     def before_pixels(_: tf.Tensor, head: tf.Tensor, *__: tf.Tensor) -> tf.Tensor:
-        # Markers below 0xC0 don't stand there.
+        # Markers below 0xC0 don't occur before the pixels.
         return (head[0] == 0xFF) & (head[1] >= 0xC0) & (head[1] != _JPEG_SOS)
 
     def step(
         position: tf.Tensor, head: tf.Tensor, frames: tf.Tensor, fits: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         is_frame = tf.reduce_any(head[1] == tf.constant(_JPEG_FRAMES))
-        size = head[2] * 256 + head[3]  # of the segment without its marker, these 2 bytes included
+        size = head[2] * 256 + head[3]  # of the segment without its marker
         fits &= (size >= 2) & (_is_fitting_frame(head) | ~is_frame)
         position += 2 + size
         return position, head_at(position), frames + tf.cast(is_frame, tf.int32), fits
@@ -148,8 +145,8 @@ def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
         maximum_iterations=_JPEG_MAX_SEGMENTS,
         parallel_iterations=1,
     )
-    # In the pixels 0xFF is followed by 0, so that the end can't occur there by chance; cameras
-    # put more behind it.
+    # Within pixels, 0xFF is followed by 0, so the end marker can't occur there by chance. Data may
+    # follow the end marker: some cameras append metadata.
     return tf.cond(
         fits & (frames == 1) & (head[1] == _JPEG_SOS),
         lambda: _contains(tf.strings.substr(data, position, length), _JPEG_EOI),
@@ -158,14 +155,14 @@ def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 def _is_fitting_frame(head: tf.Tensor) -> tf.Tensor:
-    """Whether a frame header (marker, length, precision, height, width, components) is usable."""
+    """Whether a frame header (marker, length, precision, height, width, components) is valid."""
     height, width = head[5] * 256 + head[6], head[7] * 256 + head[8]
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    known = (head[9] == 1) | (head[9] == 3)  # 4 are CMYK
+    known = (head[9] == 1) | (head[9] == 3)  # 4 components: CMYK
     return (head[4] == 8) & known & (pixels >= 1) & (pixels <= MAX_PIXELS)
 
 
 def _contains(data: tf.Tensor, part: bytes) -> tf.Tensor:
-    # RE2 matches text, not bytes.
+    # Not by a regular expression: RE2 matches text, not bytes.
     pieces = tf.strings.split(data[None], part, maxsplit=1)
     return tf.size(pieces.flat_values) == 2

@@ -1,4 +1,4 @@
-"""Versions of an exported model: whole numbers, published by rename, never touched again."""
+"""Versions of an exported model: numbered folders, published by rename and never changed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from pathlib import Path
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
 
-# A draft older than this was left by an export that was killed.
-_STALE_SECONDS = 24 * 3600
+_STALE_SECONDS = 24 * 3600  # age of a draft from which on it is a leftover of a killed export
 
 
 def versions_in(folder: Path) -> set[int]:
-    """The versions in a folder: its sub-folders whose names are whole numbers.
+    """List the versions in a folder: subfolders whose names are whole numbers.
 
     Args:
-        folder: need not exist.
+        folder: May be absent.
 
     Example:
         >>> versions_in(Path("no-such-folder"))
@@ -34,13 +33,13 @@ def versions_in(folder: Path) -> set[int]:
 
 
 def next_version(*folders: Path) -> int:
-    """The lowest whole number above every version in any of the folders.
+    """Return the lowest number above every version in any of the folders.
 
     Args:
-        *folders: folders whose sub-folders are versions; they need not exist.
+        *folders: Folders whose subfolders are versions; may be absent.
 
     Returns:
-        1 where there is none yet.
+        The number; 1 if there is no version yet.
 
     Example:
         >>> next_version(Path("no-such-folder"))
@@ -50,74 +49,74 @@ def next_version(*folders: Path) -> int:
 
 
 @contextmanager
-def published(folder: Path, version: int) -> Iterator[Path]:
-    """Gives a draft folder that becomes `folder/version` when the block ends well.
+def publishing(folder: Path, version: int) -> Iterator[Path]:
+    """Yield a draft folder that is renamed to `folder/version` if the block succeeds.
 
     Args:
-        folder: holds the versions; made if absent.
-        version: a whole number that is free.
+        folder: Folder of the versions; created if absent.
+        version: An unused number, at least 0.
 
     Yields:
         The draft; it is removed if the block fails.
 
     Raises:
-        UserError: the version is negative or exists already, the folder can't be written, or
-            the disk is full.
+        UserError: The version is negative or exists, the folder can't be written, or the disk
+            is full.
     """
     if version < 0:
         raise UserError(f"version: got {version}; allowed: a whole number of at least 0")
     final = folder / str(version)
     if final.exists():
         raise UserError(
-            f"{final}: this version exists and is never touched; allowed: a free number, such "
+            f"{final}: this version exists and is never changed; allowed: an unused number, such "
             f"as {next_version(folder)}"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_stale_drafts(folder)
-        # In the same folder, so that the rename stays on one file system; the dot keeps
-        # TF Serving, which looks for numbers, away.
+        # In the same folder, because a rename must not cross file systems. TF Serving ignores
+        # the name, because it is not a number.
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
     except OSError as error:
         raise UserError(f"{folder}: can't be written ({error.strerror})") from error
     try:
-        with _disk_faults(folder):
+        with _translate_disk_errors(folder):
             yield draft
-            draft.chmod(0o755)  # mkdtemp makes it private; a server runs as somebody else
+            draft.chmod(0o755)  # mkdtemp makes it private; a server may run as another user
         _rename(draft, final)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def prune(folders: Iterable[Path], keep: int, new: int) -> list[int]:
-    """Removes the oldest versions, each from all folders.
+    """Remove the oldest versions from all folders.
 
     Args:
-        folders: those that hold the versions of one model.
-        keep: how many versions stay, at least 1.
-        new: stays in any case, also if its number is not among the highest.
+        folders: Folders that contain the versions of one model.
+        keep: Number of versions to keep, at least 1.
+        new: A version that is kept even if its number is not among the highest.
 
     Returns:
-        The versions that are gone, in order.
+        The removed versions, sorted.
 
     Raises:
-        UserError: one can't be removed.
+        UserError: A version can't be removed.
     """
     folders = list(folders)
     oldest_first = sorted(set().union(*map(versions_in, folders)))
-    gone = [number for number in oldest_first[:-keep] if number != new]
-    for folder, number in itertools.product(folders, gone):
+    removed = [number for number in oldest_first[:-keep] if number != new]
+    for folder, number in itertools.product(folders, removed):
         version = folder / str(number)
         if not version.is_dir():
             continue
         try:
-            # First out of sight in one step: a server that loads it now must not find half.
+            # Rename first: a server that loads the version now must not find part of it.
             hidden = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
             shutil.rmtree(version.rename(hidden / version.name))
             hidden.rmdir()
         except OSError as error:
             raise UserError(f"{version}: can't be removed ({error.strerror})") from error
-    return gone
+    return removed
 
 
 def _rename(draft: Path, final: Path) -> None:
@@ -125,8 +124,8 @@ def _rename(draft: Path, final: Path) -> None:
         os.rename(draft, final)
     except OSError as error:
         raise UserError(
-            f"{final}: can't be published ({error.strerror}); another export may have taken "
-            f"the number, a free one is {next_version(final.parent)}"
+            f"{final}: can't be published ({error.strerror}); another export may have used "
+            f"the number, an unused one is {next_version(final.parent)}"
         ) from error
 
 
@@ -137,41 +136,15 @@ def _remove_stale_drafts(folder: Path) -> None:
 
 
 @contextmanager
-def _disk_faults(folder: Path) -> Iterator[None]:
-    """Turns what Python and TensorFlow raise on a full disk into one line."""
+def _translate_disk_errors(folder: Path) -> Iterator[None]:
+    """Translate the errors of Python and TensorFlow for a full disk into a UserError."""
     try:
         yield
     except (OSError, tf.errors.ResourceExhaustedError) as error:
-        # TensorFlow says "<file>; <reason> [Op:<name>]".
+        # TensorFlow's message is "<file>; <reason> [Op:<name>]".
         text = error.strerror if isinstance(error, OSError) else error.message
         reason = str(text).rpartition("; ")[2].partition(" [Op:")[0]
         raise UserError(
-            f"{folder}: can't be written ({reason}); nothing was published. Make room, or "
-            "export to another folder"
+            f"{folder}: can't be written ({reason}); nothing was published. Free disk space "
+            "or export to another folder"
         ) from error
-
-
-def check_agreement(kind: str, expected: object, got: object, tolerance: float) -> float:
-    """Checks that an exported model answers as the Keras model does.
-
-    Args:
-        kind: what was exported, for the message.
-        expected: probabilities of the Keras model, [n, classes].
-        got: those of the exported model.
-        tolerance: largest difference allowed.
-
-    Returns:
-        The largest difference.
-
-    Raises:
-        RuntimeError: they differ by more.
-    """
-    import numpy as np
-
-    difference = float(np.max(np.abs(np.asarray(expected) - np.asarray(got))))
-    if not difference <= tolerance:
-        raise RuntimeError(
-            f"{kind}: its probabilities differ from the Keras model's by {difference:.2g}, "
-            f"allowed is {tolerance:g}; it was not published"
-        )
-    return difference

@@ -1,4 +1,4 @@
-"""SavedModel for TF Serving: signatures that no request can bring down."""
+"""SavedModel exporter for TF Serving, with signatures that tolerate invalid input."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import labels_text
+from keras_srt.exporters.agreement import check_agreement
 from keras_srt.exporters.graph_decoding import MAX_BATCH, decode_images
-from keras_srt.exporters.model_versions import check_agreement, published
-from keras_srt.exporters.warmup import Request, replay_warmup, write_warmup
+from keras_srt.exporters.model_versions import publishing
+from keras_srt.exporters.warmup import WarmupRequest, replay_warmup, write_warmup
 
 LABELS_FILE = Path("assets", "labels.txt")
 
 _TOLERANCE = 1e-5
 _CHANNELS = (1, 3)
 _WARMUP_IMAGES = 8
-# TensorFlow names the folder of the labels, which is a draft that will have another name.
+# TensorFlow logs the path of the labels, which is that of the draft.
 _SAVING_NOISE = r"Assets written to"
 
 
@@ -31,39 +32,40 @@ def export_savedmodel(
     version: int,
     samples: np.ndarray,
 ) -> tuple[Path, float]:
-    """Publishes `folder/version/`, which TF Serving loads as it is.
+    """Publish `folder/version/`, a SavedModel that TF Serving loads directly.
 
-    Signatures, the first two for 1 to 1,024 images at a time:
+    Signatures (the first two accept 1 to 1,024 images per request):
 
-    - `serving_default` takes `image_bytes`, PNG or JPEG as strings [batch]: stretched to the
-      model's size. One that can't be read has `valid` false; `keras_srt.exporters.graph_decoding`
-      says which damage it can't tell.
-    - `image` takes `image`, float32 [batch, height, width, channels]. Another shape is an
+    - `serving_default` takes `image_bytes`, PNG or JPEG strings [batch], which are resized to
+      the input size of the model. An unreadable image has `valid` false;
+      `keras_srt.exporters.graph_decoding` lists the exceptions.
+    - `image` takes `image`, float32 [batch, height, width, channels]. A wrong shape is an
       error; an image with NaN or values outside [0, 1] has `valid` false.
-    - `logits` takes `images` as floats and gives `logits`: for attacks, which need gradients
-      that a softmax may swallow.
+    - `logits` takes `images`, float32, and returns `logits`, for attacks: the gradient of a
+      saturated softmax is 0.
 
-    The first two give `probabilities` [batch, classes], `class_id`, `class_name`, `score`
-    (the probability of that class) and `valid` [batch], and `classes` (all names) [batch,
-    classes]. Of an image that isn't valid the probabilities and the score are 0, the id is
-    -1, the name is empty.
+    The first two return `probabilities` [batch, classes], `class_id`, `class_name`, `score`
+    (the probability of the predicted class) and `valid` [batch], and `classes` (all names)
+    [batch, classes]. For an invalid image, probabilities and score are 0, the id is -1 and the
+    name is empty.
 
     Args:
-        classifier: images -> logits; 1 or 3 channels.
-        class_names: in the order of their ids.
+        classifier: Keras model, images -> logits; 1 or 3 channels.
+        class_names: Class names in the order of their ids.
         folder: `saved_models/<name>`.
-        version: a free whole number.
-        samples: float32 images in [0, 1] on which the export is compared with the classifier.
+        version: An unused version number.
+        samples: Images float32 [n, height, width, channels] in [0, 1] on which the SavedModel is
+            compared with the classifier.
 
     Returns:
         The folder, and the largest difference in probability over the samples.
 
     Raises:
-        UserError: the version exists, the folder can't be written, or the model, the names
-            and the samples don't fit.
-        RuntimeError: the export doesn't answer as the classifier does.
+        UserError: The version exists, the folder can't be written, or model, names and samples
+            don't match.
+        RuntimeError: The SavedModel doesn't agree with the classifier.
     """
-    with published(folder, version) as draft:
+    with publishing(folder, version) as draft:
         difference = write_savedmodel(classifier, class_names, draft, samples)
     return folder / str(version), difference
 
@@ -71,7 +73,21 @@ def export_savedmodel(
 def write_savedmodel(
     classifier: keras.Model, class_names: Sequence[str], folder: Path, samples: np.ndarray
 ) -> float:
-    """Writes what `export_savedmodel` publishes into a folder that exists; see there."""
+    """Write the files that `export_savedmodel` publishes to an existing folder.
+
+    Args:
+        classifier: See `export_savedmodel`.
+        class_names: See `export_savedmodel`.
+        folder: An existing, empty folder.
+        samples: See `export_savedmodel`.
+
+    Returns:
+        The largest difference in probability over the samples.
+
+    Raises:
+        UserError: Model, names and samples don't match.
+        RuntimeError: The SavedModel doesn't agree with the classifier.
+    """
     _check(classifier, class_names, samples)
     labels = folder / LABELS_FILE
     labels.parent.mkdir()
@@ -87,20 +103,20 @@ def write_savedmodel(
     pixels = np.uint8(np.round(samples[:_WARMUP_IMAGES] * 255.0))
     pngs = np.array([tf.io.encode_png(image).numpy() for image in pixels], object)
     requests = [
-        Request("serving_default", {"image_bytes": pngs}),
-        Request("image", {"image": np.float32(samples[:_WARMUP_IMAGES])}),
+        WarmupRequest("serving_default", {"image_bytes": pngs}),
+        WarmupRequest("image", {"image": np.float32(samples[:_WARMUP_IMAGES])}),
     ]
     write_warmup(folder, requests)
     return _compare(classifier, folder, samples, np.float32(pixels / 255.0))
 
 
 def _check(classifier: keras.Model, class_names: Sequence[str], samples: np.ndarray) -> None:
-    """Checks that model, names and samples fit."""
+    """Check that model, names and samples match."""
     shape, classes = tuple(classifier.input_shape[1:]), classifier.output_shape[-1]
     if len(shape) != 3 or shape[2] not in _CHANNELS:
         raise UserError(
             f"classifier: takes inputs of shape {shape}; allowed: (height, width, channels) with "
-            f"{_CHANNELS[0]} or {_CHANNELS[1]} channels, which PNG and JPEG images can be"
+            f"{_CHANNELS[0]} or {_CHANNELS[1]} channels, as in PNG and JPEG images"
         )
     if len(class_names) != classes:
         raise UserError(f"class_names: got {len(class_names)}; the classifier has {classes}")
@@ -116,21 +132,21 @@ def _check(classifier: keras.Model, class_names: Sequence[str], samples: np.ndar
 def _compare(
     classifier: keras.Model, folder: Path, samples: np.ndarray, decoded: np.ndarray
 ) -> float:
-    """Asks the saved files, warm-up requests first, and compares with the classifier.
+    """Load the SavedModel, replay the warm-up requests, and compare with the classifier.
 
     Args:
-        classifier: images -> logits.
-        folder: of the SavedModel.
-        samples: float32 images.
-        decoded: what the PNGs of the first warm-up request hold.
+        classifier: Keras model, images -> logits.
+        folder: Folder of the SavedModel.
+        samples: Images, float32.
+        decoded: Content of the PNGs in the first warm-up request, float32.
 
     Returns:
         The largest difference in probability.
     """
 
-    def difference(images: np.ndarray, answer: dict[str, np.ndarray]) -> float:
+    def difference(images: np.ndarray, outputs: dict[str, np.ndarray]) -> float:
         expected = tf.nn.softmax(classifier(tf.constant(images), training=False)).numpy()
-        return check_agreement("SavedModel", expected, answer["probabilities"], _TOLERANCE)
+        return check_agreement("SavedModel", expected, outputs["probabilities"], _TOLERANCE)
 
     loaded = tf.saved_model.load(str(folder))
     of_bytes, of_floats = replay_warmup(folder, loaded.signatures)
@@ -146,34 +162,34 @@ def _serving_module(classifier: keras.Model, names: list[str], labels: Path) -> 
     shape = tuple(classifier.input_shape)
     encoded = tf.TensorSpec([None], tf.string, name="image_bytes")
 
-    def answer(images: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
-        # What can't be classified is black to the model: NaN would still be NaN after it.
+    def classify(images: tf.Tensor, readable: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Invalid images are replaced by black ones, because NaN would propagate.
         images = tf.where(readable[:, None, None, None], images, 0.0)
         probabilities = tf.nn.softmax(classifier(images, training=False))
         finite = tf.reduce_all(tf.math.is_finite(probabilities), axis=-1)
         return _outputs(probabilities, readable & finite, names)
 
     class ServingModule(tf.Module):
-        """Holds the weights alone; with the Keras model its layers would be saved once more."""
+        """Holds only the weights: with the Keras model, its layers would be saved twice."""
 
         def __init__(self) -> None:
             super().__init__()
             self.weights = list(classifier.variables)
             self.labels = tf.saved_model.Asset(str(labels))
 
-        # The first argument has to be called `self` here.
+        # `tf.function` requires that the first argument is called `self`.
         @tf.function(input_signature=[encoded], autograph=False)
         def serve_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            image_bytes = _limited(tf.ensure_shape(image_bytes, [None]))
-            return answer(*decode_images(image_bytes, shape[1:]))
+            image_bytes = _check_count(tf.ensure_shape(image_bytes, [None]))
+            return classify(*decode_images(image_bytes, shape[1:]))
 
         @tf.function(input_signature=[tf.TensorSpec(shape, name="image")], autograph=False)
         def serve_image(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-            # Servers pass any shape on, and a wrong one can crash a kernel.
-            image = _limited(tf.ensure_shape(image, shape))
-            # NaN is in no range.
+            # Servers don't check shapes, and a wrong shape can crash a kernel.
+            image = _check_count(tf.ensure_shape(image, shape))
+            # Comparisons with NaN are false.
             in_range = tf.reduce_all((image >= 0.0) & (image <= 1.0), axis=[1, 2, 3])
-            return answer(image, in_range)
+            return classify(image, in_range)
 
         @tf.function(input_signature=[tf.TensorSpec(shape, name="images")], autograph=False)
         def logits(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -183,8 +199,8 @@ def _serving_module(classifier: keras.Model, names: list[str], labels: Path) -> 
     return ServingModule()
 
 
-def _limited(images: tf.Tensor) -> tf.Tensor:
-    """The same images, if they are few enough; none at all is more than some kernels can take."""
+def _check_count(images: tf.Tensor) -> tf.Tensor:
+    """Return the images unchanged if there are 1 to `MAX_BATCH`; some kernels crash on 0."""
     count = tf.shape(images)[0]
     message = f"a request must have from 1 to {MAX_BATCH} images; got"
     in_range = tf.debugging.Assert((count >= 1) & (count <= MAX_BATCH), [message, count])
@@ -193,7 +209,7 @@ def _limited(images: tf.Tensor) -> tf.Tensor:
 
 
 def _outputs(probabilities: tf.Tensor, valid: tf.Tensor, names: list[str]) -> dict[str, tf.Tensor]:
-    """What both signatures give; all have the batch first, as TF Serving's row JSON needs."""
+    """Make the outputs of both signatures, batch first, as TF Serving's row format requires."""
     probabilities = tf.where(valid[:, None], probabilities, 0.0)
     class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
     return {

@@ -1,78 +1,61 @@
-"""`model.config`: the list of models that TF Serving reads at its start and while it polls."""
+"""`model.config`: the list of models that TF Serving reads at startup and while polling."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.files import write_text
 
 CONFIG_FILE = "model.config"
-# Where the folder of models is mounted in the container, see deploy/.
+# Mount point of the model folder in the container, see deploy/.
 MOUNT = "/models"
 
 _HEADER = """\
-# Written anew by each `keras-srt export`: every model in this folder, as the container sees it.
-# For a list of your own, copy this file and give TF Serving the copy.
+# Written by `keras-srt export`: every model in this folder, with paths inside the container.
+# To use your own list, copy this file and pass the copy to TF Serving.
 """
 
 
 def write_model_config(root: Path) -> Path:
-    """Writes `root/model.config` with every model that lies in `root`.
+    """Write `root/model.config` atomically, with every model in `root`.
 
     Args:
-        root: holds a folder for each model, which holds its versions.
+        root: Folder with one folder per model, each with its versions.
 
     Returns:
-        The file; it changes from one whole state to the next.
+        The file.
 
     Raises:
-        UserError: it can't be written.
+        UserError: The file can't be written.
     """
     path = root / CONFIG_FILE
     try:
-        # Again, if another export published a model meanwhile: the one that writes last has
-        # then seen both.
+        # Repeat if another export published a model meanwhile: the last writer sees both models.
         while not path.is_file() or path.read_text(encoding="utf-8") != model_config(root):
-            _replace(path, model_config(root))
-    except OSError as error:
-        raise UserError(
-            f"{path}: can't be written ({error.strerror}); the version itself is published"
-        ) from error
+            write_text(path, model_config(root))
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}; the version itself is published") from error
     return path
 
 
 def model_config(root: Path) -> str:
-    """The text of `model.config`: a `ModelServerConfig` as TF Serving reads it.
+    """Make the text of `model.config`: a `ModelServerConfig` protobuf in text format.
 
     Args:
-        root: holds a folder for each model; one without a version is no model.
+        root: Folder with one folder per model; folders without a version are left out.
 
     Returns:
-        A text protobuf, with the models in the order of their names.
+        The text, with models sorted by name.
     """
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
     config = model_server_config_pb2.ModelServerConfig()
-    found = (path.parent for path in root.glob("*/*/saved_model.pb"))
-    names = {version.parent.name for version in found if version.name.isdecimal()}
+    versions = (path.parent for path in root.glob("*/*/saved_model.pb"))
+    names = {version.parent.name for version in versions if version.name.isdecimal()}
     for name in sorted(names):
         config.model_config_list.config.add(
             name=name, base_path=f"{MOUNT}/{name}", model_platform="tensorflow"
         )
     return _HEADER + text_format.MessageToString(config, as_utf8=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, draft = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)  # mkstemp makes it private; a server runs as somebody else
-        os.replace(draft, path)
-    finally:
-        Path(draft).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""TFLite for terminal devices: the same classifier in four sizes."""
+"""TFLite exporter for devices: float32, float16, dynamic-range and int8 files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device import Classifier
 from keras_srt.device.model_file import LABELS, BadModel, add_labels, labels_text
-from keras_srt.exporters.model_versions import check_agreement, published
+from keras_srt.exporters.agreement import check_agreement
+from keras_srt.exporters.model_versions import publishing
 
-# What the converter says each time, whatever it is given.
+# Log lines that the converter writes for every model.
 CONVERTER_NOISE = (
     r"Ignored (output_format|drop_control_dependency|change_concat_input_ranges)"
     r"|MLIR V1 optimization pass is not enabled"
@@ -24,52 +25,50 @@ CONVERTER_NOISE = (
     r"|Reading SavedModel debug info|Estimated count of arithmetic ops"
     r"|Skipping runtime version metadata in the model"
     r"|^fully_quantize: \d+, inference_type"
-    # Its table of the operations that need no conversion.
+    # The table of operations that need no conversion.
     r"|Summary on the non-converted ops|^-+$|^ \* (Accepted dialects|Non-Converted Ops|\d+ \w+ ops)"
     r"|^- [\w.]+: +\d+ occurrences|^ +\(\w*: \d+\)$|^\s*$"
 )
 
 
 class Quantization(NamedTuple):
-    """A way to store the weights, and how closely such a file has to answer.
+    """A quantization scheme, with the required agreement with the Keras model.
 
     Attributes:
-        name: part of the file's name, `model_<name>.tflite`.
-        largest: largest difference in probability from the Keras model; beyond it the file
-            is defective. Where rounding is coarse by design there is no such bound.
-        share: least share of images with the class of the Keras model; a file below it is
-            left out.
+        name: Part of the file name, `model_<name>.tflite`.
+        max_difference: Largest allowed difference in probability; a file beyond it is an error.
+            1 for schemes whose rounding is coarse by design.
+        min_agreement: Smallest allowed fraction of images with the class of the Keras model; a
+            file below it is not published.
     """
 
     name: str
-    largest: float
-    share: float
+    max_difference: float
+    min_agreement: float
 
 
 QUANTIZATIONS = (
-    # The order of float32 additions is all that differs.
+    # Only the order of float32 additions differs.
     Quantization("float32", 1e-5, 0.0),
-    # Weights keep 11 bits, a relative 5e-4: with logits around 20, 0.01 in a logit.
+    # 11-bit weights have a relative error of 5e-4: 0.01 for a logit around 20.
     Quantization("float16", 1e-2, 0.0),
-    # Weights keep 8 bits, and in int8 the activations too: a fault shows as answers that
-    # have little to do with the model's.
+    # 8-bit weights, and 8-bit activations in int8: a defect shows in the predicted classes.
     Quantization("dynamic", 1.0, 0.9),
     Quantization("int8", 1.0, 0.9),
 )
-# Answers whose probabilities the Keras model sets no further apart count as the same class:
-# 8 bits can't rank them.
+# Classes whose Keras probabilities differ by at most this count as the same: 8 bits can't rank
+# them.
 _TIE = 0.05
 
 
 class TfliteFile(NamedTuple):
-    """How a file was found to answer.
+    """The agreement of a file with the Keras model.
 
     Attributes:
-        name: of the quantization.
-        difference: largest difference in probability from the Keras model.
-        share: share of the images with the class of the Keras model.
-        published: whether it was; else it answers too differently, or not at all: then the
-            share is 0, and the difference the largest there can be.
+        name: Name of the quantization.
+        difference: Largest difference in probability; 1 if the file can't be run.
+        share: Fraction of images with the class of the Keras model; 0 if the file can't be run.
+        published: Whether the file was published; False if it disagrees or can't be run.
     """
 
     name: str
@@ -86,28 +85,29 @@ def export_tflite(
     samples: np.ndarray,
     calibration: np.ndarray | None = None,
 ) -> tuple[Path, tuple[TfliteFile, ...]]:
-    """Publishes `folder/version/` with `model_<quantization>.tflite` and `labels.txt`.
+    """Publish `folder/version/` with `model_<quantization>.tflite` and `labels.txt`.
 
-    Each model takes float32 [1, height, width, channels] in [0, 1] and gives
-    probabilities, float32 [1, classes]; the labels are inside the files, too.
+    Each model takes float32 [1, height, width, channels] in [0, 1] and returns probabilities,
+    float32 [1, classes]. The files also contain the labels.
 
     Args:
-        classifier: images -> logits.
-        class_names: in the order of their ids.
+        classifier: Keras model, images -> logits.
+        class_names: Class names in the order of their ids.
         folder: `saved_models/<name>/tflite`.
-        version: a free whole number.
-        samples: float32 images on which the files are compared with the classifier.
-        calibration: float32 training images from which int8 learns the range of each
-            activation; by default the samples.
+        version: An unused version number.
+        samples: Images float32 [n, height, width, channels] on which the files are compared with
+            the classifier.
+        calibration: Training images, of the same shape, for the activation ranges of the int8
+            file; by default the samples.
 
     Returns:
-        The folder, and what was found of each file.
+        The folder, and the agreement of each file.
 
     Raises:
-        UserError: the version exists, or the folder can't be written.
-        RuntimeError: a file doesn't answer as the classifier does.
+        UserError: The version exists, or the folder can't be written.
+        RuntimeError: A file doesn't agree with the classifier.
     """
-    with published(folder, version) as draft:
+    with publishing(folder, version) as draft:
         files = write_tflite(classifier, class_names, draft, samples, calibration)
     return folder / str(version), files
 
@@ -119,7 +119,21 @@ def write_tflite(
     samples: np.ndarray,
     calibration: np.ndarray | None = None,
 ) -> tuple[TfliteFile, ...]:
-    """Writes what `export_tflite` publishes into a folder that exists; see there."""
+    """Write the files that `export_tflite` publishes to an existing folder.
+
+    Args:
+        classifier: See `export_tflite`.
+        class_names: See `export_tflite`.
+        folder: An existing folder.
+        samples: See `export_tflite`.
+        calibration: See `export_tflite`.
+
+    Returns:
+        The agreement of each file.
+
+    Raises:
+        RuntimeError: A file doesn't agree with the classifier.
+    """
     calibration = samples if calibration is None else calibration
     expected = tf.nn.softmax(classifier(tf.constant(samples), training=False)).numpy()
     (folder / LABELS).write_text(labels_text(class_names), encoding="utf-8")
@@ -129,7 +143,7 @@ def write_tflite(
         with filter_stderr(CONVERTER_NOISE):
             path.write_bytes(_convert(classifier, quantization.name, calibration))
         add_labels(path, class_names)
-        file = _judge(quantization, expected, path, samples)
+        file = _check(quantization, expected, path, samples)
         if not file.published:
             path.unlink()
         files.append(file)
@@ -137,7 +151,7 @@ def write_tflite(
 
 
 def _convert(classifier: keras.Model, quantization: str, calibration: np.ndarray) -> bytes:
-    # A batch of 1 that is static: LiteRT.js, for one, refuses a dynamic one.
+    # A static batch size of 1, because some interpreters (LiteRT.js) refuse a dynamic one.
     images = tf.TensorSpec((1, *classifier.input_shape[1:]), tf.float32, name="images")
 
     @tf.function(input_signature=[images], autograph=False)
@@ -157,39 +171,39 @@ def _convert(classifier: keras.Model, quantization: str, calibration: np.ndarray
     return converter.convert()
 
 
-def _judge(
+def _check(
     quantization: Quantization, expected: np.ndarray, path: Path, samples: np.ndarray
 ) -> TfliteFile:
-    """Judges a file; one that the interpreter refuses gives no answer that is right.
+    """Run a file and compare it; a quantized file that the interpreter refuses disagrees.
 
-    Such is int8 of a layer that is always 0, as after a collapse: the scale of its values is
-    next to nothing, and newer interpreters take no such ratio to the layer before.
+    Newer interpreters refuse int8 files with a layer that always outputs 0, because the scale of
+    its values is too small relative to that of the previous layer.
     """
     try:
-        got = tflite_probabilities(path, samples)
+        actual = tflite_probabilities(path, samples)
     except BadModel:
-        if not quantization.share:
+        if not quantization.min_agreement:
             raise
         return TfliteFile(quantization.name, 1.0, 0.0, False)
-    return _compare(quantization, expected, got)
+    return _compare(quantization, expected, actual)
 
 
-def _compare(quantization: Quantization, expected: np.ndarray, got: np.ndarray) -> TfliteFile:
-    """Judges a file by its probabilities, [n, classes] both."""
+def _compare(quantization: Quantization, expected: np.ndarray, actual: np.ndarray) -> TfliteFile:
+    """Compare probabilities of the Keras model and of a file, [n, classes] each."""
     difference = check_agreement(
-        f"TFLite, {quantization.name}", expected, got, quantization.largest
+        f"TFLite, {quantization.name}", expected, actual, quantization.max_difference
     )
-    of_answer = np.take_along_axis(expected, got.argmax(axis=1)[:, None], axis=1)[:, 0]
-    share = float(np.mean(of_answer >= expected.max(axis=1) - _TIE))
-    return TfliteFile(quantization.name, difference, share, share >= quantization.share)
+    predicted = np.take_along_axis(expected, actual.argmax(axis=1)[:, None], axis=1)[:, 0]
+    share = float(np.mean(predicted >= expected.max(axis=1) - _TIE))
+    return TfliteFile(quantization.name, difference, share, share >= quantization.min_agreement)
 
 
 def tflite_probabilities(path: Path, images: np.ndarray) -> np.ndarray:
-    """Runs a TFLite classifier on images, one after the other, as a device does.
+    """Run a TFLite classifier on images with batch size 1, as on a device.
 
     Args:
-        path: the file.
-        images: float32 [n, height, width, channels] in [0, 1].
+        path: The file.
+        images: Images float32 [n, height, width, channels] in [0, 1].
 
     Returns:
         Probabilities, float32 [n, classes].

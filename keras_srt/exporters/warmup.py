@@ -1,4 +1,4 @@
-"""Warm-up requests: what TF Serving asks of a model before it lets anybody else ask."""
+"""Warm-up requests, which TF Serving sends to a model before it serves others."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from keras_srt.core.tensorflow import tf
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-class Request(NamedTuple):
-    """A question to a signature.
+class WarmupRequest(NamedTuple):
+    """A predict request.
 
     Attributes:
-        signature: its name.
-        inputs: arrays by the names of the inputs; strings as objects of bytes.
+        signature: Name of the signature.
+        inputs: Arrays by input name; strings are object arrays of bytes.
     """
 
     signature: str
     inputs: Mapping[str, np.ndarray]
 
 
-def write_warmup(folder: Path, requests: list[Request]) -> None:
-    """Writes a SavedModel's warm-up file: a TFRecord of `PredictionLog`.
+def write_warmup(folder: Path, requests: list[WarmupRequest]) -> None:
+    """Write the warm-up file of a SavedModel: a TFRecord of `PredictionLog`.
 
-    TF Serving silently ignores a damaged file, and never serves a version with a request
-    that fails: have them answered with `replay_warmup` before publishing.
+    TF Serving silently ignores a damaged file, and never serves a version on which a request
+    fails. Call `replay_warmup` before publishing.
 
     Args:
-        folder: of the SavedModel.
-        requests: at most 1,000.
+        folder: Folder of the SavedModel.
+        requests: At most 1,000 requests.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -49,34 +49,34 @@ def write_warmup(folder: Path, requests: list[Request]) -> None:
             writer.write(log.SerializeToString())
 
 
-def read_warmup(folder: Path) -> Iterator[Request]:
-    """Yields the requests in a SavedModel's warm-up file.
+def read_warmup(folder: Path) -> Iterator[WarmupRequest]:
+    """Read the requests in the warm-up file of a SavedModel.
 
     Raises:
-        tf.errors.OpError: the file is absent or no TFRecord.
-        google.protobuf.message.DecodeError: a record is no `PredictionLog`.
+        tf.errors.OpError: The file is absent or not a TFRecord.
+        google.protobuf.message.DecodeError: A record is not a `PredictionLog`.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 
     for record in tf.data.TFRecordDataset(str(folder / WARMUP_FILE)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-        yield Request(request.model_spec.signature_name, inputs)
+        yield WarmupRequest(request.model_spec.signature_name, inputs)
 
 
 def replay_warmup(folder: Path, signatures: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
-    """Asks a loaded SavedModel what its warm-up file will ask of it on the server.
+    """Send the warm-up requests of a SavedModel to its loaded signatures.
 
     Args:
-        folder: of the SavedModel.
-        signatures: those of the loaded model.
+        folder: Folder of the SavedModel.
+        signatures: Signatures of the loaded model.
 
     Returns:
-        The answers, by the names of the outputs, one for each request.
+        The outputs by name, one mapping per request.
     """
-    answers = []
+    results = []
     for request in read_warmup(folder):
         inputs = {name: tf.constant(value) for name, value in request.inputs.items()}
         outputs = signatures[request.signature](**inputs)
-        answers.append({name: value.numpy() for name, value in outputs.items()})
-    return answers
+        results.append({name: value.numpy() for name, value in outputs.items()})
+    return results

@@ -15,7 +15,7 @@ from keras_srt.core.tensorflow import keras
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import Attacked
 from keras_srt.evaluation.deployed_files import measure
-from keras_srt.exporters.export import Exported, export_classifier
+from keras_srt.exporters.export import ExportResult, export_classifier
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 from keras_srt.pipeline.classifiers import best_classifier
 from keras_srt.pipeline.evaluate import evaluate, load_test
@@ -35,7 +35,7 @@ def export_run(
     version: int | None = None,
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
-) -> Exported:
+) -> ExportResult:
     """Publishes the best classifier of a run; compares on its validation images."""
     info = config.data.dataset.info(data_dir)
     classifier = best_classifier(config, run, info)
@@ -118,7 +118,7 @@ def _calibration(trained_on: np.ndarray, seed: int) -> np.ndarray:
 
 
 def add_deployment(
-    config: Config, run: RunFolder, exported: Exported, data_dir: Path | None
+    config: Config, run: RunFolder, exported: ExportResult, data_dir: Path | None
 ) -> dict[str, Any]:
     """Measures what was published; prints it and adds it to report.json and report.html.
 
@@ -156,7 +156,7 @@ def _attacked(
     return Attacked.load(run.attacked)
 
 
-def describe_export(exported: Exported) -> str:
+def describe_export(exported: ExportResult) -> str:
     """Where the files lie and how closely they agree with the Keras model."""
     files = ", ".join(f"{f.name} {f.difference:.1e}" for f in exported.tflite_files if f.published)
     lines = [

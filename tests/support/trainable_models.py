@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,9 @@ import tensorflow as tf
 from keras_srt import SRT, LInf, RobustModel
 from keras_srt.core.tensorflow import keras
 from keras_srt.device.classify import INTERPRETERS
+from keras_srt.device.trainer import Trainer
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings, write_trainable
+from keras_srt.exporters.trainable_tflite.weights import weights_by_name
 
 SHAPE = (8, 8, 1)
 NAMES = ("left", "middle", "right")
@@ -26,6 +29,7 @@ SETTINGS = DeviceTrainingSettings(
     momentum=0.9,
     weight_decay=5e-4,
 )
+TERMS = ("loss", "labeled", "robust")
 INSTALLED = [
     name
     for name, (module, _) in INTERPRETERS.items()
@@ -92,3 +96,37 @@ def noise_of(model, step, shape):
     """The noise that `RobustModel` draws at a step, in units of ε."""
     seed = model._seed_at(tf.constant(step))
     return LInf(epsilon=1.0).sample(tf.zeros(shape), seed).numpy()
+
+
+class KerasSteps(NamedTuple):
+    """Inputs and losses of steps of the Keras implementation, and the weights after them."""
+
+    inputs: list
+    losses: list
+    weights: dict
+
+
+def keras_steps(classifier, settings, steps):
+    twin = keras_twin(classifier, settings)
+    shape, classes = classifier.input_shape[1:], classifier.output_shape[-1]
+    train_step = tf.function(twin.train_step)
+    inputs, losses = [], []
+    for step, (x, y, u) in enumerate(batches_of(settings, shape, classes, steps)):
+        inputs.append((x, y, u, noise_of(twin, step, (len(x) + len(u), *shape))))
+        twin.reset_metrics()
+        found = train_step({"labeled": (x, y), "unlabeled": u})
+        losses.append([float(found[term]) for term in TERMS])
+    weights = {name: weight.numpy() for name, weight in weights_by_name(classifier).items()}
+    return KerasSteps(inputs, losses, weights)
+
+
+def assert_steps_agree(path, interpreter, expected, tolerance):
+    """Repeat the steps in an interpreter; compare all losses and the final weights."""
+    trainer = Trainer(path, interpreter=interpreter)
+    losses = [trainer.step(*inputs) for inputs in expected.inputs]
+    found = [[loss[term] for term in TERMS] for loss in losses]
+    np.testing.assert_allclose(found, expected.losses, rtol=tolerance)
+    state = trainer.get_weights()
+    for name, weight in expected.weights.items():
+        scale = np.abs(weight).max() + 1.0
+        np.testing.assert_allclose(state[name], weight, atol=tolerance * scale, err_msg=name)

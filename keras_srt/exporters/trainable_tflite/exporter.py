@@ -1,4 +1,4 @@
-"""Writes `model_train.tflite` and checks it."""
+"""Exporter of `model_train.tflite`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import add_labels
 from keras_srt.device.trainer import Trainer, add_settings
-from keras_srt.exporters.model_versions import check_agreement
+from keras_srt.exporters.agreement import check_agreement
 from keras_srt.exporters.tflite import CONVERTER_NOISE
 
 TRAIN_FILE = "model_train.tflite"
 _TOLERANCE = 1e-5
 
-# What saving and converting say of every such model.
+# Log lines that saving and converting write for every model.
 _NOISE = (
     r"Importing a function .* with ops with unsaved custom gradients"
     r"|op_stat_pass.* Unsupported data type"
@@ -30,20 +30,22 @@ _NOISE = (
 
 @dataclasses.dataclass(frozen=True)
 class DeviceTrainingSettings:
-    """What a step on the device is like.
+    """Settings of a training step on a device.
 
-    The sizes and `num_steps` are fixed in the file; the others are inputs of each step, and
-    these values what `python -m keras_srt.device.train` gives unless told otherwise.
+    Batch sizes and `num_steps` are fixed in the file; the other values are inputs of each step
+    and the defaults of `python -m keras_srt.device.train`.
 
     Args:
-        labeled: images in a labeled batch, at least 1.
-        unlabeled: images in an unlabeled batch, at least 1.
-        num_steps: gradient steps k of the inner maximization, at least 1.
-        random_start: whether it starts at a random point of the ball.
-        epsilon: radius of the L∞ ball, in units of pixel values in [0, 1].
-        step_size: of the inner maximization, in the same units.
-        robust_weight: λ.
-        learning_rate, momentum, weight_decay: of SGD.
+        num_steps: Gradient steps k of the inner maximization, at least 1.
+        epsilon: Radius ε of the L∞ ball, in units of pixel values in [0, 1].
+        step_size: Step size of the inner maximization, in the same units.
+        labeled: Images in a labeled batch, at least 1.
+        unlabeled: Images in an unlabeled batch, at least 1.
+        random_start: Whether the inner maximization starts at a random point of the ball.
+        robust_weight: Weight λ of the robust loss.
+        learning_rate: Learning rate of SGD.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
 
     Example:
         >>> DeviceTrainingSettings(num_steps=5, epsilon=0.1, step_size=0.05).labeled
@@ -76,25 +78,25 @@ def write_trainable(
     settings: DeviceTrainingSettings,
     samples: np.ndarray,
 ) -> float:
-    """Writes a file with the signatures infer, train, get_weights and set_weights.
+    """Write a file with the signatures infer, train, get_weights and set_weights.
 
-    It holds builtin operations only, so that every TFLite interpreter runs it.
+    The file contains only builtin operations, so that every TFLite interpreter runs it.
 
     Args:
-        classifier: images -> logits.
-        class_names: in the order of their ids; they get into the file.
-        path: of the file.
-        settings: of a step; they get into the file.
-        samples: float32 images on which `infer` is compared with the classifier.
+        classifier: Keras model, images -> logits.
+        class_names: Class names in the order of their ids; stored in the file.
+        path: The file.
+        settings: Settings of a training step; stored in the file.
+        samples: Images, float32, on which `infer` is compared with the classifier.
 
     Returns:
         The largest difference in probability over the samples.
 
     Raises:
-        UserError: the classifier has a layer that can't learn there.
-        RuntimeError: the file doesn't answer as the classifier does.
+        UserError: The classifier has a layer that can't be trained on a device.
+        RuntimeError: The file doesn't agree with the classifier.
     """
-    # Here, because the layers' classes import TensorFlow.
+    # Imported here, because defining layer classes imports TensorFlow.
     from keras_srt.exporters.trainable_tflite.layers import trainable_clone
     from keras_srt.exporters.trainable_tflite.step import SRTStep
 
@@ -106,13 +108,13 @@ def write_trainable(
     add_settings(path, dataclasses.asdict(settings))
     expected = tf.nn.softmax(classifier(tf.constant(samples), training=False)).numpy()
     trainer = Trainer(path)
-    got = np.stack([trainer.classify(image) for image in samples])
-    return check_agreement(path.name, expected, got, _TOLERANCE)
+    actual = np.stack([trainer.classify(image) for image in samples])
+    return check_agreement(path.name, expected, actual, _TOLERANCE)
 
 
 def _convert(step: tf.Module) -> bytes:
     signatures = step.signatures()
-    # The gradients are in the graphs already; traced anew they would get an open batch size.
+    # The graphs already contain the gradients; traced again, they would have an unknown batch size.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(step, folder, signatures=signatures, options=options)

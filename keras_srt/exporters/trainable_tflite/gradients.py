@@ -1,9 +1,9 @@
-"""Operations whose gradients are made of TFLite's builtin operations alone.
+"""Operations whose gradients use only builtin operations of TFLite.
 
-TensorFlow's own gradients of convolution, pooling, ReLU and BatchNorm are operations that
-TFLite lacks, so that a graph with them runs in full TensorFlow only ("Flex"). Each function
-here computes what the `tf.nn` operation does, with the same gradient (at ties and at 0 too)
-in other words. Shapes are static, batch included.
+TFLite has no builtin operations for TensorFlow's gradients of convolution, pooling, ReLU and
+BatchNorm; graphs with them need full TensorFlow ("Flex"). Each function here equals a `tf.nn`
+operation, and its gradient equals TensorFlow's (including ties and 0). All shapes, including the
+batch size, are static.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Pair = tuple[int, int]
 
 
 def same_padding(size: int, window: int, stride: int) -> Pair:
-    """The zeros that padding "SAME" puts before and after an axis.
+    """Compute the zeros that padding "SAME" adds before and after an axis.
 
     Args:
-        size: of the axis.
-        window: size of the kernel or the pool.
-        stride: its step.
+        size: Size of the axis.
+        window: Size of the kernel or pooling window.
+        stride: Stride of the window.
 
     Returns:
-        Zeros before and after; an odd one goes after.
+        Zeros before and after; if the total is odd, one more after.
 
     Example:
         >>> same_padding(28, 3, 2)
@@ -35,16 +35,16 @@ def same_padding(size: int, window: int, stride: int) -> Pair:
 
 
 def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Pair, padding: str) -> tf.Tensor:
-    """`tf.nn.conv2d`.
+    """Compute `tf.nn.conv2d`.
 
     Args:
-        images: float32 [batch, height, width, channels].
-        kernel: float32 [rows, columns, channels, filters].
-        strides: vertical and horizontal.
+        images: Float32 [batch, height, width, channels].
+        kernel: Float32 [rows, columns, channels, filters].
+        strides: Vertical and horizontal stride.
         padding: "SAME" or "VALID".
 
     Returns:
-        float32 [batch, new height, new width, filters].
+        Float32 [batch, new height, new width, filters].
     """
 
     @tf.custom_gradient
@@ -61,13 +61,13 @@ def conv2d(images: tf.Tensor, kernel: tf.Tensor, strides: Pair, padding: str) ->
 def _to_kernel(
     x: tf.Tensor, upstream: tf.Tensor, window: Pair, strides: Pair, padding: str
 ) -> tf.Tensor:
-    """The kernel's gradient: for each of its places a product of shifted images and upstream."""
+    """Gradient of the kernel: per kernel position, a product of shifted images and `upstream`."""
     if padding == "SAME":
         rows, columns = map(same_padding, x.shape[1:3], window, strides)
         x = tf.pad(x, [(0, 0), rows, columns, (0, 0)])
     channels, filters = x.shape[-1], upstream.shape[-1]
     flat = tf.reshape(upstream, [-1, filters])
-    # How far the kernel's place moves over the images, from its first position to its last.
+    # Distance between the first and the last position of the kernel, plus 1.
     tall, wide = ((n - 1) * s + 1 for n, s in zip(upstream.shape[1:3], strides, strict=True))
     products = [
         tf.matmul(
@@ -82,7 +82,7 @@ def _to_kernel(
 
 
 def relu(x: tf.Tensor) -> tf.Tensor:
-    """`tf.nn.relu`: max(x, 0), any shape."""
+    """Compute `tf.nn.relu`: max(x, 0), any shape."""
 
     @tf.custom_gradient
     def operation(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -92,7 +92,7 @@ def relu(x: tf.Tensor) -> tf.Tensor:
 
 
 def leaky_relu(x: tf.Tensor, slope: float) -> tf.Tensor:
-    """`tf.nn.leaky_relu`: x where it is above 0, else slope·x; any shape."""
+    """Compute `tf.nn.leaky_relu`: x where x > 0, else slope·x; any shape."""
 
     @tf.custom_gradient
     def operation(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
@@ -102,15 +102,15 @@ def leaky_relu(x: tf.Tensor, slope: float) -> tf.Tensor:
 
 
 def max_pool(images: tf.Tensor, size: int, padding: str) -> tf.Tensor:
-    """`tf.nn.max_pool2d` over windows that don't overlap (strides = size).
+    """Compute `tf.nn.max_pool2d` with strides equal to the window size.
 
     Args:
-        images: float32 [batch, height, width, channels].
-        size: height and width of a window.
+        images: Float32 [batch, height, width, channels].
+        size: Height and width of a window.
         padding: "SAME" or "VALID".
 
     Returns:
-        float32 [batch, new height, new width, channels].
+        Float32 [batch, new height, new width, channels].
     """
 
     @tf.custom_gradient
@@ -119,7 +119,7 @@ def max_pool(images: tf.Tensor, size: int, padding: str) -> tf.Tensor:
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             free, parts = 1.0, []
-            # An even background makes ties: as in TensorFlow, the first place takes all.
+            # Uniform backgrounds have ties: as in TensorFlow, the first position gets everything.
             for place in _places(x, size, padding, fill=x.dtype.min):
                 taken = free * tf.cast(tf.equal(place, largest), x.dtype)
                 free = free - taken
@@ -132,13 +132,13 @@ def max_pool(images: tf.Tensor, size: int, padding: str) -> tf.Tensor:
 
 
 def average_pool(images: tf.Tensor, size: int, padding: str) -> tf.Tensor:
-    """`tf.nn.avg_pool2d` over windows that don't overlap; arguments: see `max_pool`."""
+    """Compute `tf.nn.avg_pool2d` with strides equal to the window size; see `max_pool`."""
 
     @tf.custom_gradient
     def operation(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             ones = tf.ones([1, *x.shape[1:3], 1], x.dtype)
-            # Padding doesn't count: windows at the edge have fewer values.
+            # Padding is not averaged: windows at the edge have fewer values.
             counts = tf.add_n(_places(ones, size, padding, fill=0.0))
             return _from_places([upstream / counts] * size**2, x.shape, size, padding)
 
@@ -148,7 +148,7 @@ def average_pool(images: tf.Tensor, size: int, padding: str) -> tf.Tensor:
 
 
 def _around(shape: tf.TensorShape, size: int, padding: str) -> list[Pair]:
-    """What pooling puts before and after each axis; negative where it leaves values out."""
+    """Padding before and after each axis; negative where pooling ignores values."""
     if padding == "SAME":
         rows, columns = (same_padding(n, size, size) for n in shape[1:3])
     else:
@@ -157,7 +157,7 @@ def _around(shape: tf.TensorShape, size: int, padding: str) -> list[Pair]:
 
 
 def _places(x: tf.Tensor, size: int, padding: str, fill: float) -> list[tf.Tensor]:
-    """The values at the first place of every window, at the second, … row by row."""
+    """Values at the first position of every window, at the second, …, row by row."""
     around = _around(x.shape, size, padding)
     kept = x[:, : x.shape[1] + min(around[1][1], 0), : x.shape[2] + min(around[2][1], 0)]
     padded = tf.pad(kept, [(a, max(b, 0)) for a, b in around], constant_values=fill)
@@ -165,7 +165,7 @@ def _places(x: tf.Tensor, size: int, padding: str, fill: float) -> list[tf.Tenso
 
 
 def _from_places(parts: list[tf.Tensor], shape: tf.TensorShape, size: int, padding: str):
-    """The inverse of `_places`: images of a shape, 0 where no window was."""
+    """Inverse of `_places`: images of the given shape, 0 outside of all windows."""
     whole = tf.concat(parts, axis=-1)
     whole = tf.nn.depth_to_space(whole, size) if size > 1 else whole
     (_, _), (top, bottom), (left, right), (_, _) = _around(shape, size, padding)
@@ -174,15 +174,15 @@ def _from_places(parts: list[tf.Tensor], shape: tf.TensorShape, size: int, paddi
 
 
 def standardize(x: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """BatchNorm's (x - mean)/sqrt(variance + epsilon), with the moments of the batch.
+    """Compute (x - mean)/sqrt(variance + epsilon) with the moments of the batch, as BatchNorm.
 
     Args:
-        x: float32 [batch, …, channels].
-        epsilon: keeps the divisor above 0.
+        x: Float32 [batch, …, channels].
+        epsilon: Positive constant that avoids division by 0.
 
     Returns:
-        The standardized values, the shape of `x`, their means and biased variances
-        [channels]; the gradient flows through the first alone.
+        The standardized values (shape of `x`), and means and biased variances [channels]; only
+        the standardized values have a gradient.
     """
 
     @tf.custom_gradient

@@ -1,4 +1,4 @@
-"""A Keras classifier, cloned into layers that can also learn inside TFLite."""
+"""Cloning of a Keras classifier into layers that can be trained in TFLite."""
 
 from __future__ import annotations
 
@@ -51,16 +51,17 @@ class _BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if training and self.trainable:
             standard, mean, variance = gradients.standardize(inputs, self.epsilon)
-            self._follow(inputs, mean, variance)
+            self._update_moving_averages(inputs, mean, variance)
         else:
             inverse = tf.math.rsqrt(self.moving_variance + self.epsilon)
             standard = (inputs - self.moving_mean) * inverse
         scaled = standard * self.gamma if self.scale else standard
         return scaled + self.beta if self.center else scaled
 
-    def _follow(self, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        """Moves the statistics for inference towards those of the batch."""
-        if getattr(self, "fused", False):  # Keras 2's kernel for images: unbiased, n/(n-1)
+    def _update_moving_averages(
+        self, inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+    ) -> None:
+        if getattr(self, "fused", False):  # Keras 2's fused kernel is unbiased: n/(n-1)
             count = inputs.shape.num_elements() // inputs.shape[-1]
             variance *= count / max(count - 1, 1)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -76,11 +77,11 @@ def _activation(layer: keras.layers.Layer) -> Any:
 
 
 def _slope(config: dict[str, Any]) -> float:
-    """Keras 2 and Keras 3 name it differently."""
+    """The slope of LeakyReLU, which has different names in Keras 2 and Keras 3."""
     return config["alpha"] if "alpha" in config else config["negative_slope"]
 
 
-# What a layer must be like for its clone to do the same: the condition, and its wording.
+# A condition that a layer must meet to be cloned, and its text for error messages.
 _Condition = tuple[Callable[[Any], bool], str]
 
 
@@ -122,17 +123,17 @@ def _copied(kind: type[keras.layers.Layer]) -> Callable[[Any], Any]:
     return lambda layer: kind.from_config(layer.get_config())
 
 
-def _as_it_is(layer: Any) -> Any:
+def _unchanged(layer: Any) -> Any:
     return type(layer).from_config(layer.get_config())
 
 
 def _without_dropout(layer: Any) -> Any:
-    # Its expectation; random masks would need random operations, which are no builtins.
+    # Replaced by its expectation: TFLite has no builtin random operations.
     return keras.layers.Activation("linear", name=layer.name)
 
 
-# Layer -> how it is cloned, and under which conditions. Those that are copied as they are
-# have gradients that need builtin operations only.
+# Layer -> how it is cloned, and under which conditions. The gradients of layers that are cloned
+# unchanged use only builtin operations.
 _CLONES: dict[str, tuple[Callable[[Any], Any], tuple[_Condition, ...]]] = {
     "Conv2D": (
         _copied(_Convolution),
@@ -146,30 +147,30 @@ _CLONES: dict[str, tuple[Callable[[Any], Any], tuple[_Condition, ...]]] = {
     "AveragePooling2D": (_copied(_AveragePooling), (_POOL, _CHANNELS_LAST)),
     "BatchNormalization": (_copied(_BatchNormalization), (_PENALTY, _LAST_AXIS, _NO_RENORM)),
     "Dropout": (_without_dropout, ()),
-    "Normalization": (_as_it_is, (_GIVEN,)),
-    "InputLayer": (_as_it_is, ()),
-    "Flatten": (_as_it_is, ()),
-    "Reshape": (_as_it_is, ()),
-    "Permute": (_as_it_is, ()),
-    "ZeroPadding2D": (_as_it_is, (_CHANNELS_LAST,)),
-    "Add": (_as_it_is, ()),
-    "GlobalAveragePooling2D": (_as_it_is, (_CHANNELS_LAST,)),
+    "Normalization": (_unchanged, (_GIVEN,)),
+    "InputLayer": (_unchanged, ()),
+    "Flatten": (_unchanged, ()),
+    "Reshape": (_unchanged, ()),
+    "Permute": (_unchanged, ()),
+    "ZeroPadding2D": (_unchanged, (_CHANNELS_LAST,)),
+    "Add": (_unchanged, ()),
+    "GlobalAveragePooling2D": (_unchanged, (_CHANNELS_LAST,)),
 }
 
 
 def trainable_clone(classifier: keras.Model) -> keras.Model:
-    """A copy of a classifier, weights included, that learns with builtin operations alone.
+    """Clone a classifier, with its weights, into layers whose gradients are builtin operations.
 
-    Its answers and gradients are the classifier's; dropout is left out.
+    Outputs and gradients equal those of the classifier, without dropout.
 
     Args:
-        classifier: a functional or sequential Keras model.
+        classifier: A functional or sequential Keras model.
 
     Returns:
-        A model with the same layer names and weights of its own.
+        A model with the same layer names and its own weights.
 
     Raises:
-        UserError: a layer is of a kind, or has settings, that can't be cloned.
+        UserError: A layer has a type or settings that can't be cloned.
     """
     if not all(hasattr(classifier, attribute) for attribute in ("inputs", "outputs")):
         raise UserError("--trainable: allowed is a functional or sequential Keras model")
@@ -184,12 +185,12 @@ def trainable_clone(classifier: keras.Model) -> keras.Model:
 
 def _check(layer: Any) -> None:
     kind = type(layer).__name__
-    # Ours are cloned like Keras'.
+    # The layers of this package are cloned like those of Keras.
     own = kind in ("Conv2D", "Dropout") and isinstance(layer, getattr(keras.layers, kind))
     if kind not in _CLONES or not (own or type(layer) is getattr(keras.layers, kind, None)):
         raise UserError(
             f"--trainable: got the layer {layer.name!r} ({kind}); allowed: {', '.join(_CLONES)}"
         )
-    for fulfilled, wording in _CLONES[kind][1]:
-        if not fulfilled(layer):
-            raise UserError(f"--trainable: layer {layer.name!r} ({kind}): allowed: {wording}")
+    for is_met, text in _CLONES[kind][1]:
+        if not is_met(layer):
+            raise UserError(f"--trainable: layer {layer.name!r} ({kind}): allowed: {text}")

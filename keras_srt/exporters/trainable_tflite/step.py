@@ -10,24 +10,24 @@ from keras_srt.exporters.trainable_tflite.weights import weights_by_name
 
 
 class SRTStep(tf.Module):
-    """A classifier that takes one SRT step at a time, by SGD with momentum.
+    """One SRT step by SGD with momentum.
 
-    All shapes are static. What `RobustModel` draws at random is an input here, because
-    TFLite has no random operations that are builtins.
+    All shapes are static. Random noise, which `RobustModel` draws itself, is an input here,
+    because TFLite has no builtin random operations.
 
     Args:
-        classifier: what `trainable_clone` made.
-        labeled: images in a labeled batch.
-        unlabeled: images in an unlabeled batch.
-        num_steps: gradient steps k of the inner maximization.
+        classifier: Result of `trainable_clone`.
+        labeled: Images in a labeled batch.
+        unlabeled: Images in an unlabeled batch.
+        num_steps: Gradient steps k of the inner maximization.
     """
 
     def __init__(
         self, classifier: keras.Model, labeled: int, unlabeled: int, num_steps: int
     ) -> None:
         super().__init__()
-        # Behind a function: saving the module must not trace the Keras model's own calls,
-        # whose batch size is open.
+        # A function, not the model: saving the module must not trace the calls of the Keras model,
+        # whose batch size is unknown.
         self._logits = lambda images, training: classifier(images, training=training)
         self._shape, self._num_classes = classifier.input_shape[1:], classifier.output_shape[-1]
         self._sizes = labeled, unlabeled
@@ -42,7 +42,7 @@ class SRTStep(tf.Module):
         self.state = named | self._velocities
 
     def signatures(self) -> dict[str, Any]:
-        """The concrete functions, by the names of their signatures."""
+        """Return the concrete functions by signature name."""
         labeled, unlabeled = self._sizes
         shape = self._shape
         images = {"labeled": labeled, "unlabeled": unlabeled, "noise": labeled + unlabeled}
@@ -59,7 +59,7 @@ class SRTStep(tf.Module):
         }
 
     def infer(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities [1, classes] of an image [1, height, width, channels]."""
+        """Compute probabilities [1, classes] of an image [1, height, width, channels]."""
         return {"probabilities": tf.nn.softmax(self._logits(image, training=False))}
 
     def train(
@@ -75,36 +75,35 @@ class SRTStep(tf.Module):
         step_size: tf.Tensor,
         robust_weight: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """One step of eq. (15) with the L∞ neighborhood; updates weights and velocities.
+        """Update weights and velocities by one step on eq. (15) with the L∞ neighborhood.
 
         Args:
-            labeled: float32 [m_L, height, width, channels] in [0, 1].
-            labels: int32 [m_L], class ids.
-            unlabeled: float32 [m_U, height, width, channels] in [0, 1].
-            noise: float32 [m_L + m_U, height, width, channels] in [-1, 1]: the random start
-                of the ascent in units of ε, labeled images first; zeros start at the images.
-            learning_rate: of SGD.
-            momentum: of SGD, from 0 to 1.
-            weight_decay: factor of every trained weight in its gradient.
-            epsilon: radius of the ball, in units of pixel values.
-            step_size: of the ascent, in the same units.
-            robust_weight: λ.
+            labeled: Labeled images, float32 [m_L, height, width, channels] in [0, 1].
+            labels: Class ids, int32 [m_L].
+            unlabeled: Unlabeled images, float32 [m_U, height, width, channels] in [0, 1].
+            noise: Random start in units of ε, float32 [m_L + m_U, height, width, channels] in
+                [-1, 1], labeled images first; zeros start at the images.
+            learning_rate: Learning rate of SGD.
+            momentum: Momentum of SGD, in [0, 1].
+            weight_decay: Weight decay of SGD.
+            epsilon: Radius ε of the ball, in units of pixel values.
+            step_size: Step size of the inner maximization, in the same units.
+            robust_weight: Weight λ of the robust loss.
 
         Returns:
-            `loss` and its terms `labeled` and `robust`, before the update, as `RobustModel`
-            reports them.
+            `loss` and its terms `labeled` and `robust` before the update, as in `RobustModel`.
         """
         images = tf.concat([labeled, unlabeled], axis=0)
-        answers = self._one_hot(tf.argmax(self._logits(images, training=False), -1))
-        perturbed = self._ascend(images, answers, noise, epsilon, step_size)
+        targets = self._one_hot(tf.argmax(self._logits(images, training=False), -1))
+        perturbed = self._maximize(images, targets, noise, epsilon, step_size)
         weights = list(self._trained.values())
         with tf.GradientTape() as tape:
-            # One pass over both, so that BatchNorm sees them together, as in training.
+            # One pass, so that BatchNorm sees both parts together, as in `RobustModel`.
             logits = self._logits(tf.concat([labeled, perturbed], axis=0), training=True)
-            # Not by slices, whose gradient is no builtin.
+            # Not by slices, whose gradient is not a builtin operation.
             clean, attacked = tf.split(logits, [labeled.shape[0], images.shape[0]])
             supervised = tf.reduce_mean(_cross_entropy(self._one_hot(labels), clean))
-            robust = tf.reduce_mean(_cross_entropy(answers, attacked))
+            robust = tf.reduce_mean(_cross_entropy(targets, attacked))
             loss = supervised + robust_weight * robust
         gradients = tape.gradient(loss, weights)
         for weight, gradient, velocity in zip(
@@ -116,31 +115,31 @@ class SRTStep(tf.Module):
         return {"loss": loss, "labeled": supervised, "robust": robust}
 
     def get_weights(self) -> dict[str, tf.Tensor]:
-        """The state by name: weights, BatchNorm statistics, velocities."""
+        """Return the state by name: weights, BatchNorm statistics, velocities."""
         return {name: tf.identity(variable) for name, variable in self.state.items()}
 
     def set_weights(self, *values: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Replaces the whole state, in the order of `state`; gives how many values it has."""
+        """Replace the state, given in the order of `state`; return the number of values."""
         for variable, value in zip(self.state.values(), values, strict=True):
             variable.assign(value)
         count = sum(variable.shape.num_elements() for variable in self.state.values())
         return {"count": tf.constant(count, tf.int32)}
 
-    def _ascend(
+    def _maximize(
         self,
         images: tf.Tensor,
-        answers: tf.Tensor,
+        targets: tf.Tensor,
         noise: tf.Tensor,
         epsilon: tf.Tensor,
         step_size: tf.Tensor,
     ) -> tf.Tensor:
-        """Projected gradient ascent in the L∞ ball, as `keras_srt.neighborhoods.LInf` does."""
+        """Projected gradient ascent in the L∞ ball, as in `keras_srt.neighborhoods.LInf`."""
         low, high = tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, 1.0)
         now = tf.minimum(tf.maximum(images + epsilon * noise, low), high)
         for _ in range(self._num_steps):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(now)
-                loss = _cross_entropy(answers, self._logits(now, training=False))
+                loss = _cross_entropy(targets, self._logits(now, training=False))
             moved = now + step_size * tf.sign(tape.gradient(loss, now))
             now = tf.minimum(tf.maximum(moved, low), high)
         return tf.stop_gradient(now)
@@ -150,5 +149,5 @@ class SRTStep(tf.Module):
 
 
 def _cross_entropy(one_hot: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """CE of each image; TensorFlow's fused operation is no builtin of TFLite."""
+    """Cross-entropy of each image; TFLite has no builtin for TensorFlow's fused operation."""
     return -tf.reduce_sum(one_hot * tf.nn.log_softmax(logits), axis=-1)

@@ -1,4 +1,4 @@
-"""The names that weights have on the device, and the way back into a Keras classifier."""
+"""Weights by names that are the same in Keras and on the device."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from keras_srt.core.tensorflow import keras, tf
 
 
 def weights_by_name(classifier: keras.Model) -> dict[str, tf.Variable]:
-    """All weights of a classifier by names that depend on its architecture alone.
+    """Map names that depend only on the architecture to the weights of a classifier.
 
-    The names that Keras gives layers count up within a process: the same model built a
-    second time has others.
+    Keras' own layer names contain a counter, so that a model built twice has different names.
 
     Args:
-        classifier: a built model.
+        classifier: A built model.
 
     Returns:
-        Such as `{"layer_02_kernel": …, "layer_02_bias": …}`; the number is the layer's place.
+        For example `{"layer_02_kernel": …, "layer_02_bias": …}`, with the index of the layer.
     """
     return {
         f"layer_{place:02}_{weight.name.split('/')[-1].split(':')[0]}": weight
@@ -30,14 +29,15 @@ def weights_by_name(classifier: keras.Model) -> dict[str, tf.Variable]:
 
 
 def assign_weights(classifier: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-    """Gives a Keras classifier the weights that were learned on a device.
+    """Assign weights that were trained on a device to a Keras classifier.
 
     Args:
-        classifier: the one that was exported, or one of the same architecture.
-        state: as `keras_srt.device.weights.load_weights` reads it; velocities are left out.
+        classifier: The exported classifier, or one of the same architecture.
+        state: Arrays by name, as `keras_srt.device.weights.load_weights` returns them; velocities
+            are ignored.
 
     Raises:
-        UserError: the state is another classifier's; nothing changed.
+        UserError: The state belongs to another architecture; nothing was changed.
     """
     named = weights_by_name(classifier)
     wrong = [

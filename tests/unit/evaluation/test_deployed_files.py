@@ -18,7 +18,7 @@ from keras_srt.evaluation.attacked_images import Attacked
 from keras_srt.evaluation.deployed_files import Answers, accuracies, agreement, measure, warnings_of
 from keras_srt.evaluation.latency import interleaved
 from keras_srt.evaluation.runner import AttackOutcome, Robustness, proportion
-from keras_srt.exporters.export import Exported
+from keras_srt.exporters.export import ExportResult
 from keras_srt.pipeline import publish
 from keras_srt.pipeline import run as pipeline
 from keras_srt.report.deployment_section import NOTE, deployment_html
@@ -250,7 +250,7 @@ def run(tmp_path_factory):
     seen = []
 
     def export_run(config, run, data_dir, version=1, *_):
-        return Exported(version, folder / str(version), folder / "tflite", 0.0, (), folder, ())
+        return ExportResult(version, folder / str(version), folder / "tflite", 0.0, (), folder, ())
 
     def made_up(classifier, savedmodel, tflite, attacked):
         seen.append(attacked)

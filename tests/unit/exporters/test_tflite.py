@@ -1,4 +1,4 @@
-"""TFLite files answer as the model does, and their versions are never touched."""
+"""TFLite exporter: outputs agree with the classifier."""
 
 import zipfile
 from unittest import mock
@@ -9,7 +9,6 @@ import tensorflow as tf
 from helpers import settled
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.device.model_file import BadModel
 from keras_srt.exporters import tflite
@@ -42,9 +41,14 @@ def classifier(samples):
 
 @pytest.fixture(scope="module")
 def exported(classifier, samples, tmp_path_factory):
-    """`saved_models/name/tflite/1` and its files; tests read it and change nothing."""
+    """Version 1 and its files; read-only."""
     folder = tmp_path_factory.mktemp("saved_models") / "name" / "tflite"
     return export_tflite(classifier, NAMES, folder, 1, samples)
+
+
+@pytest.fixture
+def only_int8(monkeypatch):
+    monkeypatch.setattr(tflite, "QUANTIZATIONS", tflite.QUANTIZATIONS[-1:])
 
 
 def probabilities_of(classifier, images):
@@ -55,7 +59,7 @@ def model_of(path):
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
 
 
-def test_the_folder_has_four_files_and_the_labels(exported):
+def test_folder_has_four_files_and_the_labels(exported):
     folder, files = exported
     assert folder.parts[-3:] == ("name", "tflite", "1")
     expected = {f"model_{kind}.tflite" for kind in KINDS} | {"labels.txt"}
@@ -67,7 +71,7 @@ def test_the_folder_has_four_files_and_the_labels(exported):
 @pytest.mark.parametrize(
     ("kind", "tolerance"), [("float32", 1e-5), ("float16", 1e-2), ("dynamic", 0.1), ("int8", 0.1)]
 )
-def test_every_file_answers_as_the_model(exported, classifier, samples, kind, tolerance):
+def test_outputs_agree_with_the_classifier(exported, classifier, samples, kind, tolerance):
     folder, files = exported
     expected = probabilities_of(classifier, samples)
     assert set(expected.argmax(axis=1)) == {0, 1, 2}
@@ -79,7 +83,7 @@ def test_every_file_answers_as_the_model(exported, classifier, samples, kind, to
 
 
 @every_kind
-def test_every_file_takes_one_float_image_and_gives_named_probabilities(exported, kind):
+def test_files_map_one_float_image_to_named_probabilities(exported, kind):
     interpreter = tf.lite.Interpreter(str(exported[0] / f"model_{kind}.tflite"))
     for details, shape in (
         (interpreter.get_input_details(), [1, 8, 8, 2]),
@@ -93,7 +97,7 @@ def test_every_file_takes_one_float_image_and_gives_named_probabilities(exported
 
 
 @every_kind
-def test_every_file_has_builtin_operations_alone(exported, kind):
+def test_files_have_only_builtin_operations(exported, kind):
     codes = model_of(exported[0] / f"model_{kind}.tflite").operatorCodes
     assert codes
     for code in codes:
@@ -110,7 +114,7 @@ def test_every_file_has_builtin_operations_alone(exported, kind):
         ("int8", {"INT8"}, {"INT8"}),
     ],
 )
-def test_weights_and_activations_are_stored_as_the_name_says(exported, kind, stored, computed):
+def test_weights_and_activations_have_the_named_type(exported, kind, stored, computed):
     model = model_of(exported[0] / f"model_{kind}.tflite")
     names = {v: k for k, v in vars(schema.TensorType).items() if isinstance(v, int)}
     tensors = model.subgraphs[0].tensors
@@ -134,32 +138,25 @@ def test_labels_are_beside_the_files_and_inside_them(exported):
             assert archive.read("labels.txt").decode().splitlines() == expected
 
 
-def test_a_quantized_file_that_answers_otherwise_is_left_out(classifier, samples, tmp_path):
-    # Calibrated on black images, int8 cuts every activation that a real image has.
-    folder, files = export_tflite(classifier, NAMES, tmp_path, 1, samples, 0 * samples[:2])
-    assert [file.published for file in files] == [True, True, True, False]
-    assert files[-1].share < 0.9
-    assert {path.name for path in folder.glob("*.tflite")} == {
-        f"model_{kind}.tflite" for kind in KINDS[:3]
-    }
+def test_quantized_file_that_disagrees_is_not_published(only_int8, classifier, samples, tmp_path):
+    # Calibrated on black images, int8 clips every activation of a real image.
+    folder, (file,) = export_tflite(classifier, NAMES, tmp_path, 1, samples, 0 * samples[:2])
+    assert not file.published
+    assert file.share < 0.9
+    assert not list(folder.glob("*.tflite"))
 
 
-def test_a_quantized_file_that_no_interpreter_takes_is_left_out(
-    classifier, samples, tmp_path, monkeypatch
+def test_quantized_file_that_the_interpreter_refuses_is_not_published(
+    only_int8, classifier, samples, tmp_path, monkeypatch
 ):
-    def refuse_int8(path, images):
-        if path.name == "model_int8.tflite":
-            raise BadModel(f"{path}: the interpreter refuses it")
-        return probabilities(path, images)
-
-    probabilities = tflite.tflite_probabilities
-    monkeypatch.setattr(tflite, "tflite_probabilities", refuse_int8)
+    refuse = mock.Mock(side_effect=BadModel("refused"))
+    monkeypatch.setattr(tflite, "tflite_probabilities", refuse)
     folder, files = export_tflite(classifier, NAMES, tmp_path, 1, samples)
-    assert files[-1] == ("int8", 1.0, 0.0, False)
+    assert files == (("int8", 1.0, 0.0, False),)
     assert not (folder / "model_int8.tflite").exists()
 
 
-def test_a_file_of_full_precision_that_is_refused_is_an_error(
+def test_float32_file_that_the_interpreter_refuses_is_an_error(
     classifier, samples, tmp_path, monkeypatch
 ):
     refuse = mock.Mock(side_effect=BadModel("refused"))
@@ -168,14 +165,14 @@ def test_a_file_of_full_precision_that_is_refused_is_an_error(
         export_tflite(classifier, NAMES, tmp_path, 1, samples)
 
 
-def test_a_classifier_with_a_dead_layer_is_exported(samples, tmp_path):
+def test_classifier_with_a_dead_layer_is_exported(only_int8, samples, tmp_path):
     dead = make_small_classifier()
     dead.layers[1].bias.assign(tf.fill([8], -100.0))  # of the convolution
-    _, files = export_tflite(dead, NAMES, tmp_path, 1, samples)
-    assert [file.published for file in files[:3]] == [True] * 3
+    _, (file,) = export_tflite(dead, NAMES, tmp_path, 1, samples)
+    assert file.name == "int8"
 
 
-def test_answers_too_close_to_rank_count_as_the_same_class():
+def test_nearly_equal_classes_count_as_the_same_class():
     int8 = tflite.QUANTIZATIONS[-1]
     expected = np.float32([[0.5, 0.48, 0.02], [0.6, 0.3, 0.1]])
     swapped = expected[:, [1, 0, 2]]
@@ -185,16 +182,7 @@ def test_answers_too_close_to_rank_count_as_the_same_class():
     assert (difference, share, published) == (pytest.approx(0.3), 0.5, False)
 
 
-def test_an_existing_version_is_never_touched(classifier, samples, tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "precious").write_text("mine")
-    with pytest.raises(UserError, match="never touched"):
-        export_tflite(classifier, NAMES, tmp_path, 1, samples)
-    assert [p.name for p in tmp_path.rglob("*")] == ["1", "precious"]
-    assert (tmp_path / "1" / "precious").read_text() == "mine"
-
-
-def test_a_failed_export_leaves_nothing(classifier, samples, tmp_path, monkeypatch):
+def test_failed_export_leaves_nothing(classifier, samples, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("differs")
 

@@ -1,0 +1,46 @@
+"""Settings of training on a device, from the configuration of a run."""
+
+import pytest
+from helpers import tiny, write_config
+
+from keras_srt.core.errors import UserError
+from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
+from keras_srt.pipeline import run as pipeline
+
+
+def config_of(tmp_path, **changes):
+    return pipeline.load_config(str(write_config(tmp_path, tiny(**changes))))
+
+
+def test_settings_follow_the_training(tmp_path):
+    config = config_of(tmp_path, neighborhood__step_size=0.07)
+    assert pipeline.device_training_settings(config, 2, 6) == DeviceTrainingSettings(
+        num_steps=2,
+        epsilon=0.1,
+        step_size=0.07,
+        labeled=2,
+        unlabeled=6,
+        robust_weight=1.0,
+        learning_rate=0.05 * 8 / 16,
+        momentum=config.training.momentum,
+        weight_decay=config.training.weight_decay,
+    )
+    with pytest.raises(UserError, match="unlabeled: got 0"):
+        pipeline.device_training_settings(config, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"neighborhood": {"name": "l2", "epsilon": 1.0}}, "'l2'; allowed: linf"),
+        (
+            {"neighborhood": {"name": "linf", "epsilon": 0.1, "random_start": 0.001}},
+            "random_start 0.001; allowed: true or false",
+        ),
+        ({"objective": {"name": "srt", "robust_loss": "kl"}}, "'kl'; allowed: cross_entropy"),
+        ({"objective": {"name": "uat"}}, "'uat'; allowed: srt, rt"),
+    ],
+)
+def test_unsupported_settings_are_refused(tmp_path, changes, reason):
+    with pytest.raises(UserError, match=reason):
+        pipeline.device_training_settings(config_of(tmp_path, **changes))
