@@ -1,7 +1,9 @@
-"""What the tests of objectives share: losses and a small network in NumPy, sums of loss terms."""
+"""Helpers for tests of objectives: losses and a small network in NumPy, sums of loss terms."""
 
 import numpy as np
 import tensorflow as tf
+
+from keras_srt.training.model import RobustModel
 
 
 def softmax(logits):
@@ -73,3 +75,28 @@ def assert_gradient_is_the_slope(objective, classifier, variables, prepared):
         slope = (ends[0] - ends[1]) / (2 * size)
         assert abs(slope) > 1e-4
         np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-6)
+
+
+def assert_step_passes(objective, neighborhood, passes, batch, classifier):
+    """Count the images of the convolutions in the graph of a step: one convolution per pass."""
+    assert objective.passes(neighborhood, labeled=4, unlabeled=6) == passes
+
+    model = RobustModel(classifier, neighborhood, objective)
+    model.compile("sgd")
+    model.optimizer.build(model.classifier.trainable_variables)
+    data = {"labeled": (batch.images, batch.labels), "unlabeled": batch.unlabeled}
+    data["pseudo_labels"] = batch.pseudo_labels
+    graph = tf.function(model.train_step, autograph=False).get_concrete_function(data).graph
+    live, found = {*graph.control_outputs, *(tensor.op for tensor in graph.outputs)}, []
+    while live:  # TensorFlow does not run what neither a result nor a weight depends on
+        found.append(live.pop())
+        before = {tensor.op for tensor in found[-1].inputs} | set(found[-1].control_inputs)
+        live |= before.difference(found)
+
+    def images_of(kind, tensor):
+        return [op.inputs[tensor].shape[0] for op in found if op.type == kind]
+
+    assert sum(images_of("Conv2D", 0)) == sum(passes)
+    assert sum(images_of("Conv2DBackpropInput", 2)) == passes.gradient
+    assert images_of("Conv2DBackpropFilter", 0) == [passes.training]
+    assert max(images_of("Conv2D", 0)) <= max(passes.training, 10)

@@ -170,15 +170,3 @@ def test_supervised_and_semi_supervised_data(name):
     with pytest.raises(InvalidSettings, match=r"^batch: got no unlabeled") as caught:
         one_step(objective, TURN, (IMAGES, LABELS))
     assert f"({without.name!r} is the same without unlabeled images)" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["rst", "uat"])
-def test_pseudo_labels_are_asked_for(name):
-    data = {"labeled": (IMAGES, LABELS), "unlabeled": UNLABELED}
-    with pytest.raises(InvalidSettings, match=f"^batch: got no pseudo_labels.*'{name}'"):
-        one_step(OBJECTIVE_CASES[name], BALL, data)
-
-
-def test_a_batch_of_other_keys_is_refused():
-    with pytest.raises(InvalidSettings, match=r"^batch: got the keys \['images'\]"):
-        one_step(Standard(), None, {"images": IMAGES})

@@ -1,0 +1,56 @@
+"""The passes of a training step, for more objectives and neighborhoods."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from objective_helpers import (
+    assert_step_passes,
+)
+
+from keras_srt.neighborhoods import L2, Color, Composite, LInf, Noise, Spatial
+from keras_srt.objectives import (
+    RT,
+    SRT,
+    UAT,
+    Adversarial,
+    Batch,
+    StepPasses,
+    Trades,
+    WorstOfK,
+)
+
+BALL = LInf(epsilon=0.1, num_steps=3)
+TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
+SEED = (1, 2)
+ANSWERS = np.int32([2, 0, 1, 1, 0, 2])
+
+
+@pytest.fixture
+def batch(images, labels, unlabeled):
+    """Four labeled images and six unlabeled images with pseudo-labels."""
+    return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, ANSWERS)))
+
+
+@pytest.mark.parametrize(
+    ("objective", "neighborhood", "passes"),
+    [
+        (Adversarial(), BALL, StepPasses(0, 12, 4)),
+        (RT(), BALL, StepPasses(4, 12, 8)),
+        (SRT(), TURN, StepPasses(50, 0, 14)),
+        (SRT(), Composite(stages=(BALL, TURN)), StepPasses(60, 30, 14)),
+        (Adversarial(), Composite(stages=(BALL, TURN)), StepPasses(20, 12, 4)),
+        (Adversarial(), Composite(stages=(TURN, L2(epsilon=1))), StepPasses(20, 40, 4)),
+        (Adversarial(), Composite(stages=(BALL, TURN), mode="joint"), StepPasses(24, 60, 4)),
+        (Trades(), Color(num_steps=3), StepPasses(8, 12, 8)),
+        (Trades(), Composite(stages=(BALL, TURN)), StepPasses(24, 12, 8)),
+        (UAT(), BALL, StepPasses(6, 48, 16)),
+        (UAT(fixed_weight=0), BALL, StepPasses(6, 30, 10)),
+        (UAT(online_weight=0), BALL, StepPasses(0, 30, 10)),
+        (WorstOfK(num_samples=3), Composite(stages=(TURN, TURN)), StepPasses(28, 0, 4)),
+        (WorstOfK(num_samples=1), Noise(epsilon=0.1), StepPasses(0, 0, 4)),
+    ],
+)
+def test_a_step_makes_the_passes_that_are_counted(
+    objective, neighborhood, passes, batch, make_classifier
+):
+    assert_step_passes(objective, neighborhood, passes, batch, make_classifier())
