@@ -86,6 +86,7 @@ setup(
         "test": [
             "ai-edge-litert>=2.0",
             "hypothesis>=6.100",
+            'import-linter>=2.1; python_version >= "3.11"',
             "mypy>=1.11",
             "pytest>=8",
             "pytest-cov>=5",
@@ -99,9 +100,9 @@ setup(
             f'{package} ; python_version >= "3.11"'
             for package in ("mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29")
         ],
-        # The page in headless Chromium: pytest -m slow tests/nightly/test_page.py
+        # The page in headless Chromium: pytest tests/nightly/test_page.py
         "browser": ["selenium>=4.20"],
-        # Attacks of other libraries: pytest -m slow tests/crosscheck. Exact, because its tests
+        # Attacks of other libraries: pytest tests/nightly/crosscheck. Exact, because its tests
         # show faults of these versions. The CPU build of Torch is enough.
         "crosscheck": [
             "adversarial-robustness-toolbox==1.20.1",
