@@ -1,9 +1,8 @@
-"""Installation: versions that import together, the README's commands, and a quiet start."""
+"""Installation: versions that import together, a quiet start, other packages beside this one."""
 
 import ast
-import re
+import json
 import runpy
-import shlex
 import sys
 from unittest import mock
 
@@ -11,8 +10,6 @@ import pytest
 from helpers import ROOT, python
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from keras_srt.cli import main as cli
 
 
 def requirements(python_version="3.11", tensorflow=""):
@@ -90,40 +87,15 @@ def test_every_package_that_is_imported_is_required():
             for name in names:
                 root = name.split(".")[0]
                 package = known.get(root) or root.replace("_", "-")
-                standard = root in __import__("sys").stdlib_module_names
+                standard = root in sys.stdlib_module_names
                 # keras comes with TensorFlow 2.15, and pydantic_core with pydantic.
                 comes_along = root in ("keras", "keras_srt", "pydantic_core")
                 assert standard or comes_along or package in required, f"{path}: {name}"
 
 
-def test_the_readme_has_its_commands():
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    assert "pip install -e . && python train.py --config digits_pixel.json" in text
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    commands = [
-        shlex.split(line, comments=True)
-        for block in blocks
-        for line in re.split(r"\n|&&", block.replace("\\\n", " "))
-    ]
-    ours = [
-        words[1:] if words[0] == "keras-srt" else ["train", *words[2:]]
-        for words in commands
-        if words[:1] == ["keras-srt"] or words[:2] == ["python", "train.py"]
-    ]
-    assert ours
-    made = {f"{words[1]}.json" for words in ours if words[0] == "init"}
-    for words in ours:
-        # Raises SystemExit for a command or an option that doesn't exist.
-        cli._parser().parse_args(words)
-        if "--config" in words:
-            name = words[words.index("--config") + 1]
-            assert name in made or (ROOT / "configs" / name).is_file()
-
-
 def test_all_dependencies_import_together_and_quietly():
     code = """
-from keras_srt.lazy import keras, tf
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.neighborhoods.geometry import rotate_and_translate
 images = rotate_and_translate(tf.ones([1, 4, 4, 1]), tf.zeros([1, 3]))
 import tensorflow_datasets as tfds, keras_tuner, matplotlib, sklearn, scipy, PIL, tqdm, pydantic
@@ -140,3 +112,14 @@ print(callable(tfds.load), float(tf.reduce_sum(images)), tf.version.VERSION)
     assert {f"=={version}"} in [requirements(here, wish)["tensorflow"] for wish in ("", "2.21")]
     for noise in ("TFA", "Addons", "cuDNN", "oneDNN", "TensorRT", "rebuild TensorFlow", "Warning"):
         assert noise not in process.stderr, process.stderr
+
+
+def test_torch_pandas_jupyter_and_mlflow_install_beside_the_package(tmp_path):
+    report = tmp_path / "report.json"
+    command = ["-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    others = ["torch", "pandas", "jupyter", "mlflow"]
+    process = python(*command, "--report", report, ROOT, *others, timeout=900)
+    assert process.returncode == 0, process.stderr
+    installed = json.loads(report.read_text())["install"]
+    names = {canonicalize_name(package["metadata"]["name"]) for package in installed}
+    assert {"keras-srt", "tensorflow", *others} <= names
