@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_srt import Adversarial, LInf, RobustModel, Spatial, Standard, linear_strength
+from keras_srt import Adversarial, LInf, RobustModel, Spatial, Standard
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Digits
 from keras_srt.neighborhoods import Neighborhood
@@ -45,7 +45,7 @@ def train(defense: Neighborhood | None, steps: int) -> keras.Sequential:
     images, labels = Digits(size=SIZE).load_train(None)
     objective = Standard() if defense is None else Adversarial()
     warm_up = 0 if defense is None else steps // 2
-    model = RobustModel(classifier, defense, objective, strength=linear_strength(warm_up))
+    model = RobustModel(classifier, defense, objective, strength_warmup=warm_up)
     model.compile(keras.optimizers.Adam(1e-3))
     draws = np.random.default_rng(0).integers(len(images), size=64 * steps)
     model.fit(np.float32(images[draws] / 255), labels[draws], batch_size=64, verbose=0)

@@ -71,7 +71,7 @@ from .objectives import (
     Trades,
     WorstOfK,
 )
-from .training.model import RobustModel, linear_strength
+from .training.model import RobustModel
 
 __all__ = [
     "APGDCE",
@@ -145,7 +145,6 @@ __all__ = [
     "evaluate_robustness",
     "export_classifier",
     "keras",
-    "linear_strength",
     "make_split",
     "models",
     "neighborhoods",

@@ -13,6 +13,7 @@ from keras_srt.data.batches import (
 from keras_srt.data.digits import Digits
 from keras_srt.data.folder import Folder, FolderFiles, hold_out
 from keras_srt.data.index_ranges import IndexRanges
+from keras_srt.data.keras_datasets import first_images, pair, to_unit_range
 from keras_srt.data.parallel import parallel_map
 from keras_srt.data.record_reader import (
     load_labels,
@@ -53,15 +54,18 @@ __all__ = [
     "Synthetic",
     "batch_sizes",
     "evaluation_batches",
+    "first_images",
     "hold_out",
     "load_labels",
     "load_records",
     "make_split",
     "make_streamed_split",
     "ordered_batches",
+    "pair",
     "parallel_map",
     "split_sizes",
     "streamed_batches",
+    "to_unit_range",
     "training_batches",
     "translate_read_errors",
 ]

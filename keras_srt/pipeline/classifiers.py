@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_srt.attacks import ATTACKS
 from keras_srt.config import loader as configs
-from keras_srt.config.schema import Components, Config, TrainingSettings
+from keras_srt.config.schema import Components, Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import DATASETS, DatasetInfo
@@ -53,7 +53,7 @@ def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras
 
 def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
     """The compiled `RobustModel` of a config."""
-    from keras_srt.training.model import RobustModel, linear_strength
+    from keras_srt.training.model import RobustModel
     from keras_srt.training.optimization import make_optimizer
 
     training = config.training
@@ -62,37 +62,28 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
         config.model.initialize(classifier)
     except InvalidSettings as error:
         raise error.with_prefix("model") from None
+    in_float16 = training.precision == "mixed_float16"
+    if in_float16 and not tf.config.list_physical_devices("GPU"):
+        print("warning: training.precision mixed_float16 is very slow without a GPU", flush=True)
     model = RobustModel(
         classifier,
         config.neighborhood,
         config.objective,
         seed=config.seed,
-        strength=linear_strength(plan.strength_steps),
         # AdamW decays the weights itself.
         weight_decay=training.weight_decay if training.optimizer == "sgd" else 0.0,
-        update=_make_update(training, classifier),
-        search_growth=plan.growth_steps,
+        gradient_clip=training.gradient_clip,
+        ema=training.ema,
+        loss_scale=in_float16,
+        strength_warmup=plan.strength_steps,
         weight_warmup=plan.weight_steps,
+        search_growth=plan.growth_steps,
     )
     rate = plans.learning_rate(config, plan)
     optimizer = make_optimizer(training.optimizer, rate, training.momentum, training.weight_decay)
     model.compile(optimizer, jit_compile=training.jit_compile)
     model.optimizer.build(model.classifier.trainable_variables)
     return model
-
-
-def _make_update(training: TrainingSettings, classifier: keras.Model) -> Any:
-    """Clipping, averaging and loss scaling, as far as they are asked for."""
-    from keras_srt.training.optimization import LossScale, Update, WeightAverage
-
-    in_float16 = training.precision == "mixed_float16"
-    if in_float16 and not tf.config.list_physical_devices("GPU"):
-        print("warning: training.precision mixed_float16 is very slow without a GPU", flush=True)
-    return Update(
-        gradient_clip=training.gradient_clip,
-        average=None if training.ema is None else WeightAverage(classifier, training.ema),
-        loss_scale=LossScale() if in_float16 else None,
-    )
 
 
 def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.Model:

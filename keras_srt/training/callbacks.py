@@ -260,7 +260,7 @@ class PerturbationPictures(keras.callbacks.Callback):
         target = Target(self._labels)
         found = self.model.neighborhood.maximize(
             self._images,
-            lambda x: cross_entropy(target, self.model.shipped(x, training=False)),
+            lambda x: cross_entropy(target, self.model.inference_model(x, training=False)),
             tf.stack([self.model.seed, 0]),
         )
         difference = (found.images - self._images) / 2.0 + 0.5

@@ -146,9 +146,9 @@ class Checkpoints(keras.callbacks.Callback):
         draft = files.draft_path(path)
         with files.translate_write_errors(path, RuntimeError):  # the latter of HDF5
             # HDF5 ends the process where it can't write: room for weights and their names.
-            weights = self.model.shipped.weights
+            weights = self.model.inference_model.weights
             files.check_space(draft, sum(4096 + 8 * int(np.prod(w.shape)) for w in weights))
-            self.model.shipped.save_weights(draft)
+            self.model.inference_model.save_weights(draft)
             files.fsync(draft)
             about = about | {"sha256": files.sha256(draft)}
             files.write_checksummed_json(about_best(self._folder), about)

@@ -1,75 +1,84 @@
-"""`RobustModel`: a Keras model that trains a classifier by an objective."""
+"""`RobustModel`: a Keras model that trains a classifier with a robust objective."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras, tf
+from keras_srt.data.keras_datasets import first_images, to_unit_range
 from keras_srt.models.dropout import drawing_from
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas
-from keras_srt.training.optimization import Update
+from keras_srt.training.optimization import LossScale, Update, WeightAverage
 from keras_srt.training.schedules import SearchGrowth, check_weight_warmup, warmed
 
 # Folded into the seed of a step for Dropout.
 _DROPOUT = 7919
-# Step (int64 scalar) -> share of the full neighborhood, float32 scalar in [0, 1].
-Strength = Callable[["tf.Tensor"], "tf.Tensor"]
+# Arguments of `keras.Model.compile` that would have no effect, with the reason.
+_WITHOUT_EFFECT = {
+    "loss": "the objective is the loss",
+    "loss_weights": "the weights of the loss terms are settings of the objective",
+    "metrics": "accuracy and robust_accuracy are always computed",
+    "weighted_metrics": "accuracy and robust_accuracy are always computed",
+}
 
 
-def linear_strength(warmup_steps: int) -> Strength:
-    """The neighborhood grows linearly from nothing to its full size, then stays.
-
-    Early in training a full L∞ ball of ε = 0.3 leaves MNIST models at chance for long;
-    growing it is the usual cure (e.g. Gowal et al. 2018, section 4).
+def linear_warmup(steps: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A schedule that grows linearly from 1/steps at step 0 to 1 and stays there.
 
     Args:
-        warmup_steps: after how many steps it has its full size; 0 for at once.
+        steps: Length of the warmup in steps; 0 for a constant 1.
 
     Returns:
-        step -> share in [0, 1].
+        step (int64 scalar) -> float32 scalar in [0, 1].
     """
-
-    def strength(step: tf.Tensor) -> tf.Tensor:
-        return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1, warmup_steps))
-
-    return strength
+    return lambda step: tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1, steps))
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class RobustModel(keras.Model):
-    """Trains any Keras classifier to resist the tampering of a neighborhood.
+    """Train any Keras classifier to be adversarially robust in a neighborhood.
 
-    `fit` takes batches `{"labeled": (images, labels), "unlabeled": images}`, with
-    `"pseudo_labels"` of the unlabeled images for objectives that have a teacher, or plain
-    `(images, labels)` for objectives that use labeled images alone. `evaluate` reports
-    clean accuracy and the accuracy that is left in the neighborhood (true labels).
+    `fit` takes batches `{"labeled": (images, labels), "unlabeled": images}` as made by
+    `keras_srt.data.pair`, with `"pseudo_labels"` of the unlabeled images for objectives that use
+    a teacher; or plain `(images, labels)` for objectives that use labeled images only.
+    `evaluate` reports clean accuracy and robust accuracy under the neighborhood's search. Images
+    with values from 0 to 255 are rescaled to [0, 1].
 
     Args:
-        classifier: images float32 [batch, height, width, channels] in [0, 1] -> logits
-            [batch, classes], normalization included.
-        neighborhood: the tampering to resist; None only for objectives that use none.
-        objective: the training loss.
-        seed: of all random draws; a draw is a function of (seed, step, row of the global
-            batch) alone.
-        strength: step -> share of the full neighborhood that training searches.
-        weight_decay: the gradient of ½·weight_decay·‖w‖² is added to that of the loss
-            for every trainable weight, as the paper's SGD does.
-        update: clipping, loss scaling and averaging, on the way from gradients to weights.
-        search_growth: steps over which the search grows to its full number of rounds, see
-            `SearchGrowth`; the classifier must be built.
-        weight_warmup: steps over which the weight λ of the robust term grows linearly.
+        classifier: Images float32 [batch, height, width, channels] in [0, 1] -> logits [batch,
+            classes]. Normalization is part of the classifier.
+        neighborhood: The perturbations to be robust to; None for objectives without one.
+        objective: The training loss, by default `SRT()`.
+        seed: Seed of all random draws. A draw depends on the seed, the step and the row of the
+            global batch only.
+        weight_decay: λ; the gradient of ½·λ·‖w‖² is added to that of the loss for each
+            trainable weight. 0 for optimizers with decoupled weight decay, such as AdamW.
+        gradient_clip: Maximum global norm of the gradients, or None.
+        ema: Decay of an exponential moving average of the weights, in [0, 1), or None. With an
+            average, validation, prediction and export use the averaged weights. The classifier
+            must be built.
+        loss_scale: Whether to scale the loss dynamically, for mixed_float16.
+        strength_warmup: Steps over which the neighborhood grows linearly to its full size. A
+            full L∞ ball of ε = 0.3 keeps MNIST models at chance level for long (see Gowal et
+            al. 2018, section 4).
+        weight_warmup: Steps over which the weight λ of the robust loss grows linearly.
+        search_growth: Steps over which the search grows to its full number of rounds; see
+            `SearchGrowth`. The classifier must be built.
 
     Example:
-        >>> from keras_srt.core.tensorflow import keras
-        >>> from keras_srt import LInf, RobustModel, SRT
+        >>> from keras_srt import LInf, RobustModel, SRT, keras
         >>> classifier = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
-        >>> model = RobustModel(classifier, LInf(epsilon=0.1), SRT())
-        >>> model.compile(optimizer="sgd")
+        >>> model = RobustModel(classifier, LInf(0.1), SRT())
+        >>> model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
     """
 
     def __init__(
@@ -79,25 +88,46 @@ class RobustModel(keras.Model):
         objective: Objective | None = None,
         *,
         seed: int = 0,
-        strength: Strength | None = None,
         weight_decay: float = 0.0,
-        update: Update | None = None,
-        search_growth: int = 0,
+        gradient_clip: float | None = None,
+        ema: float | None = None,
+        loss_scale: bool = False,
+        strength_warmup: int = 0,
         weight_warmup: int = 0,
+        search_growth: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         self.classifier = classifier
         self.neighborhood = neighborhood
         self.objective = objective if objective is not None else SRT()
         self.objective.check(neighborhood)
-        self.seed = seed
-        self.strength = strength if strength is not None else linear_strength(0)
-        self.weight_decay = weight_decay
-        self.update = update if update is not None else Update()
-        self.search = SearchGrowth.over(search_growth, self.objective, neighborhood)
         check_weight_warmup(self.objective, weight_warmup)
-        self.robust_share = linear_strength(weight_warmup) if weight_warmup else None
-        # Metrics are of all replicas already; Keras would sum them over the workers once more.
+        self._settings = {
+            "seed": seed,
+            "weight_decay": weight_decay,
+            "gradient_clip": gradient_clip,
+            "ema": ema,
+            "loss_scale": loss_scale,
+            "strength_warmup": strength_warmup,
+            "weight_warmup": weight_warmup,
+            "search_growth": search_growth,
+        }
+        self.seed = seed
+        self.weight_decay = weight_decay
+        self.update = Update(
+            gradient_clip,
+            WeightAverage(classifier, ema) if ema is not None else None,
+            LossScale() if loss_scale else None,
+        )
+        # As an attribute, so that Keras saves the averaged weights.
+        self.average = self.update.average.classifier if self.update.average else None
+        self.strength = linear_warmup(strength_warmup)
+        self.robust_weight = linear_warmup(weight_warmup) if weight_warmup else None
+        self.search = SearchGrowth.over(search_growth, self.objective, neighborhood)
+        self._training_data: Callable[[], np.ndarray | None] = lambda: None
+        self.built = classifier.built
+        # The metrics are already global means; by default, Keras would sum them over workers.
         self.distribute_reduction_method = "first"
         names = ("loss", *self.objective.term_names)
         self._term_metrics = {name: keras.metrics.Mean(name=name) for name in names}
@@ -106,30 +136,116 @@ class RobustModel(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Loss and loss terms of training; accuracies of evaluation."""
+        """The loss and its terms in training, and the accuracies in evaluation."""
         return [*self._term_metrics.values(), self._accuracy, self._robust_accuracy]
 
     @property
     def term_metrics(self) -> list[keras.metrics.Metric]:
-        """Loss and loss terms of training alone."""
+        """The loss and its terms in training."""
         return list(self._term_metrics.values())
 
     @property
-    def shipped(self) -> keras.Model:
-        """The classifier that is validated and shipped: the average, where there is one."""
-        average = self.update.average
-        return self.classifier if average is None else average.classifier
+    def inference_model(self) -> keras.Model:
+        """The classifier to evaluate and export: the weight average if there is one."""
+        return self.classifier if self.average is None else self.average
 
-    def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
-        """As `keras.Model.compile`; XLA is off by default: the transform op has no kernel."""
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+    def example_images(self) -> np.ndarray | None:
+        """Images of the first training batch, float32 in [0, 1]; None before `fit`."""
+        return self._training_data()
+
+    def compile(
+        self,
+        optimizer: Any = "sgd",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        *,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Configure the optimizer; the objective is the loss.
+
+        Args:
+            optimizer: A Keras optimizer or its name.
+            loss: Refused, as are `metrics`, `loss_weights` and `weighted_metrics`.
+            metrics: Refused.
+            loss_weights: Refused.
+            weighted_metrics: Refused.
+            jit_compile: Whether to compile with XLA. Off by default, because the op of spatial
+                transformations has no XLA kernel.
+            **kwargs: Other arguments of `keras.Model.compile`, such as `run_eagerly`.
+
+        Raises:
+            InvalidSettings: An argument would have no effect.
+        """
+        given = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        problems = [
+            f"{name}: got {value!r}; allowed: None, because {_WITHOUT_EFFECT[name]}"
+            for name, value in given.items()
+            if value is not None
+        ]
+        if problems:
+            raise InvalidSettings(problems)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile with the arguments that Keras saved."""
+        arguments = keras.saving.deserialize_keras_object(dict(config))
+        self.compile(**arguments)
+        self.optimizer.build(self.classifier.trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, serialized."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "classifier": serialize(self.classifier),
+            "neighborhood": None if self.neighborhood is None else serialize(self.neighborhood),
+            "objective": serialize(self.objective),
+            **self._settings,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> RobustModel:
+        """Make a model from what `get_config` returned."""
+        deserialize = functools.partial(
+            keras.saving.deserialize_keras_object, custom_objects=custom_objects
+        )
+        objects = {name: config[name] for name in ("classifier", "neighborhood", "objective")}
+        made = {name: value and deserialize(value) for name, value in objects.items()}
+        return cls(**{**config, **made})
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits [batch, classes]."""
-        return self.shipped(images, training=training)
+        """Return the logits [batch, classes] of the inference model."""
+        return self.inference_model(images, training=training)
+
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train as `keras.Model.fit` does, with images rescaled from 0…255 if necessary."""
+        x, validation_data = (
+            to_unit_range(x, "x"),
+            to_unit_range(validation_data, "validation_data"),
+        )
+        self._training_data = functools.partial(first_images, x)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as `keras.Model.evaluate` does, with images rescaled if necessary."""
+        return super().evaluate(to_unit_range(x, "x"), y, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Return logits as `keras.Model.predict` does, with images rescaled if necessary."""
+        return super().predict(to_unit_range(x, "x"), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Pseudo-labels and inner maximization, then one optimizer step on the loss terms."""
+        """Inner maximization, then one optimizer step on the loss terms."""
         batch = self._as_batch(data)
         step = self.optimizer.iterations
         searched = self.update.for_search(self.classifier)
@@ -140,9 +256,9 @@ class RobustModel(keras.Model):
             drawing_from(self.classifier, fold(self._seed_at(step), _DROPOUT)),
         ):
             terms = self.objective.terms(self.classifier, prepared)
-            if self.robust_share is not None:
-                terms = warmed(self.objective, terms, self.robust_share(step))
-            # Of a replica's own images; over the replicas they add up to the means.
+            if self.robust_weight is not None:
+                terms = warmed(self.objective, terms, self.robust_weight(step))
+            # This replica's shares of the global means.
             shares = replicas.average([term.values for term in terms.values()])
             means = dict(zip(terms, shares, strict=True))
             loss = tf.add_n([terms[name].weight * mean for name, mean in means.items()])
@@ -156,10 +272,10 @@ class RobustModel(keras.Model):
         return self._mean_losses({"loss": loss, **means})
 
     def _mean_losses(self, shares: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Means over the interval so far, of losses whose shares add up over the replicas.
+        """Means over the epoch so far of losses whose shares sum to the loss over the replicas.
 
-        The shares are added in one exchange; `Mean.result` would make two for each of them. A
-        step counts once in the saved means, however many replicas there are.
+        All shares are summed in one collective operation; `Mean.result` would need two for each
+        of them. Each step has weight 1 in the saved means, whatever the number of replicas.
         """
         count = replicas.count()
         for name, value in zip(shares, replicas.total(list(shares.values())), strict=True):
@@ -167,43 +283,45 @@ class RobustModel(keras.Model):
         return {name: mean.total / mean.count for name, mean in self._term_metrics.items()}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Accuracy on clean images, and where they stay right in the neighborhood."""
+        """Clean accuracy, and robust accuracy under the neighborhood's search."""
         images, labels = data
         target = Target(_as_class_ids(labels))
 
-        def is_right(logits: tf.Tensor) -> tf.Tensor:
+        def is_correct(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
 
-        logits = self.shipped(images, training=False)
-        right = is_right(logits)
-        self._accuracy.update_state(tf.cast(right, tf.float32))
+        logits = self.inference_model(images, training=False)
+        correct = is_correct(logits)
+        self._accuracy.update_state(tf.cast(correct, tf.float32))
         if self.neighborhood is None:
             return {"accuracy": self._accuracy.result()}
-        searched = self.update.for_search(self.shipped)
+        searched = self.update.for_search(self.inference_model)
         found = self.neighborhood.maximize(
             images,
-            lambda moved: cross_entropy(target, searched(moved, training=False)),
+            lambda perturbed: cross_entropy(target, searched(perturbed, training=False)),
             _with_rows(Batch(images, target.labels)).seed_for(tf.stack([self.seed, 0]), "labeled"),
             start_loss=cross_entropy(target, logits),
         )
-        still = right & is_right(self.shipped(found.images, training=False))
-        self._robust_accuracy.update_state(tf.cast(still, tf.float32))
+        robust = correct & is_correct(self.inference_model(found.images, training=False))
+        self._robust_accuracy.update_state(tf.cast(robust, tf.float32))
         return {
             "accuracy": self._accuracy.result(),
             "robust_accuracy": self._robust_accuracy.result(),
         }
 
     def _as_batch(self, data: Any) -> Batch:
-        given = dict(data) if isinstance(data, Mapping) else {"labeled": data}
-        if "labeled" not in given or not given.keys() <= {"labeled", "unlabeled", "pseudo_labels"}:
+        parts = dict(data) if isinstance(data, Mapping) else {"labeled": data}
+        if "labeled" not in parts or not parts.keys() <= {"labeled", "unlabeled", "pseudo_labels"}:
             raise InvalidSettings(
                 [
-                    f"batch: got the keys {sorted(given)}; allowed: labeled and, for objectives "
+                    f"batch: got the keys {sorted(parts)}; allowed: labeled and, for objectives "
                     "that use them, unlabeled and pseudo_labels"
                 ]
             )
-        (images, labels), objective = given["labeled"], self.objective
-        unlabeled, answers = given.get("unlabeled"), given.get("pseudo_labels")
+        if len(parts["labeled"]) != 2:
+            raise InvalidSettings(["batch: got weights of samples or classes; allowed: none"])
+        (images, labels), objective = parts["labeled"], self.objective
+        unlabeled, pseudo_labels = parts.get("unlabeled"), parts.get("pseudo_labels")
         if objective.uses_unlabeled and unlabeled is None:
             raise InvalidSettings(
                 [
@@ -212,22 +330,22 @@ class RobustModel(keras.Model):
                     f"({objective.without_unlabeled!r} is the same without unlabeled images)"
                 ]
             )
-        if objective.uses_teacher and answers is None:
+        if objective.uses_teacher and pseudo_labels is None:
             raise InvalidSettings(
                 [
                     "batch: got no pseudo_labels; allowed: class ids of the unlabeled images, "
-                    f"because the objective {objective.name!r} takes a teacher's answers for labels"
+                    f"because the objective {objective.name!r} uses the predictions of a teacher"
                 ]
             )
-        answers = None if answers is None else _as_class_ids(answers)
-        return _with_rows(Batch(images, _as_class_ids(labels), unlabeled, answers))
+        pseudo_labels = None if pseudo_labels is None else _as_class_ids(pseudo_labels)
+        return _with_rows(Batch(images, _as_class_ids(labels), unlabeled, pseudo_labels))
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
 
 
 def _with_rows(batch: Batch) -> Batch:
-    """The batch, with the rows of the global one that it is where replicas share that."""
+    """The batch with the rows of the global batch that this replica holds."""
     parts = {"labeled": batch.images}
     if batch.unlabeled is not None:
         parts["unlabeled"] = batch.unlabeled
@@ -236,4 +354,8 @@ def _with_rows(batch: Batch) -> Batch:
 
 
 def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:
+    if labels.shape.rank == 2 and labels.shape[1] != 1:
+        raise InvalidSettings(
+            [f"labels: got shape {labels.shape}; allowed: class ids [batch], not one-hot vectors"]
+        )
     return tf.cast(tf.reshape(labels, [-1]), tf.int32)

@@ -1,4 +1,4 @@
-"""From gradients to weights: optimizer, learning rate, clipping, loss scaling, averaging."""
+"""From gradients to new weights: optimizers, clipping, loss scaling, weight averaging."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 from keras_srt.core.tensorflow import keras, tf
 
-# Loss scaling starts here, and doubles after so many good steps in a row.
-_FIRST_SCALE, _PATIENCE = 2.0**15, 2000
+_INITIAL_LOSS_SCALE = 2.0**15
+_DOUBLE_AFTER_STEPS = 2000
 
 
 def make_optimizer(
     name: str, learning_rate: Any, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of that name; `Update` says who sees to the weight decay of which.
+    """Make an optimizer by name.
 
     Args:
         name: "sgd", v ← μ·v - η·g, w ← w + v, or "adamw", w ← w - η·(m̂/(√v̂ + 1e-7) + λ·w).
         learning_rate: η, a number or a Keras schedule.
-        momentum: μ, or the β₁ of AdamW; its β₂ is 0.999.
-        weight_decay: λ of AdamW, decoupled from the gradient; SGD leaves it to `Update`.
+        momentum: μ of SGD, β₁ of AdamW. β₂ is 0.999.
+        weight_decay: λ of AdamW, decoupled from the gradient. For SGD, pass the weight decay
+            to `Update.apply` instead.
 
     Returns:
         A Keras optimizer.
@@ -37,11 +38,11 @@ def make_optimizer(
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate times min(1, step / steps): it rises linearly from 0, then is itself.
+    """A learning rate multiplied by min(1, step / steps).
 
     Args:
-        rate: a number or a Keras schedule.
-        steps: of the rise, at least 1.
+        rate: A number or a Keras schedule.
+        steps: Length of the warmup in steps, at least 1.
 
     Example:
         >>> round(float(Warmup(0.5, steps=10)(4)), 6)
@@ -52,55 +53,59 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         self.rate, self.steps = rate, steps
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The rate of a step, float32 scalar."""
+        """Return the learning rate of a step, a float32 scalar."""
         rate = self.rate(step) if callable(self.rate) else self.rate
         return rate * tf.minimum(1.0, tf.cast(step, tf.float32) / self.steps)
 
     def get_config(self) -> dict[str, Any]:
-        """Its arguments."""
+        """Return the constructor's arguments."""
         return {"rate": self.rate, "steps": self.steps}
 
 
 class LossScale:
-    """A factor on the loss that keeps gradients in float16 from vanishing.
+    """A dynamic loss scale that keeps float16 gradients from underflowing.
 
-    It halves (to 1 at least) where a gradient isn't finite, and doubles after some steps in a
-    row where all are.
-    Source: Micikevicius et al. 2018 (Mixed precision training), section 3.2.
+    The scale halves, to no less than 1, when a gradient is not finite. It doubles after a
+    number of consecutive steps with finite gradients. Keras' `LossScaleOptimizer` is not used,
+    because it can't scale the gradients of the inner maximization.
 
     Args:
-        first: the factor at the start.
-        patience: how many good steps in a row double it.
+        initial: Initial scale.
+        double_after: Number of consecutive finite steps after which the scale doubles.
+
+    Source: Micikevicius et al. 2018 (Mixed precision training), section 3.2.
     """
 
-    def __init__(self, first: float = _FIRST_SCALE, patience: int = _PATIENCE) -> None:
-        self.value = tf.Variable(first, trainable=False, dtype=tf.float32, name="loss_scale")
+    def __init__(
+        self, initial: float = _INITIAL_LOSS_SCALE, double_after: int = _DOUBLE_AFTER_STEPS
+    ) -> None:
+        self.value = tf.Variable(initial, trainable=False, dtype=tf.float32, name="loss_scale")
         self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int32, name="good_steps")
-        self._patience = patience
+        self._double_after = double_after
 
     def adjust(self, finite: tf.Tensor) -> None:
-        """Halves, doubles or keeps the factor after a step.
+        """Halve, double or keep the scale after a step.
 
         Args:
-            finite: bool scalar, whether all gradients were.
+            finite: Bool scalar: whether all gradients were finite.
         """
         value, good = tf.identity(self.value), tf.identity(self.good_steps) + 1
-        grows = good >= self._patience
+        grows = good >= self._double_after
         after = tf.where(finite, tf.where(grows, 2.0 * value, value), tf.maximum(1.0, value / 2.0))
         _assign((self.value, self.good_steps), (after, tf.where(finite & ~grows, good, 0)))
 
-    def for_search(self, classifier: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        """The classifier with gradients to its input that are larger, of the same direction.
+    def scale_input_gradients(self, classifier: Callable[..., tf.Tensor]) -> Callable[..., Any]:
+        """Wrap a classifier so that the gradients with respect to its input are scaled.
 
-        A search looks at the direction alone, and one step over many images that the model is
-        sure of has gradients far below what float16 holds. Their factor is that of the loss's
-        mean: value / images. What overflows counts as 0.
+        A neighborhood's search uses the direction of a gradient only, and the gradient of a mean
+        over many confidently classified images underflows in float16. The factor is
+        scale / batch, that of the mean loss. Gradients that overflow become 0.
 
         Args:
-            classifier: (images, training) -> logits float32 [batch, classes].
+            classifier: (images, training) -> logits, float32 [batch, classes].
 
         Returns:
-            The same, for searches.
+            A function with the classifier's arguments and results.
         """
         scale = tf.identity(self.value)
 
@@ -111,9 +116,10 @@ class LossScale:
 
         @tf.custom_gradient
         def mask_nonfinite(images: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            return tf.identity(images), lambda upstream: tf.where(
-                tf.math.is_finite(upstream), upstream, 0.0
-            )
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                return tf.where(tf.math.is_finite(upstream), upstream, 0.0)
+
+            return tf.identity(images), gradient
 
         return lambda images, training=False: scale_gradient(
             classifier(mask_nonfinite(images), training=training)
@@ -121,55 +127,57 @@ class LossScale:
 
 
 class WeightAverage:
-    """An exponential moving average of weights and BatchNorm statistics, as a classifier.
+    """An exponential moving average (EMA) of a classifier's weights and BatchNorm statistics.
 
-    a ← a + (1 - d)·(w - a) after each step t, with d = min(decay, (1 + t)/(10 + t)), so that
-    the initial weights don't stay in it for long.
-    Source: Polyak & Juditsky 1992; for robust training Gowal et al. 2020 (Uncovering the
-    limits), section 4.3; d as in `tf.train.ExponentialMovingAverage`.
+    a ← a + (1 - d)·(w - a) after step t, with d = min(decay, (1 + t)/(10 + t)), so that the
+    initial weights fade quickly. Keras optimizers' `use_ema` is not used, because it leaves out
+    BatchNorm statistics and overwrites the trained weights.
 
     Args:
-        classifier: built; of its architecture the average is made.
-        decay: in [0, 1), 0.995 to 0.9999 usually.
+        classifier: A built classifier, which is cloned.
+        decay: In [0, 1), usually 0.995 to 0.9999.
 
     Attributes:
-        classifier: with the averaged weights.
+        classifier: The clone that holds the averaged weights. It is not trainable.
+
+    Source: Polyak & Juditsky 1992; for robust training Gowal et al. 2020 (Uncovering the
+    limits), section 4.3; d as in `tf.train.ExponentialMovingAverage`.
     """
 
     def __init__(self, classifier: keras.Model, decay: float) -> None:
         self.classifier = keras.models.clone_model(classifier)
         self.classifier.set_weights(classifier.get_weights())
-        self._decay = decay
+        self.classifier.trainable = False
+        self.decay = decay
 
-    def follow(self, classifier: keras.Model, step: tf.Tensor) -> None:
-        """Takes the weights of a classifier into the average.
+    def update(self, classifier: keras.Model, step: tf.Tensor) -> None:
+        """Update the average with a classifier's current weights.
 
         Args:
-            classifier: after a step.
-            step: int64 scalar, the number of that step, the first is 0.
+            classifier: The trained classifier after the step.
+            step: int64 scalar: the number of the step, starting at 0.
         """
         count = tf.cast(step, tf.float32)
-        rate = 1.0 - tf.minimum(self._decay, (1.0 + count) / (10.0 + count))
-        moved = []
+        rate = 1.0 - tf.minimum(self.decay, (1.0 + count) / (10.0 + count))
+        updated = []
         for average, weight in zip(self.classifier.weights, classifier.weights, strict=True):
             if tf.as_dtype(weight.dtype).is_floating:
-                moved.append(average + tf.cast(rate, weight.dtype) * (weight - average))
+                updated.append(average + tf.cast(rate, weight.dtype) * (weight - average))
             else:
-                moved.append(tf.identity(weight))
-        _assign(self.classifier.weights, moved)
+                updated.append(tf.identity(weight))
+        _assign(self.classifier.weights, updated)
 
 
 class Update:
-    """One step from the gradients of a loss to new weights.
+    """One optimizer step: from the gradients of the scaled loss to new weights.
 
-    Divided by the loss scale, summed over replicas, clipped, with the weight decay of SGD
-    added, applied, averaged, in this order. A part that isn't asked for costs nothing.
+    In this order, gradients are divided by the loss scale, summed over replicas, clipped, and
+    increased by the weight decay; then they are applied, and the weight average is updated.
 
     Args:
-        gradient_clip: largest global norm of the gradients of all weights together; longer
-            ones are shortened to it. None for no bound.
-        average: follows the weights, or None.
-        loss_scale: for float16, or None.
+        gradient_clip: Maximum global norm of the gradients of all weights together, or None.
+        average: The weight average, or None.
+        loss_scale: The loss scale for float16, or None.
     """
 
     def __init__(
@@ -182,27 +190,28 @@ class Update:
 
     @property
     def checkpointed(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides weights and optimizer, by name."""
-        held: dict[str, Any] = {}
+        """The objects that a checkpoint saves besides weights and optimizer, by name."""
+        objects: dict[str, Any] = {}
         if self.average is not None:
-            held["average"] = self.average.classifier
+            objects["average"] = self.average.classifier
         if self.loss_scale is not None:
-            held["loss_scale"] = self.loss_scale.value
-            held["good_steps"] = self.loss_scale.good_steps
-        return held
+            objects["loss_scale"] = self.loss_scale.value
+            objects["good_steps"] = self.loss_scale.good_steps
+        return objects
 
     @property
     def variables(self) -> list[tf.Variable]:
         """The variables of `checkpointed`."""
-        held = self.checkpointed.values()
-        return [v for part in held for v in getattr(part, "weights", [part])]
+        objects = self.checkpointed.values()
+        return [v for part in objects for v in getattr(part, "weights", [part])]
 
     def for_search(self, classifier: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-        """The classifier as searches should see it, see `LossScale.for_search`."""
-        return classifier if self.loss_scale is None else self.loss_scale.for_search(classifier)
+        """The classifier for the inner maximization; see `LossScale.scale_input_gradients`."""
+        scale = self.loss_scale
+        return classifier if scale is None else scale.scale_input_gradients(classifier)
 
     def scaled(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to differentiate: times the loss scale, if there is one."""
+        """The loss to differentiate: multiplied by the loss scale, if any."""
         return loss if self.loss_scale is None else loss * self.loss_scale.value
 
     def apply(
@@ -212,23 +221,24 @@ class Update:
         gradients: Sequence[tf.Tensor],
         weight_decay: float = 0.0,
     ) -> None:
-        """Changes the weights of the classifier.
+        """Update the classifier's trainable weights.
 
-        The step counts even where gradients that aren't finite leave the weights as they were.
+        The optimizer's step count increases even if the update is skipped because a gradient
+        is not finite.
 
         Args:
-            optimizer: whose `iterations` is the number of the step.
-            classifier: its trainable weights are changed.
-            gradients: of `scaled(loss)`, one for each of them.
-            weight_decay: λ; λ·w is added to the (clipped) gradient of every trainable weight.
-                0 for optimizers that decay weights themselves, as AdamW.
+            optimizer: The optimizer; its `iterations` is the number of the step.
+            classifier: The classifier to update.
+            gradients: Gradients of `scaled(loss)`, one for each trainable weight.
+            weight_decay: λ; λ·w is added to the clipped gradient of each trainable weight. 0
+                for optimizers with decoupled weight decay, such as AdamW.
         """
         weights, step = classifier.trainable_variables, tf.identity(optimizer.iterations)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if self.loss_scale is not None:
             gradients = [g / self.loss_scale.value for g in gradients]
         if replicas > 1 and (self.loss_scale is not None or self.gradient_clip is not None):
-            # Both look at the gradients of the whole batch. The optimizer sums once more.
+            # Both need the gradients of the global batch. The optimizer sums them once more.
             context = tf.distribute.get_replica_context()
             gradients = [g / replicas for g in context.all_reduce("sum", list(gradients))]
         finite = _all_finite(gradients) if self.loss_scale is not None else None
@@ -244,7 +254,7 @@ class Update:
             _apply_if(finite, optimizer, pairs)
             self.loss_scale.adjust(finite)
         if self.average is not None:
-            self.average.follow(classifier, step)
+            self.average.update(classifier, step)
 
 
 def _all_finite(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -257,26 +267,26 @@ def _apply_if(
     optimizer: keras.optimizers.Optimizer,
     pairs: list[tuple[tf.Tensor, tf.Variable]],
 ) -> None:
-    """Applies gradients, or leaves weights and optimizer, but for its step, as they are.
+    """Apply gradients if they are finite; otherwise only increase the step count.
 
-    What was changed is put back, rather than not changed: replicas can't agree on a sum
-    inside a branch.
+    The gradients are applied and then reverted, because replicas can't all-reduce inside a
+    conditional branch.
     """
     with tf.init_scope():
         optimizer.build([weight for _, weight in pairs])
-    kept = [weight for _, weight in pairs]
-    kept += [variable for variable in optimizer.variables if variable is not optimizer.iterations]
-    before = [tf.identity(variable) for variable in kept]
+    changed = [weight for _, weight in pairs]
+    changed += [v for v in optimizer.variables if v is not optimizer.iterations]
+    before = [tf.identity(variable) for variable in changed]
     optimizer.apply_gradients(pairs)
-    after = [tf.where(finite, new, old) for new, old in zip(kept, before, strict=True)]
-    _assign(kept, after)
+    after = [tf.where(finite, new, old) for new, old in zip(changed, before, strict=True)]
+    _assign(changed, after)
 
 
 def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
-    """Sets variables inside a replica to values that are alike in all replicas."""
+    """Assign values that are equal on all replicas, from within a replica."""
 
-    def everywhere(strategy: tf.distribute.Strategy, *values: Any) -> None:
+    def assign_all(strategy: tf.distribute.Strategy, *values: Any) -> None:
         for variable, value in zip(variables, values, strict=True):
             strategy.extended.update(variable, lambda v, new: v.assign(new), args=(value,))
 
-    tf.distribute.get_replica_context().merge_call(everywhere, args=tuple(values))
+    tf.distribute.get_replica_context().merge_call(assign_all, args=tuple(values))

@@ -1,6 +1,7 @@
-"""Inside a step: what a replica of `tf.distribute` needs to know of the global batch.
+"""Reductions over the replicas of `tf.distribute` inside a training step.
 
-With one replica nothing is exchanged. The counts travel as float32, which every device can sum.
+With one replica, no collective operation runs. Counts are exchanged as float32, which every
+device can reduce.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from keras_srt.neighborhoods.draws import Rows
 
 
 def count() -> int:
-    """How many replicas share the global batch."""
+    """The number of replicas that share the global batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def held_rows(counts: Mapping[str, tf.Tensor]) -> dict[str, Rows] | None:
-    """Which rows of the global batch this replica holds.
+    """The rows of the global batch that this replica holds.
 
-    The rows of replica 0 come first, whatever its share is.
+    The rows of replica 0 come first, followed by those of replica 1, and so on.
 
     Args:
-        counts: int32 scalars, how many images of each part this replica has.
+        counts: For each part of the batch, the number of images on this replica, int32 scalars.
 
     Returns:
-        The rows of each part; None where there is one replica.
+        The rows of each part; None with one replica.
 
     Example:
         >>> import tensorflow as tf
@@ -36,7 +37,7 @@ def held_rows(counts: Mapping[str, tf.Tensor]) -> dict[str, Rows] | None:
         return None
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     own = tf.cast(tf.stack(list(counts.values())), tf.float32)
-    # Each replica fills in its line of a table of zeros.
+    # Each replica fills one row of a table of zeros; the sum holds the counts of all replicas.
     table = _sum_over_replicas(tf.one_hot(replica, count())[:, None] * own)
     first = tf.cast(tf.reduce_sum(table[:replica], axis=0), tf.int32)
     total = tf.cast(tf.reduce_sum(table, axis=0), tf.int32)
@@ -47,13 +48,13 @@ def held_rows(counts: Mapping[str, tf.Tensor]) -> dict[str, Rows] | None:
 
 
 def average(losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Each loss's share in the mean over the global batch: Σ_here losses / n.
+    """This replica's share of the mean of each loss over the global batch: Σ_replica losses / n.
 
-    n counts the images of all replicas that have this loss, each loss its own, so that the sum
-    over replicas is the mean, and its gradient too, however uneven the shares are.
+    n is the number of values of that loss on all replicas. The shares of all replicas sum to the
+    mean, and their gradients to its gradient, however unevenly the batch is divided.
 
     Args:
-        losses: of several terms, float32 [images] each.
+        losses: Per-example losses of several terms, float32 [images] each.
 
     Returns:
         A float32 scalar for each term.
@@ -74,13 +75,13 @@ def average(losses: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def total(shares: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Scalars of this replica, summed over all of them in one exchange.
+    """Sum scalars over all replicas in one collective operation.
 
     Args:
-        shares: float32 scalars.
+        shares: Float32 scalars of this replica.
 
     Returns:
-        As many float32 scalars, alike in all replicas.
+        The sums, equal on all replicas.
 
     Example:
         >>> import tensorflow as tf

@@ -18,7 +18,6 @@ from keras_srt.neighborhoods import L0, Color, Composite, LInf, Spatial
 from keras_srt.objectives import SRT, UAT, Standard
 from keras_srt.pipeline.distribution import Distribution, split_rows
 from keras_srt.training.model import RobustModel
-from keras_srt.training.optimization import Update, WeightAverage
 
 STEPS = 10
 PIXEL = LInf(epsilon=0.1, num_steps=2)
@@ -49,9 +48,14 @@ def trained(case, distribution):
     with distribution.strategy.scope():
         keras.utils.set_random_seed(0)
         classifier = MODELS.build(spec).build((16, 16, 1), 3)
-        update = Update(0.5, WeightAverage(classifier, 0.9)) if updated else Update()
         model = RobustModel(
-            classifier, neighborhood, objective, seed=3, weight_decay=0.01, update=update
+            classifier,
+            neighborhood,
+            objective,
+            seed=3,
+            weight_decay=0.01,
+            gradient_clip=0.5 if updated else None,
+            ema=0.9 if updated else None,
         )
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
         model.optimizer.build(classifier.trainable_variables)
@@ -79,7 +83,7 @@ def trained(case, distribution):
     weights = classifier.get_weights()
     moved = max(float(np.max(np.abs(a - b))) for a, b in zip(weights, start, strict=True))
     last = {name: values[-1] for name, values in history.items()}
-    return weights + model.shipped.get_weights(), moved, last, saved.values
+    return weights + model.inference_model.get_weights(), moved, last, saved.values
 
 
 class SavedMeans(keras.callbacks.Callback):

@@ -11,7 +11,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.neighborhoods import Composite, LInf, Perturbed, Spatial
 from keras_srt.objectives import RT, SRT, Adversarial, Standard, Target, losses
-from keras_srt.training.model import RobustModel, linear_strength
+from keras_srt.training.model import RobustModel, linear_warmup
 
 PIXEL = LInf(epsilon=0.1, num_steps=2)
 TURN = Spatial(max_rotation=20, max_translation=1, num_samples=3)
@@ -169,17 +169,19 @@ def test_the_draws_of_a_step_depend_on_its_number_alone(batches, make_model):
     assert differ(fitted(restarted, batches, steps=1)[0], all_at_once)
 
 
-def test_linear_strength():
-    shares = [float(linear_strength(4)(tf.constant(step, tf.int64))) for step in range(6)]
+def test_linear_warmup():
+    shares = [float(linear_warmup(4)(tf.constant(step, tf.int64))) for step in range(6)]
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert float(linear_strength(0)(tf.constant(0, tf.int64))) == 1.0
+    assert float(linear_warmup(0)(tf.constant(0, tf.int64))) == 1.0
 
 
 def test_the_strength_of_each_step_reaches_the_search(batches, make_model):
     """A neighborhood of share 0 trains as one of range 0, a share of 1 as the full one."""
 
     def weights(neighborhood, strength):
-        return fitted(make_model(neighborhood, strength=strength), batches)[0]
+        model = make_model(neighborhood)
+        model.strength = strength or model.strength
+        return fitted(model, batches)[0]
 
     none = weights(PIXEL, lambda step: tf.constant(0.0))
     full = weights(PIXEL, None)
@@ -188,14 +190,16 @@ def test_the_strength_of_each_step_reaches_the_search(batches, make_model):
     assert differ(none, full)
 
 
-def test_the_strength_is_asked_for_with_the_number_of_the_step(batches, make_model):
+def test_the_strength_is_a_function_of_the_step(batches, make_model):
     seen = []
 
     def strength(step):
         tf.py_function(lambda number: seen.append(int(number)), [step], [])
         return tf.constant(1.0)
 
-    fitted(make_model(strength=strength), batches, steps=3)
+    model = make_model(strength_warmup=3)
+    model.strength = strength
+    fitted(model, batches, steps=3)
     assert seen == [0, 1, 2]
 
 
@@ -283,7 +287,7 @@ def test_the_step_is_traced_once(batches, make_classifier):
             traces.append(1)
             return super().train_step(data)
 
-    model = Counted(make_classifier(), TURN, SRT(), strength=linear_strength(3))
+    model = Counted(make_classifier(), TURN, SRT(), strength_warmup=3)
     model.compile("sgd")
     # Else TensorFlow traces once more, because the first trace makes the optimizer's state.
     model.optimizer.build(model.classifier.trainable_variables)
@@ -293,10 +297,7 @@ def test_the_step_is_traced_once(batches, make_classifier):
 
 ON_TWO_DEVICES = """
 import numpy as np, tensorflow as tf
-from keras_srt.lazy import keras
-from keras_srt.neighborhoods import LInf
-from keras_srt.objectives import SRT
-from keras_srt.training import RobustModel
+from keras_srt import LInf, RobustModel, SRT, keras
 
 cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpus[0], [half, half])

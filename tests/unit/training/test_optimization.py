@@ -189,7 +189,7 @@ def test_a_warmup_is_made_again_from_its_config():
 
 
 def test_the_loss_scale_halves_and_doubles():
-    scale, seen = LossScale(first=8.0, patience=2), []
+    scale, seen = LossScale(initial=8.0, double_after=2), []
     for finite in (True, True, True, False, False, True, True, False, False, False, False, True):
         scale.adjust(tf.constant(finite))
         seen.append((float(scale.value), int(scale.good_steps)))
@@ -209,7 +209,7 @@ def test_the_first_scale_and_the_patience_are_those_of_the_field():
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 def test_a_gradient_that_is_not_finite_changes_nothing_but_scale_and_step(bad):
-    optimizer, scale = keras.optimizers.SGD(1.0, momentum=0.5), LossScale(first=4.0)
+    optimizer, scale = keras.optimizers.SGD(1.0, momentum=0.5), LossScale(initial=4.0)
     update = Update(loss_scale=scale)
     found = apply([[4.0, 8.0], [bad, 1.0], [0.0, 0.0]], update, optimizer=optimizer)
     # Divided by 4; the second step is left out; the third goes on with the momentum.
@@ -219,15 +219,15 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_scale_and_step(bad):
 
 
 def test_gradients_are_clipped_after_they_are_divided():
-    update = Update(gradient_clip=1.0, loss_scale=LossScale(first=10.0))
+    update = Update(gradient_clip=1.0, loss_scale=LossScale(initial=10.0))
     np.testing.assert_allclose(apply([[3.0, 4.0]], update), [-0.3, -0.4], rtol=1e-6)
 
 
 def test_searches_see_larger_gradients_of_the_same_direction():
-    classifier, scale = make_dense(), LossScale(first=64.0)
+    classifier, scale = make_dense(), LossScale(initial=64.0)
     images = tf.constant(np.random.default_rng(0).random((4, 8, 8, 2), np.float32))
     gradients = []
-    for seen in (classifier, scale.for_search(classifier)):
+    for seen in (classifier, scale.scale_input_gradients(classifier)):
         with tf.GradientTape() as tape:
             tape.watch(images)
             logits = seen(images, training=False)
@@ -238,7 +238,7 @@ def test_searches_see_larger_gradients_of_the_same_direction():
 
 
 def test_what_overflows_in_a_search_counts_as_zero():
-    scale = LossScale(first=1.0)
+    scale = LossScale(initial=1.0)
     slopes = tf.constant([[1.0, np.inf], [np.nan, 2.0]])
     images = tf.zeros([2, 1, 1, 2])
 
@@ -252,7 +252,7 @@ def test_what_overflows_in_a_search_counts_as_zero():
 
     with tf.GradientTape() as tape:
         tape.watch(images)
-        logits = scale.for_search(classifier)(images)
+        logits = scale.scale_input_gradients(classifier)(images)
     found = tape.gradient(logits, images)
     np.testing.assert_array_equal(tf.reshape(found, [2, 2]), [[0.5, 0.0], [0.0, 1.0]])
 
@@ -263,7 +263,10 @@ def test_small_gradients_reach_a_search_in_float16():
     images = tf.constant(np.random.default_rng(0).random((4, 8, 8, 2), np.float32))
     flat = LInf(epsilon=0.1, num_steps=1, random_start=False)
     moved = {}
-    for name, seen in (("plain", classifier), ("scaled", LossScale().for_search(classifier))):
+    for name, seen in (
+        ("plain", classifier),
+        ("scaled", LossScale().scale_input_gradients(classifier)),
+    ):
         found = flat.maximize(images, lambda x, f=seen: 1e-8 * f(x, training=False)[:, 0], (0, 0))
         moved[name] = float(tf.reduce_mean(tf.abs(found.images - images)))
     assert moved["plain"] == 0.0
@@ -280,7 +283,7 @@ def test_searches_depend_on_the_direction_alone(neighborhood):
     images = tf.constant(np.random.default_rng(0).random((4, 8, 8, 2), np.float32))
     plain, scaled = (
         neighborhood.maximize(images, lambda x, f=f: f(x, training=False)[:, 0], (3, 4)).images
-        for f in (classifier, LossScale(first=4.0 * 2**10).for_search(classifier))
+        for f in (classifier, LossScale(initial=4.0 * 2**10).scale_input_gradients(classifier))
     )
     np.testing.assert_allclose(plain, scaled, atol=1e-6)
 
@@ -288,8 +291,7 @@ def test_searches_depend_on_the_direction_alone(neighborhood):
 def test_training_in_float16_is_close_to_float32(batches):
     losses = {}
     for policy in (None, IN_FLOAT16):
-        update = Update(loss_scale=LossScale() if policy else None)
-        model = RobustModel(make_dense(policy), PIXEL, SRT(), update=update)
+        model = RobustModel(make_dense(policy), PIXEL, SRT(), loss_scale=policy is not None)
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
         losses[policy] = model.fit(batches, steps_per_epoch=5, epochs=2, verbose=0).history["loss"]
         assert all(w.dtype == tf.float32 for w in model.classifier.weights)
@@ -315,8 +317,8 @@ def test_float16_without_a_gpu_is_warned_of_in_one_line(capsys, monkeypatch):
 
 def test_the_average_is_its_recursion(batches, make_classifier):
     """Of the weights and of the statistics of BatchNorm, against NumPy."""
-    average = WeightAverage(classifier := make_classifier(), decay=0.2)
-    model = RobustModel(classifier, PIXEL, SRT(), update=Update(average=average))
+    classifier = make_classifier()
+    model = RobustModel(classifier, PIXEL, SRT(), ema=0.2)
     model.compile(keras.optimizers.SGD(0.1))
     model.optimizer.build(classifier.trainable_variables)
     expected = classifier.get_weights()
@@ -325,7 +327,7 @@ def test_the_average_is_its_recursion(batches, make_classifier):
         decay = min(0.2, (1 + step) / (10 + step))  # 0.1, 0.18…, 0.2, 0.2
         weights = zip(expected, classifier.get_weights(), strict=True)
         expected = [decay * a + (1 - decay) * w for a, w in weights]
-        for found, wanted in zip(average.classifier.get_weights(), expected, strict=True):
+        for found, wanted in zip(model.average.get_weights(), expected, strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert any(
         np.abs(a - w).max() > 1e-3 for a, w in zip(expected, classifier.get_weights(), strict=True)
@@ -347,8 +349,7 @@ def test_the_average_follows_and_does_not_lead():
 
 def test_the_average_is_validated_and_saved_as_the_best(tmp_path, images, labels):
     classifier = make_dense()
-    average = WeightAverage(classifier, 0.9)
-    model = RobustModel(classifier, PIXEL, Standard(), update=Update(average=average))
+    model = RobustModel(classifier, PIXEL, Standard(), ema=0.9)
     model.compile("sgd")
     answers = np.argmax(classifier(images), axis=1)
     last = classifier.layers[-1]
@@ -361,7 +362,7 @@ def test_the_average_is_validated_and_saved_as_the_best(tmp_path, images, labels
     checkpoints.on_epoch_end(0, {"val_robust_accuracy": 0.5})
     saved = make_dense()
     saved.load_weights(tmp_path / "best.weights.h5")
-    for one, other in zip(saved.get_weights(), average.classifier.get_weights(), strict=True):
+    for one, other in zip(saved.get_weights(), model.average.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(model.predict(images, verbose=0), saved(images), atol=1e-5)
 
@@ -369,8 +370,10 @@ def test_the_average_is_validated_and_saved_as_the_best(tmp_path, images, labels
 def test_an_average_from_a_config_has_the_weights_of_the_model():
     config = configured(training__ema=0.999)
     model = pipeline.build_model(config, INFO, plans.make_plan(config, INFO))
-    assert model.shipped is model.update.average.classifier
-    for one, other in zip(model.shipped.get_weights(), model.classifier.get_weights(), strict=True):
+    assert model.inference_model is model.average
+    for one, other in zip(
+        model.inference_model.get_weights(), model.classifier.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -380,9 +383,11 @@ def test_an_average_from_a_config_has_the_weights_of_the_model():
 def make_model(folder):
     """A model with everything on, and its checkpoints."""
     classifier = make_dense(IN_FLOAT16)
-    # After three good steps the scale doubles: in the middle of what is tested.
-    update = Update(0.5, WeightAverage(classifier, 0.7), LossScale(first=256.0, patience=3))
-    model = RobustModel(classifier, PIXEL, SRT(), update=update, search_growth=4, weight_warmup=4)
+    model = RobustModel(
+        classifier, PIXEL, SRT(), gradient_clip=0.5, ema=0.7, search_growth=4, weight_warmup=4
+    )
+    # The scale doubles after three good steps: in the middle of what is tested.
+    model.update.loss_scale = LossScale(initial=256.0, double_after=3)
     rate = Warmup(0.05, 3)
     model.compile(make_optimizer("adamw", rate, weight_decay=0.1))
     model.optimizer.build(classifier.trainable_variables)
@@ -494,12 +499,8 @@ def test_settings_out_of_range_are_named(key, value, words):
 
 ON_TWO_DEVICES = """
 import numpy as np, tensorflow as tf
-from keras_srt.lazy import keras
-from keras_srt.neighborhoods import LInf
-from keras_srt.objectives import SRT
-from keras_srt.runs import RunFolder
-from keras_srt.training import RobustModel
-from keras_srt.updates import LossScale, Update, WeightAverage, make_optimizer
+from keras_srt import LInf, RobustModel, SRT, keras
+from keras_srt.training.optimization import LossScale, make_optimizer
 
 cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpus[0], [half, half])
@@ -515,19 +516,18 @@ for scale in (None, 2.0**127):  # times λ = 8 it overflows until it has been ha
             keras.utils.set_random_seed(0)
             layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
             classifier = keras.Sequential([keras.Input((4, 4, 1)), *layers])
-            update = Update(
-                0.2, WeightAverage(classifier, 0.5), None if scale is None else LossScale(scale)
-            )
             model = RobustModel(
-                classifier, still, SRT(robust_weight=8.0), weight_decay=0.1,
-                update=update, search_growth=2, weight_warmup=2,
+                classifier, still, SRT(8.0), weight_decay=0.1,
+                gradient_clip=0.2, ema=0.5, search_growth=2, weight_warmup=2,
             )
+            if scale is not None:
+                model.update.loss_scale = LossScale(scale)
             model.compile(make_optimizer("sgd", 0.1))
         before = classifier.get_weights()
         dataset = tf.data.Dataset.from_tensor_slices(data).batch(8).repeat()
         model.fit(dataset, steps_per_epoch=6, verbose=0)
-        ends.append([*classifier.get_weights(), *model.shipped.get_weights()])
-        ends[-1] += [] if scale is None else [update.loss_scale.value.numpy()]
+        ends.append([*classifier.get_weights(), *model.inference_model.get_weights()])
+        ends[-1] += [] if scale is None else [model.update.loss_scale.value.numpy()]
     for one, two in zip(*ends):
         np.testing.assert_allclose(two, one, atol=1e-6)
     assert np.any(ends[0][0] != before[0])
