@@ -92,7 +92,7 @@ def test_labels_may_be_a_column_of_floats():
         (
             lambda: dataset(images(4, top=300), labels(4)),
             lambda: dataset(images(4)),
-            "labeled: got images with values from 0.* to 300; allowed: 0 to 1, or 0 to 255",
+            "labeled: got images with values from .* to 300; allowed: 0 to 1, or 0 to 255",
         ),
         (
             lambda: dataset(images(4), labels(4)),
