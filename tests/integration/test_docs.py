@@ -69,16 +69,12 @@ def test_links_resolve(path):
 
 
 def commands_of(text):
-    """The words of each command in a page's blocks of shell."""
+    """The arguments of each of the package's commands in a page's blocks of shell."""
     for block in re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL):
         for line in re.split(r"\n|&&|;", block.replace("\\\n", " ")):
-            words = shlex.split(line, comments=True)
-            while words and re.match(r"\w+=", words[0]):  # variables of the environment
-                del words[0]
-            if words[:2] == ["python", "train.py"]:
-                yield ["train", *words[2:]]
-            elif words[:1] == ["keras-srt"]:
-                yield words[1:]
+            found = re.match(r" *(?:\w+=\S+ +)*(?:keras-srt|python (train)\.py) +(.*)", line)
+            if found:
+                yield [*filter(None, [found[1]]), *shlex.split(found[2], comments=True)]
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
