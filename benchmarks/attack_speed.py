@@ -28,7 +28,7 @@ from small_classifier import load_test_images, train_small_classifier
 from strangers import DISTRIBUTIONS, Subject
 
 from keras_srt.attacks import ATTACKS, TargetModel
-from keras_srt.evaluation.runner import attack_target_model
+from keras_srt.evaluation.runner import evaluate_robustness
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +90,7 @@ Run = Callable[[np.ndarray, np.ndarray], Any]
 
 def _ours(pair: Pair, target_model: TargetModel) -> Run:
     attack = ATTACKS.build(pair.ours)
-    return lambda images, labels: attack_target_model(target_model, images, labels, [attack])
+    return lambda images, labels: evaluate_robustness(target_model, images, labels, [attack])
 
 
 def _theirs(pair: Pair, subject: Subject) -> Run:

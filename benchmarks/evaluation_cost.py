@@ -40,7 +40,8 @@ from keras_srt.attacks import PGD, Attack, GridAdv, TargetModel
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Digits
-from keras_srt.evaluation.runner import Robustness, attack_target_model
+from keras_srt.evaluation.robustness import Robustness
+from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.neighborhoods import Passes
 from keras_srt.neighborhoods.draws import fold
 
@@ -111,22 +112,22 @@ def measure(
         rounds: timed runs of each.
     """
     target_model = TargetModel(subject.classifier, batch_size=len(images))
-    criterion = Criterion(target_model.answers(images, Criterion(labels)).classes)
+    criterion = Criterion(target_model.predictions(images, Criterion(labels)).classes)
     began = time.perf_counter()
     searched = search(attack, target_model, images, criterion)
     exhaustive = time.perf_counter() - began
     outcome: list[Robustness] = []
     programs = {
-        "ours": lambda: outcome.append(attack_target_model(target_model, images, labels, [attack])),
+        "ours": lambda: outcome.append(evaluate_robustness(target_model, images, labels, [attack])),
         **_bare(attack, subject.classifier, images, labels, searched.rounds),
     }
     seconds = interleave(programs, rounds, warm_up=1)
-    still = outcome[-1].still_right(attack.name)
+    still = outcome[-1].surviving(attack.name)
     return {
         "images": len(images),
-        "clean": float(outcome[-1].right.mean()),
+        "clean": float(outcome[-1].correct.mean()),
         "accuracy": float(still.mean()),
-        "same_verdicts": int((still == (outcome[-1].right & ~searched.fooled)).sum()),
+        "same_verdicts": int((still == (outcome[-1].correct & ~searched.fooled)).sum()),
         # Both start with the model's answers to the untouched images.
         "needed": {**searched.needed._asdict(), "forward": searched.needed.forward + len(images)},
         "every": {**searched.every._asdict(), "forward": searched.every.forward + len(images)},
@@ -138,7 +139,7 @@ def measure(
 def search(
     attack: Attack, target_model: TargetModel, images: np.ndarray, criterion: Criterion
 ) -> Searched:
-    """Exhaustive search with the draws that `attack_target_model` makes for a single batch."""
+    """Exhaustive search with the draws that `evaluate_robustness` makes for a single batch."""
     if isinstance(attack, PGD):
         seed = fold(tf.constant([0, 0]), 0)
         return search_steps(attack, target_model, images, criterion, seed)

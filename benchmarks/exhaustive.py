@@ -48,7 +48,7 @@ def search_grid(
     for number, point in enumerate(points[np.argsort(-size, kind="stable")]):
         moved = space.apply(tf.constant(images), tf.constant(np.tile(point, (len(images), 1))))
         reached[number] = criterion.is_adversarial(
-            target_model.answers(moved.numpy(), criterion).classes
+            target_model.predictions(moved.numpy(), criterion).classes
         )
     tried = first_or_last(reached) + 1
     return Searched(reached.any(axis=0), Passes(int(tried.sum()), 0), Passes(int(reached.size), 0))
@@ -77,7 +77,7 @@ def search_steps(
         answers, gradient = target_model.gradient(now.numpy(), criterion)
         reached[step] = criterion.is_adversarial(answers.classes)
         now = ball.solver.step(tf.constant(images), now, tf.constant(gradient), 1.0)
-    reached[-1] = criterion.is_adversarial(target_model.answers(now.numpy(), criterion).classes)
+    reached[-1] = criterion.is_adversarial(target_model.predictions(now.numpy(), criterion).classes)
     # Every point but the last is asked about together with its gradient.
     tried = first_or_last(reached)
     left = [int((tried >= step).sum()) for step in range(ball.num_steps + 1)]

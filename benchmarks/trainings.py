@@ -17,7 +17,8 @@ from keras_srt.attacks import Attack
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import format_duration
 from keras_srt.core.tensorflow import keras
-from keras_srt.evaluation.runner import Progress, Robustness, evaluate_robustness
+from keras_srt.evaluation.robustness import Robustness
+from keras_srt.evaluation.runner import Progress, evaluate_robustness
 from keras_srt.pipeline.classifiers import best_classifier, load_config
 from keras_srt.pipeline.data import train
 from keras_srt.pipeline.evaluate import load_test

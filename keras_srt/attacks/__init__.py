@@ -1,7 +1,4 @@
-"""Attacks for evaluation: a threat model each, and the strongest search we have in it."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Attacks for evaluation, each with its threat model."""
 
 from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT
 from keras_srt.attacks.autoattack import AutoAttack
@@ -16,52 +13,10 @@ from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
 from keras_srt.attacks.pointwise import Pointwise
+from keras_srt.attacks.registry import ATTACKS
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
 from keras_srt.attacks.square import Square
-from keras_srt.attacks.target_model import Answers, QueryModel, TargetModel
-from keras_srt.core.registry import Registry
-
-
-class _AttackRegistry(Registry[Attack]):
-    """Takes `pgd@0.1` for the attack `pgd` with `epsilon` 0.1."""
-
-    def build(self, settings: Mapping[str, Any]) -> Attack:
-        given = settings.get("name") if isinstance(settings, Mapping) else None
-        if isinstance(given, str) and "@" in given:
-            name, _, epsilon = given.partition("@")
-            try:
-                strength: float | str = float(epsilon)
-            except ValueError:  # a fraction, or an error that names what was given
-                strength = epsilon
-            settings = {"epsilon": strength, **settings, "name": name}
-        return super().build(settings)
-
-
-ATTACKS: Registry[Attack] = _AttackRegistry(
-    "attack",
-    FGSM,
-    PGD,
-    MIFGSM,
-    CarliniWagner,
-    DDN,
-    JSMA,
-    Pointwise,
-    RandAdv,
-    RandAdvR,
-    RandAdvT,
-    GridAdv,
-    GridAdvR,
-    GridAdvT,
-    PGDPlus,
-    GridAdvPlus,
-    ColorAttack,
-    APGDCE,
-    APGDDLR,
-    APGDT,
-    FABT,
-    Square,
-    AutoAttack,
-)
+from keras_srt.attacks.target_model import Predictions, QueryModel, TargetModel
 
 __all__ = [
     "APGDCE",
@@ -74,7 +29,6 @@ __all__ = [
     "JSMA",
     "MIFGSM",
     "PGD",
-    "Answers",
     "Attack",
     "AttackResult",
     "AutoAttack",
@@ -88,6 +42,7 @@ __all__ = [
     "MinimalNormAttack",
     "PGDPlus",
     "Pointwise",
+    "Predictions",
     "QueryModel",
     "RandAdv",
     "RandAdvR",

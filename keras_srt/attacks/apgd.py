@@ -1,4 +1,4 @@
-"""Auto-PGD: gradient ascent in a pixel ball that chooses the lengths of its steps itself."""
+"""Auto-PGD: projected gradient ascent that adapts its step sizes."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, dlr
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
-from keras_srt.neighborhoods import L2, LInf
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
-BALLS: dict[str, type[LpBall]] = {"linf": LInf, "l2": L2}
-
-# The share of a step that is the gradient's; the rest goes on as the last step went.
+# Weight of the gradient step; the rest repeats the previous step (momentum).
 _GRADIENT_SHARE = 0.75
 
 
 def checkpoints(num_steps: int) -> list[int]:
-    """The steps after which the lengths are reconsidered, ever closer to each other.
+    """Steps at which the step sizes are reconsidered, at shrinking intervals.
 
     Args:
-        num_steps: steps of a run.
+        num_steps: Steps of a run.
 
     Returns:
         0 and the checkpoints, ascending.
@@ -51,17 +50,17 @@ def checkpoints(num_steps: int) -> list[int]:
 def should_halve(
     rises: np.ndarray, period: int, rho: float, has_improved: np.ndarray, halved: np.ndarray
 ) -> np.ndarray:
-    """Whether the steps of an image have become too long.
+    """Decide for each image whether to halve its step size.
 
-    They have if at most a share ρ of the steps since the last checkpoint raised the
-    loss, or if the best loss has stood still since then although they weren't halved there.
+    The step size is halved if at most a share ρ of the steps since the last checkpoint raised the
+    loss, or if the best loss has not improved since then although the step size was not halved.
 
     Args:
-        rises: int [n], steps since the last checkpoint that raised the loss.
-        period: steps since the last checkpoint.
+        rises: Steps since the last checkpoint that raised the loss, int [n].
+        period: Steps since the last checkpoint.
         rho: ρ.
-        has_improved: bool [n], whether the best loss is higher than at the last checkpoint.
-        halved: bool [n], whether the steps were halved there.
+        has_improved: Whether the best loss has improved since the last checkpoint, bool [n].
+        halved: Whether the step size was halved at the last checkpoint, bool [n].
 
     Returns:
         bool [n].
@@ -71,7 +70,7 @@ def should_halve(
 
 @dataclasses.dataclass
 class _Ascent:
-    """Where the ascent stands: each array has one row for each image still under attack."""
+    """State of the ascent; each array has one row for each active image."""
 
     origin: np.ndarray
     now: np.ndarray
@@ -95,7 +94,7 @@ class _Ascent:
         loss: np.ndarray,
         gradient: np.ndarray,
     ) -> _Ascent:
-        """At the start, with steps of 2ε; at the first checkpoint ρ alone decides."""
+        """Initial state: steps of 2ε; at the first checkpoint only ρ decides."""
         count = len(origin)
         return cls(
             origin, start, start, loss, gradient, np.array(start), np.array(loss),
@@ -104,19 +103,19 @@ class _Ascent:
         )  # fmt: skip
 
     def keep(self, rows: np.ndarray) -> None:
-        """Goes on with these images alone."""
+        """Drop all other images."""
         for part in dataclasses.fields(self):
             setattr(self, part.name, getattr(self, part.name)[rows])
 
     def move(self, ball: LpBall, share: float) -> None:
-        """A projected gradient step, of which this share is taken, and some of the last step."""
-        towards = ball.direction(tf.constant(self.gradient)).numpy()
-        there = _project(ball, self.origin, self.now + _wide(self.length) * towards)
-        mixed = self.now + share * (there - self.now) + (1 - share) * (self.now - self.before)
+        """Take a projected gradient step of weight `share`, and momentum of weight 1 - share."""
+        direction = ball.direction(tf.constant(self.gradient)).numpy()
+        stepped = _project(ball, self.origin, self.now + _wide(self.length) * direction)
+        mixed = self.now + share * (stepped - self.now) + (1 - share) * (self.now - self.before)
         self.before, self.now = self.now, _project(ball, self.origin, mixed)
 
-    def note(self, loss: np.ndarray, gradient: np.ndarray) -> None:
-        """Takes in what was seen at the present images."""
+    def record(self, loss: np.ndarray, gradient: np.ndarray) -> None:
+        """Record the loss and gradient at the current images."""
         self.rises += loss > self.loss
         self.loss, self.gradient = loss, gradient
         better = loss > self.best_loss
@@ -124,13 +123,13 @@ class _Ascent:
         self.best_gradient[better] = gradient[better]
 
     def check(self, period: int, rho: float) -> None:
-        """Where steps have become too long, halves them and goes back to the best image."""
+        """Halve step sizes that are too large, and return to the best images there."""
         has_improved = self.best_loss > self.last_best
-        back = should_halve(self.rises, period, rho, has_improved, self.halved)
-        self.length[back] /= 2
-        self.now = np.where(_wide(back), self.best, self.now)
-        self.gradient = np.where(_wide(back), self.best_gradient, self.gradient)
-        self.rises[:], self.last_best, self.halved = 0, np.array(self.best_loss), back
+        halve = should_halve(self.rises, period, rho, has_improved, self.halved)
+        self.length[halve] /= 2
+        self.now = np.where(_wide(halve), self.best, self.now)
+        self.gradient = np.where(_wide(halve), self.best_gradient, self.gradient)
+        self.rises[:], self.last_best, self.halved = 0, np.array(self.best_loss), halve
 
 
 def _wide(rows: np.ndarray) -> np.ndarray:
@@ -143,20 +142,21 @@ def _project(ball: LpBall, images: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 @component
 class AutoPGD(Attack):
-    """Auto-PGD; a subclass says which loss it raises, and towards which classes.
+    """Base class of Auto-PGD; a subclass chooses the loss and the target classes.
 
-    The first step is 2ε long. At `checkpoints`, `should_halve` decides for each image.
+    The first step has size 2ε. At each of the `checkpoints`, `should_halve` decides for each image.
+    A run costs num_steps + 1 gradient passes for each image.
+
     Source: Croce & Hein 2020, section 3.
 
     Args:
         epsilon: ε, in units of pixel values in [0, 1].
         norm_ball: "linf" or "l2".
-        num_steps: gradient steps of a run.
-        restarts: runs, each from a random point; those after the first are for images not
-            fooled yet.
-        rho: ρ, of the rule that halves steps.
-        eot_iter: passes whose mean is the gradient (and the loss), for a model that answers
-            at random; an image counts as fooled where half of the passes are.
+        num_steps: Gradient steps of a run.
+        restarts: Runs, each from a random point; an image drops out after a success.
+        rho: ρ, the threshold of the rule that halves step sizes.
+        eot_iter: Passes over which the loss and gradient of a randomized model are averaged; an
+            image is adversarial if it is so in at least half of the passes.
     """
 
     epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
@@ -169,35 +169,37 @@ class AutoPGD(Attack):
     @property
     @abstractmethod
     def loss(self) -> AttackLoss:
-        """What it raises."""
+        """Loss to maximize."""
 
     @property
+    @override
     def neighborhood(self) -> LpBall:
-        """The ball of the norm."""
         return BALLS[self.norm_ball](epsilon=self.epsilon, num_steps=self.num_steps)
 
-    def aims(self, model: TargetModel, images: np.ndarray, criterion: Criterion) -> list[Criterion]:
-        """What the loss of each run is about; a run ends with the criterion, reached on any way."""
+    def loss_criteria(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion
+    ) -> list[Criterion]:
+        """Criteria that the losses of successive runs maximize; success is still `criterion`."""
         return [criterion]
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        fooled = np.zeros(len(images), bool)
-        runs = [aim for aim in self.aims(model, images, criterion) for _ in range(self.restarts)]
-        for number, aim in enumerate(runs):
-            active = np.flatnonzero(~fooled)
+        worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+        success = np.zeros(len(images), bool)
+        aims = self.loss_criteria(model, images, criterion)
+        for number, aim in enumerate(aim for aim in aims for _ in range(self.restarts)):
+            active = np.flatnonzero(~success)
             if not len(active):
                 break
-            one, loss = self._run_once(
+            result, loss = self._run_once(
                 model, images[active], criterion[active], aim[active], fold(seed, number)
             )
-            better = one.fooled | (loss > highest[active])
-            found[active[better]], highest[active[better]] = one.images[better], loss[better]
-            fooled[active] = one.fooled
-        return AttackResult(found, found - images, fooled)
+            better = result.success | (loss > highest[active])
+            worst[active[better]], highest[active[better]] = result.images[better], loss[better]
+            success[active] = result.success
+        return AttackResult(worst, worst - images, success)
 
     def _run_once(
         self,
@@ -207,54 +209,54 @@ class AutoPGD(Attack):
         aim: Criterion,
         seed: tf.Tensor,
     ) -> tuple[AttackResult, np.ndarray]:
-        """One run, and the loss of what it found. It costs a gradient pass more than steps."""
+        """Make one run; also return the loss of each result."""
         ball, periods = self.neighborhood, dict(_periods(self.num_steps))
-        found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        fooled, active = np.zeros(len(images), bool), np.arange(len(images))
+        worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+        success, active = np.zeros(len(images), bool), np.arange(len(images))
         start = self._start(ball, images, seed)
-        reached, loss, gradient = self._look(model, start, criterion, aim)
+        adversarial, loss, gradient = self._evaluate(model, start, criterion, aim)
         state = _Ascent.begin(ball, images, start, loss, gradient)
         for step in range(self.num_steps + 1):
             if step:
                 state.move(ball, 1.0 if step == 1 else _GRADIENT_SHARE)
-                reached, loss, gradient = self._look(
+                adversarial, loss, gradient = self._evaluate(
                     model, state.now, criterion[active], aim[active]
                 )
-                state.note(loss, gradient)
-            better = reached | (loss > highest[active])
-            found[active[better]], highest[active[better]] = state.now[better], loss[better]
-            fooled[active[reached]] = True
-            if reached.any():
-                active = active[~reached]
-                state.keep(~reached)
+                state.record(loss, gradient)
+            better = adversarial | (loss > highest[active])
+            worst[active[better]], highest[active[better]] = state.now[better], loss[better]
+            success[active[adversarial]] = True
+            if adversarial.any():
+                active = active[~adversarial]
+                state.keep(~adversarial)
             if not len(active):
                 break
             if step in periods:
                 state.check(periods[step], self.rho)
-        return AttackResult(found, found - images, fooled), highest
+        return AttackResult(worst, worst - images, success), highest
 
     def _start(self, ball: LpBall, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
-        """A random point on the sphere of radius ε."""
+        """Draw a random point on the sphere of radius ε."""
         noise = BALLS[self.norm_ball](epsilon=1.0).sample(tf.constant(images), seed)
         unit = tf.math.divide_no_nan(noise, ball.norm(noise)[:, None, None, None])
         return _project(ball, images, images + self.epsilon * unit.numpy())
 
-    def _look(
+    def _evaluate(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Whether the criterion is reached, the loss and its gradient, over `eot_iter` passes."""
-        reached = np.zeros(len(images), int)
+        """Success, loss and gradient over `eot_iter` passes."""
+        votes = np.zeros(len(images), int)
         loss, gradient = np.zeros(len(images), np.float32), np.zeros_like(images)
         for _ in range(self.eot_iter):
-            answers, slope = model.gradient(images, aim, self.loss)
-            reached += criterion.is_adversarial(answers.classes)
-            loss += answers.loss / np.float32(self.eot_iter)
+            predictions, slope = model.gradient(images, aim, self.loss)
+            votes += criterion.is_adversarial(predictions.classes)
+            loss += predictions.loss / np.float32(self.eot_iter)
             gradient += slope / np.float32(self.eot_iter)
-        return 2 * reached >= self.eot_iter, loss, gradient
+        return 2 * votes >= self.eot_iter, loss, gradient
 
 
 def _periods(num_steps: int) -> list[tuple[int, int]]:
-    """Checkpoints after the first, and how many steps lie before each."""
+    """Checkpoints after the first, and the number of steps before each."""
     points = checkpoints(num_steps)
     return [(point, point - last) for last, point in itertools.pairwise(points)]
 
@@ -271,14 +273,14 @@ class APGDCE(AutoPGD):
     name: ClassVar[str] = "apgd_ce"
 
     @property
+    @override
     def loss(self) -> AttackLoss:
-        """CE(f(x), y)."""
         return cross_entropy
 
 
 @component
 class APGDDLR(AutoPGD):
-    """Auto-PGD on the difference of logits ratio (`losses.dlr`). Arguments: see `AutoPGD`.
+    """Auto-PGD on the difference of logits ratio (`dlr`). Arguments: see `AutoPGD`.
 
     Example:
         >>> APGDDLR(epsilon=0.5, norm_ball="l2").norm
@@ -288,21 +290,21 @@ class APGDDLR(AutoPGD):
     name: ClassVar[str] = "apgd_dlr"
 
     @property
+    @override
     def loss(self) -> AttackLoss:
-        """DLR."""
         return dlr
 
 
 @component
 class APGDT(APGDDLR):
-    """Auto-PGD on the targeted difference of logits ratio, towards one class after the other.
+    """Auto-PGD on the targeted difference of logits ratio, one target class after another.
 
-    The classes are those that the model holds for most likely on the untampered image; an
-    image drops out with any answer that reaches the criterion.
+    The targets are the most likely other classes of the clean image. Any adversarial prediction is
+    a success. For the other arguments see `AutoPGD`.
 
     Args:
-        num_targets: how many classes, if there are as many; a targeted attack aims at its own.
-        epsilon: see `AutoPGD`, like the rest.
+        epsilon: ε, in units of pixel values in [0, 1].
+        num_targets: Number of target classes; a targeted attack uses only its own target.
 
     Example:
         >>> APGDT(epsilon="8/255").num_targets
@@ -313,21 +315,23 @@ class APGDT(APGDDLR):
 
     num_targets: Annotated[int, validation.whole(1)] = 9
 
-    def aims(self, model: TargetModel, images: np.ndarray, criterion: Criterion) -> list[Criterion]:
-        """The most likely classes beside the label, one after the other."""
+    @override
+    def loss_criteria(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion
+    ) -> list[Criterion]:
         return likeliest_targets(model, images, criterion, self.num_targets)
 
 
 def likeliest_targets(
     model: TargetModel, images: np.ndarray, criterion: Criterion, count: int
 ) -> list[Criterion]:
-    """Targeted criteria for an untargeted one: the likeliest other class, the next, and so on.
+    """Targeted criteria for an untargeted one: the most likely other class, the next, and so on.
 
     Args:
-        model: whose logits tell what is likely.
-        images: float32 [n, height, width, channels] in [0, 1], untampered.
-        criterion: a targeted criterion is the only one returned.
-        count: how many classes, if there are as many beside the label.
+        model: The model under attack.
+        images: Clean images, float32 [n, height, width, channels] in [0, 1].
+        criterion: The attack's criterion; if it is targeted, it is the only one returned.
+        count: Largest number of criteria; there is at most one for each class except the label.
 
     Returns:
         One criterion for each rank.

@@ -1,9 +1,12 @@
-"""Losses that attacks raise: (logits, labels to leave, targets to reach or None) -> [n]."""
+"""Losses that attacks maximize: (logits, labels, targets or None) -> loss of each image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.tensorflow import tf
 
 # Logits float32 [n, classes], labels int32 [n], targets int32 [n] or None -> float32 [n].
@@ -18,32 +21,33 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | Non
 
 
 def margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-    """max_{j≠y} f_j - f_y, or f_t - max_{j≠t} f_j: above 0 just where the criterion is reached."""
-    wanted = labels if targets is None else targets
-    is_wanted = tf.one_hot(wanted, tf.shape(logits)[-1], on_value=True, off_value=False)
-    others = tf.reduce_max(tf.where(is_wanted, logits.dtype.min, logits), axis=-1)
-    above = others - tf.gather(logits, wanted, batch_dims=1)
+    """max_{j≠y} f_j - f_y, or f_t - max_{j≠t} f_j: positive exactly if adversarial."""
+    own = labels if targets is None else targets
+    is_own = tf.one_hot(own, tf.shape(logits)[-1], on_value=True, off_value=False)
+    others = tf.reduce_max(tf.where(is_own, logits.dtype.min, logits), axis=-1)
+    above = others - tf.gather(logits, own, batch_dims=1)
     return above if targets is None else -above
 
 
 def logit_difference(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-    """f_t - f_y, above 0 beyond the boundary between the two; `margin` without targets."""
+    """f_t - f_y, positive beyond the boundary between both; `margin` without targets."""
     if targets is None:
         return margin(logits, labels, None)
     return tf.gather(logits, targets, batch_dims=1) - tf.gather(logits, labels, batch_dims=1)
 
 
 def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-    """Difference of logits ratio: no shift and no scale of the logits changes it.
+    """Difference of logits ratio, which is invariant to shift and scale of the logits.
 
     With π sorting the logits in descending order,
 
         (max_{j≠y} f_j - f_y) / (f_π1 - f_π3),  or for targets
         (f_t - max_{j≠t} f_j) / (f_π1 - (f_π3 + f_π4)/2).
 
-    Where y is still answered the latter is the paper's, whose numerator is f_t - f_y. The
-    ratio needs three classes, and four for targets. With three classes and targets
-    f_π3 stands alone below; with two the ratio would be ±1 everywhere, so it is `margin`.
+    While y is still predicted, the latter equals the paper's, whose numerator is f_t - f_y. The
+    ratio needs three classes, or four with targets. With three classes and targets the
+    denominator is f_π1 - f_π3; with two classes the ratio would be ±1 everywhere, so the
+    denominator is 1.
 
     Source: Croce & Hein 2020, section 4.
     """
@@ -54,3 +58,9 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.T
     mean = tf.math.divide_no_nan(tf.reduce_sum(below, axis=-1), tf.cast(count, logits.dtype))
     spread = tf.where(count > 0, ordered[:, 0] - mean, 1.0)
     return margin(logits, labels, targets) / (spread + 1e-12)
+
+
+def evaluate_loss(loss: AttackLoss, logits: np.ndarray, criterion: Criterion) -> np.ndarray:
+    """Evaluate a loss on logits [n, classes] as NumPy array: float32 [n]."""
+    labels, targets, *_ = (*map(tf.constant, criterion.columns), None)
+    return loss(tf.constant(logits), labels, targets).numpy()

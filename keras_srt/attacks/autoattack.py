@@ -1,4 +1,4 @@
-"""AutoAttack: several attacks with fixed settings, one after the other, and the worst of them."""
+"""AutoAttack: an ensemble of attacks with fixed settings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
-from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT, BALLS
+from keras_srt.attacks.apgd import APGDCE, APGDDLR, APGDT
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.fab import FABT
+from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.square import Square
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
@@ -20,18 +22,18 @@ from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
-# Passes of a gradient in the version for models that answer at random.
+# Passes per gradient in the version for randomized models.
 _EOT_ITER = 20
 
 
 @component
 class AutoAttack(Attack):
-    """AutoAttack: an image stands only if it stands every member.
+    """AutoAttack: an image survives only if it survives every member.
 
-    Version "standard" is apgd_ce, apgd_t, fab_t and square; "rand", for models that answer
-    at random, is apgd_ce and apgd_dlr with gradients that are means of 20 passes. Each member
-    attacks the images that still stand. The defaults are the reference settings; smaller
-    budgets are quicker and weaker.
+    Version "standard" runs apgd_ce, apgd_t, fab_t and square; version "rand", for randomized
+    models, runs apgd_ce and apgd_dlr with gradients averaged over 20 passes. Each member attacks
+    the images that survived the members before it. The defaults are the reference settings;
+    smaller budgets are faster and weaker.
 
     Source: Croce & Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble
     of diverse parameter-free attacks".
@@ -40,10 +42,10 @@ class AutoAttack(Attack):
         epsilon: ε, in units of pixel values in [0, 1].
         norm_ball: "linf" or "l2".
         version: "standard" or "rand".
-        num_steps: steps of a run of APGD and of FAB.
-        num_targets: classes that apgd_t and fab_t aim at.
-        queries: of square.
-        eot_iter: passes of a gradient of APGD; by default 20 for "rand", else 1.
+        num_steps: Steps of a run of APGD and of FAB.
+        num_targets: Target classes of apgd_t and fab_t.
+        queries: Queries of square.
+        eot_iter: Passes per gradient of APGD; by default 20 for "rand", else 1.
 
     Example:
         >>> [member.name for member in AutoAttack(epsilon="8/255").members]
@@ -61,13 +63,13 @@ class AutoAttack(Attack):
     eot_iter: Annotated[int, validation.whole(1)] | None = None
 
     @property
+    @override
     def neighborhood(self) -> LpBall:
-        """The ball of the norm."""
         return BALLS[self.norm_ball](epsilon=self.epsilon)
 
     @property
     def members(self) -> tuple[Attack, ...]:
-        """The attacks, in their order."""
+        """Attacks in the order in which they run."""
         ball: dict[str, Any] = {"epsilon": self.epsilon, "norm_ball": self.norm_ball}
         steps: dict[str, Any] = {**ball, "num_steps": self.num_steps}
         if self.version == "rand":
@@ -81,36 +83,36 @@ class AutoAttack(Attack):
             Square(**ball, queries=self.queries),
         )
 
-    def run(
-        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    @override
+    def search(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        return self.run_members(target_model, images, criterion, seed)[0]
+        return self.run_members(model, images, criterion, seed)[0]
 
     def run_members(
-        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> tuple[AttackResult, np.ndarray]:
-        """As `run`, and which member fooled the model.
+        """Attack a model and report which member succeeded.
 
         Args:
-            target_model: see `Attack.run`, like the rest.
+            model: The model under attack.
             images: float32 [n, height, width, channels] in [0, 1].
-            criterion: of each member.
+            criterion: Labels and, for a targeted attack, targets.
             seed: int32 [2].
 
         Returns:
-            What was found, and int [n]: the index in `members` of the first to fool the model on
-            an image, -1 where none did or none had to. An image that stands is the one of
-            apgd_ce's highest loss.
+            The result, and the index in `members` of the first member that succeeded, int [n]: -1
+            if none did, or if the image was adversarial from the start. A surviving image is the
+            one of apgd_ce's highest loss.
         """
-        found, first = np.array(images), np.full(len(images), -1)
-        fooled = criterion.is_adversarial(target_model.answers(images, criterion).classes)
+        worst, first = np.array(images), np.full(len(images), -1)
+        success = criterion.is_adversarial(model.predictions(images, criterion).classes)
         for number, member in enumerate(self.members):
-            active = np.flatnonzero(~fooled)
+            active = np.flatnonzero(~success)
             if not len(active):
                 break
-            one = member.run(target_model, images[active], criterion[active], fold(seed, number))
-            taken = one.fooled | (number == 0)
-            found[active[taken]], first[active[one.fooled]] = one.images[taken], number
-            fooled[active] = one.fooled
-        return AttackResult(found, found - images, fooled), first
+            result = member.run(model, images[active], criterion[active], fold(seed, number))
+            taken = result.success | (number == 0)
+            worst[active[taken]], first[active[result.success]] = result.images[taken], number
+            success[active] = result.success
+        return AttackResult(worst, worst - images, success), first

@@ -1,50 +1,55 @@
-"""What every evaluation attack offers."""
+"""Base class of the attacks, and helpers to run attacks one after another."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 
 from keras_srt.attacks.criterion import Criterion, is_target
-from keras_srt.attacks.target_model import TargetModel
+from keras_srt.attacks.target_model import NO_GRADIENTS, QueryModel, TargetModel
+from keras_srt.core.errors import UserError
 from keras_srt.core.registry import Component, component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Composite, Neighborhood
 
 
 class AttackResult(NamedTuple):
-    """The outcome of an attack.
+    """Result of an attack on a batch of images.
 
     Attributes:
-        images: float32 [n, height, width, channels]: a fooling image where one was found,
-            else the one of the highest loss.
-        parameters: θ of each, as the attack's neighborhood takes it.
-        fooled: bool [n], whether the criterion is reached.
-        nearest: float32 [n, height, width, channels], of attacks that look for the smallest
-            perturbation: the nearest image that fools, also beyond the threat model, or the
-            image itself where none was found. None for the others.
+        images: For each image an adversarial one or, on failure, the one of the highest loss;
+            float32 [n, height, width, channels].
+        parameters: θ of each image, in the form that the attack's neighborhood takes.
+        success: Whether each result is adversarial, bool [n].
+        nearest: For minimal-norm attacks, the nearest adversarial image, which may be outside the
+            threat model, or the original if none was found; float32 [n, height, width, channels].
+            None for other attacks.
     """
 
     images: np.ndarray
     parameters: Any
-    fooled: np.ndarray
+    success: np.ndarray
     nearest: np.ndarray | None = None
 
 
 @component
 class Attack(Component):
-    """An attack for evaluation; a subclass is a component with a `name`.
+    """Base class of the attacks. A subclass is a component with a `name`.
 
-    It stops working on an image once the model is fooled.
+    A subclass implements `neighborhood` and `search`. An image drops out of the search as soon as
+    it is adversarial.
 
     Args:
-        target: null for any other answer than the label, or how the answer to reach is
-            chosen: "random", "least_likely", "next" or a class id.
+        target: null for an untargeted attack, or how the target class is chosen: "random",
+            "least_likely", "next" or a class id.
+
+    Attributes:
+        needs_gradients: Whether the attack needs a `TargetModel`; otherwise it runs on any
+            `QueryModel`.
     """
 
-    # Whether it needs more of a model than its answers.
     needs_gradients: ClassVar[bool] = True
 
     target: Annotated[Any, is_target] = None
@@ -52,27 +57,49 @@ class Attack(Component):
     @property
     @abstractmethod
     def neighborhood(self) -> Neighborhood:
-        """The threat model: what the attack may do to an image."""
+        """Threat model: the perturbations that the attack may apply."""
 
     @abstractmethod
-    def run(
-        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    def search(
+        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """Looks for images of the neighborhood on which the criterion is reached.
+        """Search the neighborhood of each image for an adversarial image; called by `run`.
 
         Args:
-            target_model: the model under attack.
+            model: The model under attack; declare it as `QueryModel` if `needs_gradients` is
+                false.
             images: float32 [n, height, width, channels] in [0, 1].
-            criterion: the answers to leave and, if the attack is targeted, those to reach.
+            criterion: Labels and, for a targeted attack, targets.
             seed: int32 [2].
 
         Returns:
-            What was found, for each image.
+            The result for each image.
         """
+
+    def run(
+        self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
+        """Attack a model.
+
+        Args:
+            model: The model under attack.
+            images: float32 [n, height, width, channels] in [0, 1].
+            criterion: Labels and, for a targeted attack, targets.
+            seed: int32 [2]; the same seed gives the same result.
+
+        Returns:
+            The result for each image.
+
+        Raises:
+            UserError: The attack needs gradients and the model has none.
+        """
+        if self.needs_gradients and not model.has_gradients:
+            raise UserError(NO_GRADIENTS)
+        return self.search(cast("TargetModel", model), images, criterion, seed)
 
     @property
     def norm(self) -> str:
-        """Names of the single neighborhoods, in order, joined by `+`."""
+        """Names of the neighborhood's stages in order, joined by `+`."""
         return "+".join(stage.name for stage in self.neighborhood.stages_in_order)
 
     @property
@@ -84,48 +111,41 @@ class Attack(Component):
         return None
 
 
-def take(parameters: Any, index: np.ndarray) -> Any:
-    """Rows of parameters, which may be a tuple with one array for each stage."""
-    if isinstance(parameters, tuple):
-        return tuple(take(part, index) for part in parameters)
-    return np.asarray(parameters)[index]
-
-
 def run_in_sequence(
     stages: tuple[Attack, ...],
-    target_model: TargetModel,
+    model: QueryModel,
     images: np.ndarray,
     criterion: Criterion,
     seed: tf.Tensor,
 ) -> AttackResult:
-    """Runs attacks one after the other, each from where the last one ended.
+    """Run attacks one after another, each on the result of the one before.
 
-    An image that an earlier stage fooled is left as it is: the later stages' parameters
-    are 0 for it, which changes nothing.
+    An image that is adversarial after one stage skips the later stages: their parameters are 0,
+    which changes nothing.
 
     Args:
-        stages: attacks, first applied first.
-        target_model: as for `Attack.run`, like the rest.
+        stages: Attacks in the order of application.
+        model: The model under attack.
         images: float32 [n, height, width, channels] in [0, 1].
-        criterion: of each stage.
+        criterion: Criterion of every stage.
         seed: int32 [2].
 
     Returns:
-        What was found; `parameters` has one entry for each stage.
+        The result; `parameters` has one array for each stage.
     """
-    now, fooled = np.array(images), np.zeros(len(images), bool)
+    current, success = np.array(images), np.zeros(len(images), bool)
     parameters = []
     for number, stage in enumerate(stages):
-        active = np.flatnonzero(~fooled)
-        its_seed = tf.random.experimental.stateless_fold_in(seed, number)
-        found = stage.run(target_model, now[active], criterion[active], its_seed)
-        its_own = np.zeros((len(images), *found.parameters.shape[1:]), np.float32)
-        its_own[active] = found.parameters
-        now[active], fooled[active] = found.images, found.fooled
-        parameters.append(its_own)
-    return AttackResult(now, tuple(parameters), fooled)
+        active = np.flatnonzero(~success)
+        stage_seed = tf.random.experimental.stateless_fold_in(seed, number)
+        result = stage.run(model, current[active], criterion[active], stage_seed)
+        stage_parameters = np.zeros((len(images), *result.parameters.shape[1:]), np.float32)
+        stage_parameters[active] = result.parameters
+        current[active], success[active] = result.images, result.success
+        parameters.append(stage_parameters)
+    return AttackResult(current, tuple(parameters), success)
 
 
 def composite_of(stages: tuple[Attack, ...]) -> Composite:
-    """The neighborhood of attacks run in sequence."""
+    """Neighborhood of attacks that run in sequence."""
     return Composite(stages=tuple(stage.neighborhood for stage in stages))

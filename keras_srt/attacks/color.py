@@ -1,10 +1,11 @@
-"""Attack on the colors: the worst of random draws, then gradient ascent with restarts."""
+"""Color attack: random draws, then gradient ascent with restarts."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
@@ -19,21 +20,22 @@ from keras_srt.neighborhoods.draws import fold
 
 @component
 class ColorAttack(Attack):
-    """Hue, saturation, gray, contrast and brightness, each image its own.
+    """Change the hue, saturation, gray, contrast and brightness of each image.
 
-    First come `num_samples` random draws, then projected gradient ascent on the parameters:
-    from the worst draw, and again from random points. An image drops out once it is fooled.
-    It costs at most 1 + num_samples + restarts·(num_steps + 1) passes for each image.
-    Source: the operations are those of the neighborhood `color`; the search is that of Madry
+    `num_samples` random draws are followed by projected gradient ascent on the parameters, first
+    from the worst draw and then from random points. An image drops out when it is adversarial.
+    The cost is at most 1 + num_samples + restarts·(num_steps + 1) passes for each image.
+
+    Source: The operations are those of the neighborhood `color`; the search is that of Madry
     et al. 2018, section 2.1, on θ.
 
     Args:
-        max_hue, max_saturation, max_gray, max_contrast, max_brightness: see the neighborhood
+        max_hue, max_saturation, max_gray, max_contrast, max_brightness: See the neighborhood
             `color`.
-        num_samples: random draws.
-        num_steps: gradient steps of an ascent.
-        step_size: of a step, as a share of each range; by default 2.5/num_steps.
-        restarts: ascents.
+        num_samples: Number of random draws.
+        num_steps: Gradient steps of an ascent.
+        step_size: Size of a step as a share of each range; by default 2.5/num_steps.
+        restarts: Number of ascents.
 
     Example:
         >>> ColorAttack(max_hue=0, max_brightness=0.2).norm
@@ -53,8 +55,8 @@ class ColorAttack(Attack):
     restarts: Annotated[int, validation.whole(1)] = 3
 
     @property
+    @override
     def neighborhood(self) -> Color:
-        """The ranges of the parameters."""
         return Color(
             max_hue=self.max_hue,
             max_saturation=self.max_saturation,
@@ -65,28 +67,28 @@ class ColorAttack(Attack):
             step_size=self.step_size,
         )
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        space, pictures = self.neighborhood, tf.constant(images)
-        untouched = space.identity(pictures).numpy()
-        worst = RunningWorstCase(model.answers(images, criterion), criterion, untouched)
+        space, originals = self.neighborhood, tf.constant(images)
+        unchanged = space.identity(originals).numpy()
+        worst = RunningWorstCase(model.predictions(images, criterion), criterion, unchanged)
 
         def drawn(number: int) -> np.ndarray:
-            # For all images, so that a draw doesn't depend on who is fooled already.
-            return space.sample(pictures, fold(seed, number)).numpy()
+            # Drawn for all images, so that a draw doesn't depend on which images are active.
+            return space.sample(originals, fold(seed, number)).numpy()
 
         for number in range(self.num_samples):
             active = worst.active
             tried = drawn(number)[active]
-            moved = space.apply(tf.constant(images[active]), tried).numpy()
-            worst.add(active, (tried,), model.answers(moved, criterion[active]))
+            transformed = space.apply(tf.constant(images[active]), tried).numpy()
+            worst.add(active, (tried,), model.predictions(transformed, criterion[active]))
         for restart in range(self.restarts):
             start = worst.parameters[0] if restart == 0 else drawn(self.num_samples + restart)
             self._ascend(model, images, criterion, worst, start)
         (parameters,) = worst.parameters
-        return AttackResult(space.apply(pictures, parameters).numpy(), parameters, worst.fooled)
+        return AttackResult(space.apply(originals, parameters).numpy(), parameters, worst.success)
 
     def _ascend(
         self,
@@ -96,19 +98,19 @@ class ColorAttack(Attack):
         worst: RunningWorstCase,
         start: np.ndarray,
     ) -> None:
-        """One ascent of the images that aren't fooled; what it meets is added to `worst`."""
+        """Run one ascent for the active images, and add its points to `worst`."""
         space, active = self.neighborhood, worst.active
-        now = start[active]
+        points = start[active]
         for _ in range(self.num_steps):
-            pictures, parameters = tf.constant(images[active]), tf.constant(now)
+            originals, parameters = tf.constant(images[active]), tf.constant(points)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
-                moved = space.apply(pictures, parameters)
-            answers, gradient = model.gradient(moved.numpy(), criterion[active])
-            worst.add(active, (now,), answers)
-            slope = tape.gradient(moved, parameters, output_gradients=tf.constant(gradient))
-            left = ~worst.fooled[active]
-            now = space.ascent.step(pictures, parameters, slope).numpy()[left]
-            active = active[left]
-        moved = space.apply(tf.constant(images[active]), now).numpy()
-        worst.add(active, (now,), model.answers(moved, criterion[active]))
+                transformed = space.apply(originals, parameters)
+            predictions, gradient = model.gradient(transformed.numpy(), criterion[active])
+            worst.add(active, (points,), predictions)
+            slope = tape.gradient(transformed, parameters, output_gradients=tf.constant(gradient))
+            surviving = ~worst.success[active]
+            points = space.ascent.step(originals, parameters, slope).numpy()[surviving]
+            active = active[surviving]
+        transformed = space.apply(tf.constant(images[active]), points).numpy()
+        worst.add(active, (points,), model.predictions(transformed, criterion[active]))

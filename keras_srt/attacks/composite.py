@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult, composite_of, run_in_sequence
 from keras_srt.attacks.criterion import Criterion
@@ -25,15 +26,15 @@ from keras_srt.neighborhoods.draws import fold
 
 @component
 class _PixelAndSpatial(Attack):
-    """PGD and GridAdv in one order or the other.
+    """Base class of PGD and GridAdv in sequence, in either order.
 
     Args:
-        epsilon, num_steps, step_size, restarts: see `PGD`, L∞.
-        max_rotation, max_translation, grid: see `GridAdv`.
-        mode: "sequential", the second attack from where the first one ended; or "joint", for
-            what that leaves: PGD for each transform of the grid, through it where the pixels
-            come first, around the transformed image where they come second. A picture that
-            stays right costs PGD once more for each transform.
+        epsilon, num_steps, step_size, restarts: See `PGD`, in L∞.
+        max_rotation, max_translation, grid: See `GridAdv`.
+        mode: "sequential" runs the second attack on the result of the first. "joint" then also
+            runs PGD for each transform of the grid on the images that survive: through the
+            transform if the pixels come first, around the transformed image if they come second.
+            A surviving image costs one more PGD for each transform.
     """
 
     epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
@@ -48,11 +49,11 @@ class _PixelAndSpatial(Attack):
     @property
     @abstractmethod
     def stages(self) -> tuple[Attack, Attack]:
-        """The two attacks, in order."""
+        """The two attacks in the order of application."""
 
     @property
+    @override
     def neighborhood(self) -> Composite:
-        """Both perturbations, in the order of the stages."""
         return composite_of(self.stages)
 
     @property
@@ -72,27 +73,27 @@ class _PixelAndSpatial(Attack):
             grid=self.grid,
         )
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        found = run_in_sequence(self.stages, model, images, criterion, seed)
+        result = run_in_sequence(self.stages, model, images, criterion, seed)
         if self.mode == "sequential":
-            return found
-        return self._jointly(model, images, criterion, found, seed)
+            return result
+        return self._search_jointly(model, images, criterion, result, seed)
 
-    def _jointly(
+    def _search_jointly(
         self,
         model: TargetModel,
         images: np.ndarray,
         criterion: Criterion,
-        found: AttackResult,
+        start: AttackResult,
         seed: tf.Tensor,
     ) -> AttackResult:
-        """PGD for each transform of the grid, the largest first, on whom nothing fooled yet."""
+        """Run PGD on surviving images for each transform of the grid, the largest first."""
         both, space = self.neighborhood, self._spatial.neighborhood
         worst = RunningWorstCase(
-            model.answers(found.images, criterion), criterion, *found.parameters
+            model.predictions(start.images, criterion), criterion, *start.parameters
         )
         points = space.grid_points()
         for number, point in enumerate(
@@ -101,15 +102,16 @@ class _PixelAndSpatial(Attack):
             active = worst.active
             if not len(active):
                 break
-            pictures, aim = images[active], criterion[active]
-            tried = self._pair(model, pictures, aim, point, fold(seed, len(self.stages) + number))
-            moved = both.apply(tf.constant(pictures), tried).numpy()
-            worst.add(active, tried, model.answers(moved, aim))
-        moved = both.apply(tf.constant(images), worst.parameters).numpy()
-        return AttackResult(moved, worst.parameters, worst.fooled)
+            originals, aim = images[active], criterion[active]
+            draw = fold(seed, len(self.stages) + number)
+            tried = self._attack_pixels(model, originals, aim, point, draw)
+            perturbed = both.apply(tf.constant(originals), tried).numpy()
+            worst.add(active, tried, model.predictions(perturbed, aim))
+        perturbed = both.apply(tf.constant(images), worst.parameters).numpy()
+        return AttackResult(perturbed, worst.parameters, worst.success)
 
     @abstractmethod
-    def _pair(
+    def _attack_pixels(
         self,
         model: TargetModel,
         images: np.ndarray,
@@ -117,16 +119,16 @@ class _PixelAndSpatial(Attack):
         point: np.ndarray,
         seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The worst r for one transform [3], with the transform, in the order of the stages."""
+        """Search the worst r for one transform [3]; return both, in the order of the stages."""
 
 
 @component
 class PGDPlus(_PixelAndSpatial):
     """PGD+: the worst r at the untransformed image, then the worst transform of x + r (T₁).
 
-    Source: Li et al. 2022, section 4.3.
+    The arguments are those of `PGD` (L∞) and of `GridAdv`.
 
-    Arguments: those of `PGD` (L∞) and of `GridAdv`.
+    Source: Li et al. 2022, section 4.3.
 
     Example:
         >>> PGDPlus(epsilon=0.3).norm
@@ -136,11 +138,12 @@ class PGDPlus(_PixelAndSpatial):
     name: ClassVar[str] = "pgd_plus"
 
     @property
+    @override
     def stages(self) -> tuple[Attack, Attack]:
-        """Pixel, then spatial."""
         return self._pixel, self._spatial
 
-    def _pair(
+    @override
+    def _attack_pixels(
         self,
         model: TargetModel,
         images: np.ndarray,
@@ -148,18 +151,18 @@ class PGDPlus(_PixelAndSpatial):
         point: np.ndarray,
         seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        through = TransformedModel(model, self._spatial.neighborhood, point)
-        found = self._pixel.run(through, images, criterion, seed)
-        return found.parameters, through.repeated(len(images))
+        transformed = TransformedModel(model, self._spatial.neighborhood, point)
+        result = self._pixel.run(transformed, images, criterion, seed)
+        return result.parameters, transformed.repeated(len(images))
 
 
 @component
 class GridAdvPlus(_PixelAndSpatial):
     """GridAdv+: the worst transform, then the worst r around the transformed image (T₂).
 
-    Source: Li et al. 2022, section 4.3.
+    The arguments are those of `PGD` (L∞) and of `GridAdv`.
 
-    Arguments: those of `PGD` (L∞) and of `GridAdv`.
+    Source: Li et al. 2022, section 4.3.
 
     Example:
         >>> GridAdvPlus(epsilon=0.3).norm
@@ -169,11 +172,12 @@ class GridAdvPlus(_PixelAndSpatial):
     name: ClassVar[str] = "gridadv_plus"
 
     @property
+    @override
     def stages(self) -> tuple[Attack, Attack]:
-        """Spatial, then pixel."""
         return self._spatial, self._pixel
 
-    def _pair(
+    @override
+    def _attack_pixels(
         self,
         model: TargetModel,
         images: np.ndarray,
@@ -181,6 +185,6 @@ class GridAdvPlus(_PixelAndSpatial):
         point: np.ndarray,
         seed: tf.Tensor,
     ) -> tuple[np.ndarray, np.ndarray]:
-        through = TransformedModel(model, self._spatial.neighborhood, point)
-        found = self._pixel.run(model, through.seen(images), criterion, seed)
-        return through.repeated(len(images)), found.parameters
+        transformed = TransformedModel(model, self._spatial.neighborhood, point)
+        result = self._pixel.run(model, transformed.transform(images), criterion, seed)
+        return transformed.repeated(len(images)), result.parameters

@@ -1,4 +1,4 @@
-"""What an attack wants a model to answer: anything else, or one class."""
+"""Criteria of success: misclassification, or classification as a target."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from keras_srt.core.errors import InvalidSettings
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
-    """Which answers to leave and, for targeted attacks, which to reach.
+    """Condition under which a prediction is adversarial.
 
     Args:
-        labels: int32 [n], the answers to leave.
-        targets: int32 [n], the answers to reach, or None for any other than `labels`.
+        labels: Classes to avoid, int32 [n].
+        targets: Classes to reach, int32 [n], or None to accept any class except `labels`.
 
     Example:
         >>> import numpy as np
@@ -33,8 +33,14 @@ class Criterion:
     targets: np.ndarray | None = None
 
     def is_adversarial(self, classes: np.ndarray) -> np.ndarray:
-        """Whether these answers are what the attack wants: bool [n]."""
+        """Whether each of these predicted classes is adversarial, bool [n]."""
         return classes != self.labels if self.targets is None else classes == self.targets
+
+    @property
+    def columns(self) -> list[np.ndarray]:
+        """Labels and, if there are any, targets: int32 [n] each."""
+        columns = [self.labels] if self.targets is None else [self.labels, self.targets]
+        return [np.asarray(column, np.int32) for column in columns]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,7 +50,7 @@ class Criterion:
         return Criterion(self.labels[index], targets)
 
     def repeated(self, times: int) -> Criterion:
-        """The criterion of the same images `times` over, one block after the other."""
+        """Criterion of `times` copies of the images, one block after another."""
         targets = None if self.targets is None else np.tile(self.targets, times)
         return Criterion(np.tile(self.labels, times), targets)
 
@@ -92,20 +98,20 @@ def make_criterion(
     logits: np.ndarray,
     generator: np.random.Generator,
 ) -> Criterion:
-    """The criterion of an attack whose setting `target` is given.
+    """Make the criterion for an attack's setting `target`.
 
     Args:
-        target: None (untargeted), "random" or "next" (another class, by lot or the one
-            after), "least_likely" (the class of the smallest logit), or a class id.
-        labels: int32 [n], the answers to leave.
-        logits: float32 [n, classes], the model's own on the untampered images.
-        generator: for "random".
+        target: None for an untargeted attack, "random" (a random other class), "next" (the class
+            after the label), "least_likely" (the class of the smallest logit), or a class id.
+        labels: Classes to avoid, int32 [n].
+        logits: Logits of the clean images, float32 [n, classes].
+        generator: Random numbers for "random".
 
     Returns:
-        The criterion. Where a class id is the label itself, the next class is the target.
+        The criterion. Where the class id is the label itself, the next class is the target.
 
     Raises:
-        InvalidSettings: there is no class of that id, or there is but one class.
+        InvalidSettings: The class id doesn't exist, or there is only one class.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""FAB: the fast adaptive boundary attack, which looks for the nearest point of a boundary."""
+"""FAB, the fast adaptive boundary attack."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pydantic
+from typing_extensions import override
 
-from keras_srt.attacks.apgd import BALLS, likeliest_targets
-from keras_srt.attacks.attack_losses import logit_difference, margin
+from keras_srt.attacks.apgd import likeliest_targets
+from keras_srt.attacks.attack_losses import evaluate_loss, logit_difference, margin
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.target_model import TargetModel, classes_of
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -18,17 +20,17 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.lp import LpBall
 
 
-def shortest_way(
+def project_on_hyperplane(
     points: np.ndarray, normals: np.ndarray, change: np.ndarray, norm: str
 ) -> np.ndarray:
-    """The shortest way from points of the box [0, 1]^d to a hyperplane, within the box.
+    """Compute the shortest step from points of the box [0, 1]^d to a hyperplane, in the box.
 
     min_δ ‖δ‖_p  with  w·δ = c  and  0 ≤ x + δ ≤ 1
 
-    All coordinates move at once, at time τ by τ in L∞ and by τ·|w_i| in L2, each until it
-    meets the box. That is optimal in either norm, so that only τ is left to find. Each
-    guess at it, which takes the coordinates that move for free, shows some that have met
-    the box; without them the next guess is later. The last one, which shows no more, is exact.
+    All coordinates move simultaneously, at time τ by τ in L∞ and by τ·|w_i| in L2, until they meet
+    the box. This is optimal in either norm, so that only τ is unknown. Each iteration solves for τ
+    with the coordinates that are still free, and fixes those that would leave the box; when none
+    would, τ is exact.
 
     Args:
         points: float [n, d], x.
@@ -37,13 +39,14 @@ def shortest_way(
         norm: "linf" or "l2".
 
     Returns:
-        δ, the shape of `points`. Where the hyperplane misses the box, the way leads to the
-        corner next to it.
+        δ, of the shape of `points`. If the hyperplane misses the box, δ leads to the nearest
+        corner.
 
     Example:
         >>> import numpy as np
-        >>> way = shortest_way(np.array([[0.5, 0.9]]), np.ones([1, 2]), np.array([0.4]), "linf")
-        >>> way.round(6)
+        >>> points, normals = np.array([[0.5, 0.9]]), np.ones([1, 2])
+        >>> step = project_on_hyperplane(points, normals, np.array([0.4]), "linf")
+        >>> step.round(6)
         array([[0.3, 0.1]])
     """
     sign = np.sign(normals) * np.where(change < 0, -1, 1).astype(points.dtype)[:, None]
@@ -56,44 +59,44 @@ def shortest_way(
         left = np.abs(change) - _dot(full, stopped)
         rate = _dot(pace, ~stopped)
         time = np.divide(left, rate, out=np.zeros_like(left), where=rate > 0)[:, None]
-        later = stopped | (time * speed >= room)
-        if (later == stopped).all():
+        now_stopped = stopped | (time * speed >= room)
+        if (now_stopped == stopped).all():
             return sign * np.where(stopped, room, time * speed)
-        stopped = later
+        stopped = now_stopped
 
 
 def _dot(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The sum of the chosen values of each row; faster than `sum` with `where`."""
+    """Sum the chosen values of each row; faster than `sum` with `where`."""
     return np.einsum("nd,nd->n", values, chosen.astype(values.dtype))
 
 
 @component
 class FABT(MinimalNormAttack):
-    """FAB towards one class after the other; the nearest image that fools is kept.
+    """FAB with one target class after another; keeps the nearest adversarial image.
 
-    A step takes the model as linear at x: with π the hyperplane f_t = f_y, it goes to
+    A step linearizes the model at x. With π the hyperplane f_t = f_y, it moves to
 
-        x ← clip((1 - α)(x + η·δ(x)) + α(x₀ + η·δ(x₀))),  δ(·) the shortest way to π in the box,
+        x ← clip((1 - α)(x + η·δ(x)) + α(x₀ + η·δ(x₀))),  δ(·) the shortest step to π in the box,
 
-    where α = min(‖δ(x)‖ / (‖δ(x)‖ + ‖δ(x₀)‖), α_max) draws it towards the image x₀, and
-    goes back to x₀ + β(x - x₀) where the model is fooled. A search along the line to x₀ ends
-    it. Nothing in it is random. A step costs a gradient pass and a forward pass.
+    where α = min(‖δ(x)‖ / (‖δ(x)‖ + ‖δ(x₀)‖), α_max) is a bias towards the original x₀. An
+    adversarial x is moved back to x₀ + β(x - x₀). The attack ends with a search along the line to
+    x₀. It is deterministic. A step costs a gradient pass and a forward pass.
 
     Source: Croce & Hein 2020, "Minimally distorted adversarial examples with a fast adaptive
     boundary attack".
 
     Args:
-        epsilon: see `MinimalNormAttack`, like epsilons.
+        epsilon, epsilons: Radii, see `MinimalNormAttack`.
         norm_ball: "linf" or "l2".
-        num_steps: steps towards each class.
-        num_targets: how many classes, most likely first, if there are as many; a targeted
-            attack aims at its own.
-        alpha_max: α_max, how much a step is drawn towards the image at most.
+        num_steps: Steps for each target class.
+        num_targets: Number of target classes, the most likely first; a targeted attack uses only
+            its own target.
+        alpha_max: α_max, the largest weight of the step from the original.
         overshoot: η.
         backward: β.
-        final_steps: steps of the search at the end.
-        stop_early: whether an image drops out once a class was found within ε, as in
-            AutoAttack; distances are then not those of the nearest.
+        final_steps: Steps of the final line search.
+        stop_early: Whether an image drops out after the first success within ε, as in AutoAttack;
+            distances are then not minimal.
 
     Example:
         >>> FABT(epsilon=0.3, epsilons=(0.1, 0.2)).num_targets
@@ -112,14 +115,14 @@ class FABT(MinimalNormAttack):
     stop_early: pydantic.StrictBool = False
 
     @property
+    @override
     def ball(self) -> type[LpBall]:
-        """The kind of ball, by its norm."""
         return BALLS[self.norm_ball]
 
+    @override
     def find_nearest(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
-        """See `MinimalNormAttack.find_nearest`."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
         for aim in likeliest_targets(model, images, criterion, self.num_targets):
             active = np.arange(len(images))
@@ -127,78 +130,79 @@ class FABT(MinimalNormAttack):
                 active = np.flatnonzero(shortest > self.epsilon)
             if not len(active):
                 break
-            found, length = self._towards(model, images[active], criterion[active], aim[active])
+            candidates, length = self._search_target(
+                model, images[active], criterion[active], aim[active]
+            )
             closer = length < shortest[active]
-            nearest[active[closer]], shortest[active[closer]] = found[closer], length[closer]
-        found = np.flatnonzero(np.isfinite(shortest))
-        if len(found):
-            nearest[found] = self._search_line(
-                model, images[found], nearest[found], criterion[found]
+            nearest[active[closer]], shortest[active[closer]] = candidates[closer], length[closer]
+        success = np.flatnonzero(np.isfinite(shortest))
+        if len(success):
+            nearest[success] = self._search_line(
+                model, images[success], nearest[success], criterion[success]
             )
         return nearest
 
-    def _towards(
+    def _search_target(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest image found on the way to one class, and its distance, or infinity."""
+        """Search towards one class; return the nearest adversarial image and its distance."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
-        # Which boundary leads out of the label is no question for a targeted attack.
+        # A targeted attack crosses the boundary of its target, whichever class is on this side.
         loss = logit_difference if criterion.targets is None else margin
         now = images
         for _ in range(self.num_steps):
-            answers, gradient = model.gradient(now, aim, loss)
-            now = self._step(images, now, answers.loss, gradient)
-            fooled = criterion.is_adversarial(model.answers(now, criterion).classes)
+            predictions, gradient = model.gradient(now, aim, loss)
+            now = self._step(images, now, predictions.loss, gradient)
+            adversarial = criterion.is_adversarial(model.predictions(now, criterion).classes)
             length = self.ball.distance(np.subtract(now, images, dtype=np.float64))
-            closer = fooled & (length < shortest)
+            closer = adversarial & (length < shortest)
             nearest[closer], shortest[closer] = now[closer], length[closer]
             back = images + np.float32(self.backward) * (now - images)
-            now = np.where(fooled[:, None, None, None], back, now)
+            now = np.where(adversarial[:, None, None, None], back, now)
         return nearest, shortest
 
     def _step(
         self, images: np.ndarray, now: np.ndarray, difference: np.ndarray, gradient: np.ndarray
     ) -> np.ndarray:
-        """One step; `difference` is f_t - f_y at `now`, whose gradient is given."""
+        """Take one step; `difference` is f_t - f_y at `now`, and `gradient` its gradient."""
         here, origin, normal = (part.reshape(len(images), -1) for part in (now, images, gradient))
-        behind = np.einsum("nd,nd->n", normal, here - origin) - difference
-        ways = [
-            shortest_way(point, normal, change, self.norm_ball)
-            for point, change in ((here, -difference), (origin, behind))
+        from_origin = np.einsum("nd,nd->n", normal, here - origin) - difference
+        steps = [
+            project_on_hyperplane(point, normal, change, self.norm_ball)
+            for point, change in ((here, -difference), (origin, from_origin))
         ]
-        lengths = [self.ball.distance(way.reshape(images.shape)) for way in ways]
+        lengths = [self.ball.distance(step.reshape(images.shape)) for step in steps]
         of_here, of_origin = np.maximum(lengths, 1e-8)
         alpha = np.minimum(of_here / (of_here + of_origin), self.alpha_max)[:, None]
-        moved = (1 - alpha) * (here + self.overshoot * ways[0])
-        moved += alpha * (origin + self.overshoot * ways[1])
+        moved = (1 - alpha) * (here + self.overshoot * steps[0])
+        moved += alpha * (origin + self.overshoot * steps[1])
         return np.float32(np.clip(moved, 0, 1)).reshape(images.shape)
 
     def _search_line(
-        self, model: TargetModel, images: np.ndarray, found: np.ndarray, criterion: Criterion
+        self, model: TargetModel, images: np.ndarray, start: np.ndarray, criterion: Criterion
     ) -> np.ndarray:
-        """Nearer images on the lines to the untampered ones, by linear interpolation."""
-        out, far, near = np.array(found), np.ones(len(found)), np.zeros(len(found))
-        (above, _), (below, _) = (_margins(model, x, criterion) for x in (found, images))
+        """Move adversarial images closer along the lines to the originals, by interpolation."""
+        nearest, far, near = np.array(start), np.ones(len(start)), np.zeros(len(start))
+        (above, _), (below, _) = (_margins(model, x, criterion) for x in (start, images))
         for _ in range(self.final_steps):
             rise = above - below
             share = np.divide(-below, rise, out=np.ones_like(rise), where=rise > 0)
-            # Right on the boundary half of them would fool: a tenth of the rest is added.
+            # On the boundary itself half of the points are not adversarial: go a tenth beyond.
             at = near + (far - near) * (0.9 * np.clip(share, 0, 1) + 0.1)
             tried = np.float32(
-                images + at[:, None, None, None] * np.subtract(found, images, dtype=np.float64)
+                images + at[:, None, None, None] * np.subtract(start, images, dtype=np.float64)
             )
-            value, fooled = _margins(model, tried, criterion)
-            out[fooled] = tried[fooled]
-            far, above = np.where(fooled, at, far), np.where(fooled, value, above)
-            near, below = np.where(fooled, near, at), np.where(fooled, below, value)
-        return out
+            value, success = _margins(model, tried, criterion)
+            nearest[success] = tried[success]
+            far, above = np.where(success, at, far), np.where(success, value, above)
+            near, below = np.where(success, near, at), np.where(success, below, value)
+        return nearest
 
 
 def _margins(
     model: TargetModel, images: np.ndarray, criterion: Criterion
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far the logits are beyond the boundary, and whether the criterion is reached."""
+    """Margins of the logits, and whether they are adversarial."""
     logits = model.logits(images)
-    targets = None if criterion.targets is None else tf.constant(criterion.targets, tf.int32)
-    above = margin(tf.constant(logits), tf.constant(criterion.labels, tf.int32), targets)
+    above = evaluate_loss(margin, logits, criterion)
     return np.asarray(above, np.float64), criterion.is_adversarial(classes_of(logits))

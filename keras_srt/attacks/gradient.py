@@ -1,4 +1,4 @@
-"""Attacks by gradient ascent in a pixel ball: FGSM, PGD and MI-FGSM."""
+"""Gradient ascent in a pixel ball: FGSM, PGD and MI-FGSM."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pydantic
+from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
-from keras_srt.neighborhoods import L2, LInf
+from keras_srt.neighborhoods import LInf
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
 
-_BALLS = {"linf": LInf, "l2": L2}
 
-
-def _ascend_until_fooled(
+def _ascend(
     ball: LpBall,
     model: TargetModel,
     images: np.ndarray,
@@ -31,41 +31,41 @@ def _ascend_until_fooled(
     seed: tf.Tensor,
     decay: float = 0.0,
 ) -> tuple[AttackResult, np.ndarray]:
-    """One run of projected gradient ascent; returns the loss of what it found, too.
+    """Make one run of projected gradient ascent; also return the loss of each result.
 
-    The answer that comes with each gradient shows which images are fooled already; they
-    drop out. k steps cost k gradient passes and a forward pass for what is left. With a
-    decay μ > 0 the direction is g ← μ·g + ∇/‖∇‖₁ instead of the gradient ∇.
+    An image drops out when the predictions that come with each gradient are adversarial. k steps
+    cost at most k gradient passes and a forward pass for each image. With a decay μ > 0 the
+    direction is g ← μ·g + ∇/‖∇‖₁ instead of the gradient ∇.
     """
     ascend = model.traced(ball.solver.step)
-    found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-    fooled = np.zeros(len(images), bool)
+    worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+    success = np.zeros(len(images), bool)
     active, centers = np.arange(len(images)), images
     momentum = np.zeros_like(images)
     now = ball.solver.start(tf.constant(images), seed, 1.0).numpy()
     for step in range(ball.num_steps + 1):
         direction: np.ndarray | None = None
         if step == ball.num_steps:
-            answers = model.answers(now, criterion[active])
+            predictions = model.predictions(now, criterion[active])
         else:
-            answers, direction = model.gradient(now, criterion[active])
-        wrong = criterion[active].is_adversarial(answers.classes)
-        better = wrong | (answers.loss > highest[active])
-        found[active[better]], highest[active[better]] = now[better], answers.loss[better]
-        fooled[active[wrong]] = True
-        if direction is None or wrong.all():
+            predictions, direction = model.gradient(now, criterion[active])
+        adversarial = criterion[active].is_adversarial(predictions.classes)
+        better = adversarial | (predictions.loss > highest[active])
+        worst[active[better]], highest[active[better]] = now[better], predictions.loss[better]
+        success[active[adversarial]] = True
+        if direction is None or adversarial.all():
             break
-        if wrong.any():
+        if adversarial.any():
             active, now, direction, momentum, centers = (
-                rows[~wrong] for rows in (active, now, direction, momentum, centers)
+                rows[~adversarial] for rows in (active, now, direction, momentum, centers)
             )
         if decay:
-            direction = momentum = decay * momentum + _of_unit_l1_norm(direction)
+            direction = momentum = decay * momentum + _unit_l1(direction)
         now = ascend(*map(tf.constant, (centers, now, direction)), 1.0).numpy()
-    return AttackResult(found, found - images, fooled), highest
+    return AttackResult(worst, worst - images, success), highest
 
 
-def _of_unit_l1_norm(gradient: np.ndarray) -> np.ndarray:
+def _unit_l1(gradient: np.ndarray) -> np.ndarray:
     size = np.abs(gradient).sum(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
     return np.float32(np.divide(gradient, size, out=np.zeros_like(gradient, float), where=size > 0))
 
@@ -89,15 +89,15 @@ class FGSM(Attack):
     epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
 
     @property
+    @override
     def neighborhood(self) -> LInf:
-        """The L∞ ball."""
         return LInf(epsilon=self.epsilon, num_steps=1, step_size=self.epsilon, random_start=False)
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        return _ascend_until_fooled(self.neighborhood, model, images, criterion, seed)[0]
+        return _ascend(self.neighborhood, model, images, criterion, seed)[0]
 
 
 @component
@@ -109,10 +109,10 @@ class PGD(Attack):
     Args:
         epsilon: ε, in units of pixel values in [0, 1].
         norm_ball: "linf" or "l2".
-        num_steps: gradient steps of a run.
-        step_size: length of a step; by default 2.5·ε/num_steps.
-        random_start: whether a run starts at a random point of the ball.
-        restarts: runs; those after the first are for images not fooled yet.
+        num_steps: Gradient steps of a run.
+        step_size: Size of a step; by default 2.5·ε/num_steps.
+        random_start: Whether a run starts at a random point of the ball.
+        restarts: Number of runs; an image drops out after a success.
 
     Example:
         >>> PGD(epsilon=0.3, num_steps=40, step_size=0.01).restarts
@@ -138,47 +138,48 @@ class PGD(Attack):
             )
 
     @property
+    @override
     def neighborhood(self) -> LpBall:
-        """The ball of the norm."""
-        return _BALLS[self.norm_ball](
+        return BALLS[self.norm_ball](
             epsilon=self.epsilon,
             num_steps=self.num_steps,
             step_size=self.step_size,
             random_start=self.random_start,
         )
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        found, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        fooled = np.zeros(len(images), bool)
+        worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
+        success = np.zeros(len(images), bool)
         for restart in range(self.restarts):
-            active = np.flatnonzero(~fooled)
+            active = np.flatnonzero(~success)
             if not len(active):
                 break
-            one, loss = _ascend_until_fooled(
+            result, loss = _ascend(
                 self.neighborhood, model, images[active], criterion[active], fold(seed, restart)
             )
-            better = one.fooled | (loss > highest[active])
-            found[active[better]], highest[active[better]] = one.images[better], loss[better]
-            fooled[active] = one.fooled
-        return AttackResult(found, found - images, fooled)
+            better = result.success | (loss > highest[active])
+            worst[active[better]], highest[active[better]] = result.images[better], loss[better]
+            success[active] = result.success
+        return AttackResult(worst, worst - images, success)
 
 
 @component
 class MIFGSM(Attack):
     """Momentum iterative FGSM: x ← x + α·direction(g) with g ← μ·g + ∇CE/‖∇CE‖₁.
 
-    The direction is sign(g) in L∞ and g/‖g‖₂ in L2; it starts at the image itself.
+    The direction is sign(g) in L∞ and g/‖g‖₂ in L2. The ascent starts at the image.
+
     Source: Dong et al. 2018, algorithm 1: μ = 1, 10 steps, α = ε/10.
 
     Args:
         epsilon: ε, in units of pixel values in [0, 1].
         norm_ball: "linf" or "l2".
-        num_steps: gradient steps.
+        num_steps: Gradient steps.
         step_size: α; by default ε/num_steps.
-        decay: μ; 0 is the plain iterative method.
+        decay: μ; 0 gives iterative FGSM without momentum.
 
     Example:
         >>> MIFGSM(epsilon=0.3).neighborhood.solver.step_size
@@ -194,17 +195,15 @@ class MIFGSM(Attack):
     decay: Annotated[float, validation.real(0)] = 1.0
 
     @property
+    @override
     def neighborhood(self) -> LpBall:
-        """The ball of the norm."""
         step = self.epsilon / self.num_steps if self.step_size is None else self.step_size
-        return _BALLS[self.norm_ball](
+        return BALLS[self.norm_ball](
             epsilon=self.epsilon, num_steps=self.num_steps, step_size=step, random_start=False
         )
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`."""
-        return _ascend_until_fooled(self.neighborhood, model, images, criterion, seed, self.decay)[
-            0
-        ]
+        return _ascend(self.neighborhood, model, images, criterion, seed, self.decay)[0]

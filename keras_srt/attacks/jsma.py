@@ -1,10 +1,11 @@
-"""JSMA: the Jacobian's saliency map, for few changed pixel values."""
+"""JSMA, an L0 attack with saliency maps of the Jacobian."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
@@ -18,20 +19,20 @@ from keras_srt.neighborhoods import L0
 
 @component
 class JSMA(MinimalNormAttack):
-    """Jacobian-based saliency map attack: moves pairs of pixel values by θ, up to a bound.
+    """Jacobian-based saliency map attack: changes pairs of pixel values by θ.
 
-    Of the values that can still move, the pair (p, q) with the largest -α·β is taken, where
-    α = ∂_p f_t + ∂_q f_t > 0 and β = Σ_{j≠t} (∂_p f_j + ∂_q f_j) < 0; for θ < 0 both signs
-    turn. Untargeted, every other class is the target t in turn, the likeliest first, and the
-    image with the fewest changed values counts; an image drops out of a turn that can't
-    better it. Two gradient passes for a pair of values, whatever the number of classes.
+    Each step chooses, among the values that can still change, the pair (p, q) with the largest
+    -α·β, where α = ∂_p f_t + ∂_q f_t > 0 and β = Σ_{j≠t} (∂_p f_j + ∂_q f_j) < 0; for θ < 0 both
+    signs are reversed. Untargeted, every other class is the target t in turn, the most likely
+    first, and the result is the image with the fewest changed values; an image drops out of a turn
+    that can't improve it. A pair costs two gradient passes, for any number of classes.
 
     Source: Papernot et al. 2016, algorithm 3, with logits.
 
     Args:
-        epsilon, epsilons: how many changed pixel values count; see `MinimalNormAttack`.
-        theta: θ, by how much a value moves, from -1 to 1 and not 0; it stays in [0, 1].
-        gamma: γ, the share of the pixel values that may be changed.
+        epsilon, epsilons: Largest numbers of changed pixel values, see `MinimalNormAttack`.
+        theta: θ, the change of a value, from -1 to 1 and not 0; values are clipped to [0, 1].
+        gamma: γ, the share of the pixel values that may change.
 
     Example:
         >>> JSMA(epsilon=12).norm
@@ -48,20 +49,20 @@ class JSMA(MinimalNormAttack):
         if not self.theta:
             raise InvalidSettings(["theta: got 0; allowed: a number from -1 to 1, not 0"])
 
+    @override
     def find_nearest(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
-        """See `MinimalNormAttack.find_nearest`; it draws nothing, so the seed has no effect."""
         nearest, fewest = np.array(images), np.full(len(images), np.inf)
         logits = model.logits(images)
         for targets in _targets_in_turn(criterion, logits):
             weights = np.eye(logits.shape[1], dtype=np.float32)[targets]
-            found, changed = self._aim(model, images, criterion, weights, fewest)
+            candidates, changed = self._search_target(model, images, criterion, weights, fewest)
             better = changed < fewest
-            nearest[better], fewest[better] = found[better], changed[better]
+            nearest[better], fewest[better] = candidates[better], changed[better]
         return nearest
 
-    def _aim(
+    def _search_target(
         self,
         model: TargetModel,
         images: np.ndarray,
@@ -69,29 +70,30 @@ class JSMA(MinimalNormAttack):
         weights: np.ndarray,
         fewest: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Moves pairs towards the targets, which `weights` picks out of the logits [n, classes].
+        """Change pairs to raise the target logits, whose one-hot rows are `weights`.
 
-        Returns the images and how many values changed: infinite where the criterion was not
-        reached with fewer than `fewest`.
+        Returns:
+            The images and their numbers of changed values, which are infinite for images that are
+            not adversarial with fewer than `fewest`.
         """
         now, changed = np.array(images), np.full(len(images), np.inf)
         active, pairs = np.arange(len(images)), int(self.gamma * images[0].size / 2)
         for pair in range(pairs + 1):
             logits, gain = model.pullback(now[active], weights[active])
-            reached = criterion[active].is_adversarial(classes_of(logits))
-            changed[active[reached]] = _count(now, images, active[reached])
-            active, gain = active[~reached], gain[~reached]
+            success = criterion[active].is_adversarial(classes_of(logits))
+            changed[active[success]] = _count(now, images, active[success])
+            active, gain = active[~success], gain[~success]
             if pair == pairs or not len(active):
                 break
             _, others = model.pullback(now[active], 1 - weights[active])
-            active = active[self._move_best_pairs(now, active, gain, others)]
+            active = active[self._change_best_pairs(now, active, gain, others)]
             active = active[_count(now, images, active) < fewest[active]]
         return now, changed
 
-    def _move_best_pairs(
+    def _change_best_pairs(
         self, now: np.ndarray, active: np.ndarray, gain: np.ndarray, others: np.ndarray
     ) -> np.ndarray:
-        """Moves the best pair of each active image, in place; bool, whether there was one."""
+        """Change the best pair of each active image in place; return whether there was one."""
         sign, flat = np.sign(self.theta), now.reshape(len(now), -1)
         free = flat[active] < 1 if sign > 0 else flat[active] > 0
         gain, drop = (
@@ -106,26 +108,26 @@ class JSMA(MinimalNormAttack):
 def best_pairs(
     gain: np.ndarray, drop: np.ndarray, free: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pair (p, q) with the largest (u_p + u_q)·(v_p + v_q), both sums above 0, of each row.
+    """Find in each row the pair (p, q) with the largest (u_p + u_q)·(v_p + v_q), both sums > 0.
 
-    It is exact and needs memory for rows·d values, not for d² pairs: a value that two others
-    match or better in both u and v can be swapped for one of them, so that the best pair is
-    among the values with at most one such other; they are few unless u and v oppose.
+    The result is exact and needs memory for rows·d values, not for d² pairs: a value that two
+    others match or exceed in both u and v can be replaced by one of them, so that the best pair
+    is among the values with at most one such other. These are few unless u and v oppose.
 
     Args:
         gain: u, float64 [rows, d].
         drop: v, float64 [rows, d].
-        free: bool [rows, d], which values may be in a pair.
+        free: Values that may be in a pair, bool [rows, d].
 
     Returns:
-        Columns int [rows, 2], and bool [rows], whether there is such a pair.
+        Columns int [rows, 2], and whether there is such a pair, bool [rows].
 
     Example:
         >>> u, v = np.array([[3.0, 1, -1, 2]]), np.array([[-2.0, 1, 5, 0]])
         >>> best_pairs(u, v, np.ones((1, 4), bool))  # (3 - 1)·(-2 + 5) = 6
         (array([[0, 2]]), array([ True]))
     """
-    # By falling u: what matches or betters a value in both is before it.
+    # Descending u: values that match or exceed another one in both come before it.
     order = np.argsort(np.where(free, -gain, np.inf), axis=1, kind="stable")
     gain, drop, free = (np.take_along_axis(part, order, axis=1) for part in (gain, drop, free))
     drop = np.where(free, drop, -np.inf)
@@ -145,7 +147,7 @@ def best_pairs(
 def _best_of_all_pairs(
     gain: np.ndarray, drop: np.ndarray, names: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tries all pairs of columns, one column with all later ones at a time; -inf is no value."""
+    """Try all pairs of columns, one column with all later ones at a time; -inf is no value."""
     best, rows = np.zeros(len(gain)), np.arange(len(gain))
     pairs = np.zeros((len(gain), 2), int)
     for column in range(gain.shape[1] - 1):
@@ -160,7 +162,7 @@ def _best_of_all_pairs(
 
 
 def _targets_in_turn(criterion: Criterion, logits: np.ndarray) -> np.ndarray:
-    """The classes to aim at, int [turns, n]: the target, or all but the label, likeliest first."""
+    """Target classes, int [turns, n]: the target, or all except the label, likeliest first."""
     if criterion.targets is not None:
         return criterion.targets[None]
     logits = np.array(logits)
@@ -169,5 +171,5 @@ def _targets_in_turn(criterion: Criterion, logits: np.ndarray) -> np.ndarray:
 
 
 def _count(now: np.ndarray, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """How many pixel values of these rows have changed."""
+    """Number of changed pixel values in each of these rows."""
     return (now[rows] != images[rows]).sum(axis=(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Attacks that look for the smallest perturbation, and the radius within which it counts."""
+"""Base class of the attacks that minimize the norm of the perturbation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Annotated
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
@@ -20,15 +21,15 @@ from keras_srt.neighborhoods.lp import LpBall
 
 @component
 class MinimalNormAttack(Attack):
-    """Looks for the nearest image that fools; it counts where it lies within ε.
+    """Search for the nearest adversarial image, which is a success if it is within ε.
 
-    A subclass gives `find_nearest` and the `ball` of its norm. What lies beyond ε is no
-    success: the image itself is returned for it, and the nearest one beside it, so that
-    distances and the success at other radii are known, too.
+    A subclass implements `find_nearest` and the `ball` of its norm. Beyond ε, the result is the
+    original image, and `nearest` still holds the nearest adversarial image, so that distances
+    and the success at other radii are known.
 
     Args:
-        epsilon: ε, the radius within which a perturbation counts, in the norm of `ball`.
-        epsilons: further radii at which the evaluation reports the accuracy.
+        epsilon: ε, the radius of the threat model in the norm of `ball`.
+        epsilons: Further radii at which the evaluation reports the accuracy.
     """
 
     epsilon: Annotated[FloatOrFraction, validation.real(0)] = field(kw_only=False)
@@ -37,44 +38,44 @@ class MinimalNormAttack(Attack):
     @property
     @abstractmethod
     def ball(self) -> type[LpBall]:
-        """The kind of ball, by its norm."""
+        """Ball of the attack's norm."""
 
     @abstractmethod
     def find_nearest(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
-        """The nearest images on which the criterion is reached.
+        """Search for the nearest adversarial images.
 
         Args:
-            model: the model under attack.
-            images: float32 [n, height, width, channels] in [0, 1], one or more, none of
-                which reaches its criterion yet.
-            criterion: the answers to leave and, if the attack is targeted, those to reach.
+            model: The model under attack; declare it as `QueryModel` if `needs_gradients` is
+                false.
+            images: float32 [n, height, width, channels] in [0, 1], n ≥ 1; none of them is
+                adversarial yet.
+            criterion: Labels and, for a targeted attack, targets.
             seed: int32 [2].
 
         Returns:
-            float32, the shape of `images`, in [0, 1]; the image itself where none was found.
+            float32 of the shape of `images`, in [0, 1]; the original where the search failed.
         """
 
     @property
+    @override
     def neighborhood(self) -> LpBall:
-        """The ball of radius ε."""
         return self.ball(epsilon=self.epsilon)
 
-    def run(
+    @override
+    def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`; an image that fools already is its own nearest."""
         nearest = np.array(images)
-        fooled = criterion.is_adversarial(model.answers(images, criterion).classes)
-        surviving = np.flatnonzero(~fooled)
-        if len(surviving):
-            found = self.find_nearest(model, images[surviving], criterion[surviving], seed)
-            nearest[surviving] = found
-            fooled[surviving] = criterion[surviving].is_adversarial(
-                model.answers(found, criterion[surviving]).classes
-            )
+        success = criterion.is_adversarial(model.predictions(images, criterion).classes)
+        active = np.flatnonzero(~success)
+        if len(active):
+            criterion = criterion[active]
+            nearest[active] = self.find_nearest(model, images[active], criterion, seed)
+            classes = model.predictions(nearest[active], criterion).classes
+            success[active] = criterion.is_adversarial(classes)
         within = self.neighborhood.relative_size(nearest.astype(np.float64) - images) <= 1.0
-        counts = (fooled & within)[:, None, None, None]
-        found = np.where(counts, nearest, images)
-        return AttackResult(found, found - images, fooled & within, nearest)
+        success &= within
+        result = np.where(success[:, None, None, None], nearest, images)
+        return AttackResult(result, result - images, success, nearest)

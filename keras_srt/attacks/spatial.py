@@ -1,4 +1,4 @@
-"""Attacks by search over rotations and translations; they use the model's answers alone."""
+"""Random and grid search over rotations and translations, with queries only."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import field
 from typing import Annotated, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
-from keras_srt.attacks.target_model import TargetModel
+from keras_srt.attacks.target_model import QueryModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Spatial
 from keras_srt.neighborhoods.draws import fold
 
-# Points of translation right, translation down and rotation.
+# Number of points of translation right, translation down and rotation.
 GridShape = tuple[
     Annotated[int, validation.whole(1)],
     Annotated[int, validation.whole(1)],
@@ -26,12 +27,12 @@ GridShape = tuple[
 
 
 class SpatialSearch(Attack):
-    """Tries transforms on each image until one fools the model.
+    """Base class of attacks that try transforms on each image until one is adversarial.
 
-    The most extreme candidates come first, because they fool most. An image that is
-    fooled drops out; the fewer are left, the more transforms go into one query, so that
-    queries stay full, but never more than it has been asked about before: what fools at once
-    is seldom asked in vain. The verdict is that of trying all transforms on all images.
+    The largest transforms come first because they succeed most often. An image drops out after a
+    success. The fewer images remain, the more transforms share a query, so that queries stay
+    full; but never more than the number tried so far, so that early successes cost few queries.
+    The success is the same as that of trying all transforms on all images.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -40,48 +41,50 @@ class SpatialSearch(Attack):
     max_translation: float
 
     @property
+    @override
     @abstractmethod
-    def neighborhood(self) -> Spatial:
-        """Rotations and translations."""
+    def neighborhood(self) -> Spatial: ...
 
     @abstractmethod
     def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
-        """Transforms, float32 [candidates, batch or 1, 3]: degrees, pixels, pixels."""
+        """Transforms to try, float32 [candidates, n or 1, 3]: degrees, pixels, pixels."""
 
-    def run(
-        self, target_model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    @override
+    def search(
+        self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        """See `Attack.run`; among the transforms of a query that fool, the worst is taken."""
-        apply = target_model.traced(self.neighborhood.apply)
-        tried = self._extreme_first(self.candidates(images, seed))
-        tried = np.broadcast_to(tried, (len(tried), len(images), 3))
-        found, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
-        start = target_model.answers(images, criterion)
-        highest, fooled = np.array(start.loss), criterion.is_adversarial(start.classes)
+        apply = model.traced(self.neighborhood.apply)
+        points = self._largest_first(self.candidates(images, seed))
+        points = np.broadcast_to(points, (len(points), len(images), 3))
+        worst, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
+        start = model.predictions(images, criterion)
+        highest, success = np.array(start.loss), criterion.is_adversarial(start.classes)
         first = 0
-        while first < len(tried) and not fooled.all():
-            active = np.flatnonzero(~fooled)
-            together = max(1, min(first, target_model.batch_size // len(active)))
-            chosen = tried[first : first + together, active]
-            moved = apply(
+        while first < len(points) and not success.all():
+            active = np.flatnonzero(~success)
+            together = max(1, min(first, model.batch_size // len(active)))
+            chosen = points[first : first + together, active]
+            transformed = apply(
                 tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
                 tf.constant(chosen.reshape(-1, 3)),
             ).numpy()
-            answers = target_model.answers(moved, criterion[active].repeated(len(chosen)))
-            loss = answers.loss.reshape(len(chosen), -1)
-            wrong = criterion[active].is_adversarial(answers.classes.reshape(len(chosen), -1))
-            # Those that fool come before those that don't, then the highest loss.
-            best = np.lexsort((loss, wrong), axis=0)[-1]
+            predictions = model.predictions(transformed, criterion[active].repeated(len(chosen)))
+            loss = predictions.loss.reshape(len(chosen), -1)
+            adversarial = criterion[active].is_adversarial(
+                predictions.classes.reshape(len(chosen), -1)
+            )
+            # The highest loss among the adversarial ones or, without any, among all.
+            best = np.lexsort((loss, adversarial), axis=0)[-1]
             column = np.arange(len(active))
-            better = wrong[best, column] | (loss[best, column] > highest[active])
+            better = adversarial[best, column] | (loss[best, column] > highest[active])
             changed, row = active[better], (best * len(active) + column)[better]
-            found[changed], parameters[changed] = moved[row], chosen.reshape(-1, 3)[row]
-            highest[changed] = answers.loss[row]
-            fooled[active] = wrong[best, column]
+            worst[changed], parameters[changed] = transformed[row], chosen.reshape(-1, 3)[row]
+            highest[changed] = predictions.loss[row]
+            success[active] = adversarial[best, column]
             first += len(chosen)
-        return AttackResult(found, parameters, fooled)
+        return AttackResult(worst, parameters, success)
 
-    def _extreme_first(self, candidates: np.ndarray) -> np.ndarray:
+    def _largest_first(self, candidates: np.ndarray) -> np.ndarray:
         limits = np.maximum(self.neighborhood.limits, 1e-6)
         size = np.abs(candidates / limits).sum(axis=-1)
         order = np.argsort(-size, axis=0, kind="stable")
@@ -89,16 +92,16 @@ class SpatialSearch(Attack):
 
 
 class _GridSearch(SpatialSearch):
-    """All transforms of an even grid."""
+    """Search over an even grid of transforms."""
 
     @property
     @abstractmethod
     def grid(self) -> tuple[int, int, int]:
-        """Points of translation right, translation down and rotation."""
+        """Number of points of translation right, translation down and rotation."""
 
     @property
+    @override
     def neighborhood(self) -> Spatial:
-        """Rotations and translations, with the grid as their search."""
         return Spatial(
             max_rotation=self.max_rotation,
             max_translation=self.max_translation,
@@ -106,27 +109,27 @@ class _GridSearch(SpatialSearch):
             grid=self.grid,
         )
 
+    @override
     def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
-        """The grid, the same for every image."""
         return self.neighborhood.grid_points()[:, None]
 
 
 class _RandomSearch(SpatialSearch):
-    """Random transforms, each image its own."""
+    """Search over uniform random transforms, drawn for each image separately."""
 
     num_samples: int
 
     @property
+    @override
     def neighborhood(self) -> Spatial:
-        """Rotations and translations, with random draws as their search."""
         return Spatial(
             max_rotation=self.max_rotation,
             max_translation=self.max_translation,
             num_samples=self.num_samples,
         )
 
+    @override
     def candidates(self, images: np.ndarray, seed: tf.Tensor) -> np.ndarray:
-        """Uniform draws."""
         space = self.neighborhood
         draws = [space.sample(images, fold(seed, k)) for k in range(self.num_samples)]
         return np.stack([draw.numpy() for draw in draws])
@@ -139,9 +142,9 @@ class GridAdv(_GridSearch):
     Source: Engstrom et al. 2019; 5×5×31 = 775 transforms in the paper.
 
     Args:
-        max_rotation: degrees.
-        max_translation: pixels.
-        grid: points of translation right, translation down and rotation.
+        max_rotation: Largest rotation in degrees.
+        max_translation: Largest translation in pixels.
+        grid: Number of points of translation right, translation down and rotation.
 
     Example:
         >>> GridAdv().neighborhood.solver.num_candidates
@@ -157,11 +160,11 @@ class GridAdv(_GridSearch):
 
 @component
 class GridAdvR(_GridSearch):
-    """Grid search over rotations alone (GridAdv.R).
+    """Grid search over rotations (GridAdv.R).
 
     Args:
-        max_rotation: degrees.
-        points: rotations of the grid.
+        max_rotation: Largest rotation in degrees.
+        points: Number of rotations.
 
     Example:
         >>> GridAdvR().neighborhood.solver.num_candidates
@@ -176,18 +179,18 @@ class GridAdvR(_GridSearch):
     max_translation = 0.0
 
     @property
+    @override
     def grid(self) -> tuple[int, int, int]:
-        """No translations."""
         return (1, 1, self.points)
 
 
 @component
 class GridAdvT(_GridSearch):
-    """Grid search over translations alone (GridAdv.T).
+    """Grid search over translations (GridAdv.T).
 
     Args:
-        max_translation: pixels.
-        points: of the grid in each direction.
+        max_translation: Largest translation in pixels.
+        points: Number of translations in each direction.
 
     Example:
         >>> GridAdvT().neighborhood.solver.num_candidates
@@ -202,20 +205,20 @@ class GridAdvT(_GridSearch):
     max_rotation = 0.0
 
     @property
+    @override
     def grid(self) -> tuple[int, int, int]:
-        """No rotations."""
         return (self.points, self.points, 1)
 
 
 @component
 class RandAdv(_RandomSearch):
-    """The worst of k random rotations and translations.
+    """Worst of k random rotations and translations.
 
     Source: Engstrom et al. 2019.
 
     Args:
-        max_rotation: degrees.
-        max_translation: pixels.
+        max_rotation: Largest rotation in degrees.
+        max_translation: Largest translation in pixels.
         num_samples: k.
 
     Example:
@@ -232,10 +235,10 @@ class RandAdv(_RandomSearch):
 
 @component
 class RandAdvR(_RandomSearch):
-    """The worst of k random rotations (RandAdv.R).
+    """Worst of k random rotations (RandAdv.R).
 
     Args:
-        max_rotation: degrees.
+        max_rotation: Largest rotation in degrees.
         num_samples: k.
 
     Example:
@@ -253,10 +256,10 @@ class RandAdvR(_RandomSearch):
 
 @component
 class RandAdvT(_RandomSearch):
-    """The worst of k random translations (RandAdv.T).
+    """Worst of k random translations (RandAdv.T).
 
     Args:
-        max_translation: pixels.
+        max_translation: Largest translation in pixels.
         num_samples: k.
 
     Example:

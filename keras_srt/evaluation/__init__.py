@@ -1,1 +1,1 @@
-"""Robust accuracy under attacks, of classifiers trained here or elsewhere."""
+"""Evaluation of classifiers: accuracy under attacks, gradient masking, accuracy curves."""

@@ -1,8 +1,7 @@
-"""Attacked test images, kept in the run folder: each export is measured on the same ones."""
+"""Attacked test images, stored in the run folder to measure every export on the same ones."""
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,65 +10,64 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.runner import Robustness
+from keras_srt.core.files import atomic_write
+from keras_srt.evaluation.robustness import Robustness
 
 _ATTACK = "attack:"
 
 
-class Attacked(NamedTuple):
-    """Test images and what each attack made of them on the Keras model.
+class AttackedImages(NamedTuple):
+    """Test images before and after attacks on the Keras model.
 
     Attributes:
-        images: float32 [n, height, width, channels] in [0, 1].
-        labels: int32 [n], true class ids.
-        found: the same images by name of the attack, tampered with.
+        images: Clean images, float32 [n, height, width, channels] in [0, 1].
+        labels: True classes, int32 [n].
+        attacked: Attacked images of the same shape, by name of the attack.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    found: Mapping[str, np.ndarray]
+    attacked: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, images: np.ndarray, robustness: Robustness, limit: int) -> Attacked:
-        """The first images of an evaluation.
+    def of(cls, images: np.ndarray, robustness: Robustness, limit: int) -> AttackedImages:
+        """Collect the first images of an evaluation.
 
         Args:
-            images: uint8 [n, height, width, channels], those that were attacked.
-            robustness: how the evaluation ended.
-            limit: how many images to take at most.
+            images: The images of the evaluation, uint8 [n, height, width, channels].
+            robustness: Results of the evaluation.
+            limit: Largest number of images.
         """
-        found = {name: verdict.images for name, verdict in robustness.verdicts.items()}
-        return cls(np.float32(images / 255.0), robustness.labels, found).first(limit)
+        attacked = {name: outcome.images for name, outcome in robustness.outcomes.items()}
+        return cls(np.float32(images / 255.0), robustness.labels, attacked).first(limit)
 
-    def first(self, count: int) -> Attacked:
-        """The same for the first `count` images."""
-        found = {name: images[:count] for name, images in self.found.items()}
-        return Attacked(self.images[:count], self.labels[:count], found)
+    def first(self, count: int) -> AttackedImages:
+        """Select the first `count` images."""
+        attacked = {name: images[:count] for name, images in self.attacked.items()}
+        return AttackedImages(self.images[:count], self.labels[:count], attacked)
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file; a kill leaves the old file or the new one."""
-        draft = path.with_name(f".{path.name}.draft")
-        with draft.open("wb") as file:
-            found = {f"{_ATTACK}{name}": images for name, images in self.found.items()}
-            np.savez_compressed(file, images=self.images, labels=self.labels, **found)
-        os.replace(draft, path)
+        """Write an .npz file atomically."""
+        attacked = {f"{_ATTACK}{name}": images for name, images in self.attacked.items()}
+        with atomic_write(path) as draft:
+            np.savez_compressed(draft, images=self.images, labels=self.labels, **attacked)
 
     @classmethod
-    def load(cls, path: Path) -> Attacked:
-        """Reads what `save` wrote.
+    def load(cls, path: Path) -> AttackedImages:
+        """Read a file that `save` wrote.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: The file is damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                found = {
+                attacked = {
                     name.removeprefix(_ATTACK): arrays[name]
                     for name in arrays.files
                     if name.startswith(_ATTACK)
                 }
-                return cls(arrays["images"], arrays["labels"], found)
+                return cls(arrays["images"], arrays["labels"], attacked)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"{path}: is damaged ({error}); delete it, and the images are attacked anew"
+                f"{path}: is damaged ({error}); delete the file to attack the images again"
             ) from error

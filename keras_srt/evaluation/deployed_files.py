@@ -1,4 +1,4 @@
-"""Compares what was published with the Keras model: the `deployment` part of report.json."""
+"""Comparison of exported models with the Keras model: section `deployment` of report.json."""
 
 from __future__ import annotations
 
@@ -10,63 +10,64 @@ import numpy as np
 
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import Classifier, installed_interpreter
-from keras_srt.evaluation.attacked_images import Attacked
+from keras_srt.evaluation.attacked_images import AttackedImages
+from keras_srt.evaluation.intervals import proportion
 from keras_srt.evaluation.latency import measure_latency
-from keras_srt.evaluation.runner import proportion
 from keras_srt.exporters.tflite import QUANTIZATIONS
 
 _BATCH = 100
-# What the comparison may take; with a slow model it looks at fewer images.
+# Time limit of the comparison; slow models are measured on fewer images.
 _SECONDS = 60.0
 _FEWEST_IMAGES = 50
 
-Answer = Callable[[np.ndarray], np.ndarray]
+# Images float32 [n, height, width, channels] in [0, 1] -> probabilities [n, classes].
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
-class Answers(NamedTuple):
-    """Probabilities that a model gives, [n, classes].
+class Probabilities(NamedTuple):
+    """Predicted probabilities [n, classes].
 
     Attributes:
-        clean: for the untampered images.
-        found: for those of each attack, by its name.
+        clean: Probabilities of the clean images.
+        attacked: Probabilities of the attacked images, by name of the attack.
     """
 
     clean: np.ndarray
-    found: Mapping[str, np.ndarray]
+    attacked: Mapping[str, np.ndarray]
 
 
 def measure(
-    classifier: keras.Model, savedmodel: Path, tflite: Path, attacked: Attacked
+    classifier: keras.Model, savedmodel: Path, tflite: Path, images: AttackedImages
 ) -> dict[str, Any]:
-    """Measures a published version.
+    """Measure an exported version.
 
     Args:
-        classifier: the Keras model that was exported, images -> logits.
-        savedmodel: folder of the version.
-        tflite: folder of its .tflite files.
-        attacked: test images, and what attacks on the Keras model made of them.
+        classifier: The exported Keras model, images -> logits.
+        savedmodel: Folder of the version.
+        tflite: Folder of its .tflite files.
+        images: Test images before and after attacks on the Keras model.
 
     Returns:
-        The part `deployment` of report.json: for "keras", "savedmodel" and each .tflite
-        file its accuracies, and for the files also size, latency and agreement.
+        The section `deployment` of report.json: accuracies of "keras", "savedmodel" and each
+        .tflite file, and the size, latency and agreement of the exported ones.
     """
     files = {kind.name: tflite / f"model_{kind.name}.tflite" for kind in QUANTIZATIONS}
     files = {name: path for name, path in files.items() if path.is_file()}
-    latencies = measure_latency(savedmodel, files, attacked.images[0])
-    attacked = attacked.first(_affordable(attacked, latencies))
-    reference = answers_of(_of_keras(classifier), attacked)
-    runners = {"savedmodel": _of_savedmodel(savedmodel)}
-    runners |= {name: _of_tflite(path) for name, path in files.items()}
-    models = [{"name": "keras", **accuracies(reference, attacked.labels)}]
-    for name, run in runners.items():
-        answers = answers_of(run, attacked)
+    latencies = measure_latency(savedmodel, files, images.images[0])
+    images = images.first(_affordable(images, latencies))
+    reference = predict_all(_of_keras(classifier), images)
+    exported = {"savedmodel": _of_savedmodel(savedmodel)}
+    exported |= {name: _of_tflite(path) for name, path in files.items()}
+    models = [{"name": "keras", **accuracies(reference, images.labels)}]
+    for name, predict in exported.items():
+        probabilities = predict_all(predict, images)
         models.append(
             {
                 "name": name,
                 "bytes": _size(files.get(name, savedmodel)),
                 "latency_ms": latencies[name],
-                "agreement": agreement(reference.clean, answers.clean),
-                **accuracies(answers, attacked.labels),
+                "agreement": agreement(reference.clean, probabilities.clean),
+                **accuracies(probabilities, images.labels),
             }
         )
     return {
@@ -74,55 +75,55 @@ def measure(
         "interpreter": installed_interpreter(),
         "batch": 1,
         "threads": 1,
-        "n": len(attacked.labels),
+        "n": len(images.labels),
         "models": models,
         "warnings": warnings_of(models),
     }
 
 
-def _affordable(attacked: Attacked, latencies: Mapping[str, Mapping[str, float]]) -> int:
-    """How many images the files can answer in the time for it."""
-    of_an_image = sum(latency["median"] for latency in latencies.values()) / 1000
-    return max(_FEWEST_IMAGES, round(_SECONDS / (of_an_image * (1 + len(attacked.found)))))
+def _affordable(images: AttackedImages, latencies: Mapping[str, Mapping[str, float]]) -> int:
+    """Number of images that can be measured within the time limit."""
+    seconds_per_image = sum(latency["median"] for latency in latencies.values()) / 1000
+    return max(_FEWEST_IMAGES, round(_SECONDS / (seconds_per_image * (1 + len(images.attacked)))))
 
 
-def answers_of(run: Answer, attacked: Attacked) -> Answers:
-    """Asks a model about the images before and after each attack."""
-    found = {name: run(images) for name, images in attacked.found.items()}
-    return Answers(run(attacked.images), found)
+def predict_all(predict: Predict, images: AttackedImages) -> Probabilities:
+    """Predict the images before and after each attack."""
+    attacked = {name: predict(after) for name, after in images.attacked.items()}
+    return Probabilities(predict(images.images), attacked)
 
 
-def accuracies(answers: Answers, labels: np.ndarray) -> dict[str, Any]:
-    """Shares of images that are right without tampering, and before and after attacks.
+def accuracies(probabilities: Probabilities, labels: np.ndarray) -> dict[str, Any]:
+    """Compute the clean accuracy, and the accuracy under each attack.
 
     Args:
-        answers: of a model.
-        labels: true class ids [n].
+        probabilities: Predictions of a model.
+        labels: True classes [n].
 
     Returns:
         `clean`, `attacks` and `worst_case` as in report.json, with 95% intervals.
     """
-    right = answers.clean.argmax(axis=1) == labels
-    still = {
-        name: right & (probabilities.argmax(axis=1) == labels)
-        for name, probabilities in answers.found.items()
+    correct = probabilities.clean.argmax(axis=1) == labels
+    surviving = {
+        name: correct & (attacked.argmax(axis=1) == labels)
+        for name, attacked in probabilities.attacked.items()
     }
     return {
-        "clean": proportion(right),
-        "attacks": [{"name": name, **proportion(kept)} for name, kept in still.items()],
-        "worst_case": proportion(np.logical_and.reduce([right, *still.values()])),
+        "clean": proportion(correct),
+        "attacks": [{"name": name, **proportion(still)} for name, still in surviving.items()],
+        "worst_case": proportion(np.logical_and.reduce([correct, *surviving.values()])),
     }
 
 
 def agreement(expected: np.ndarray, got: np.ndarray) -> dict[str, float]:
-    """How closely two models answer alike.
+    """Compare the predictions of two models.
 
     Args:
-        expected: probabilities of the Keras model, [n, classes].
-        got: those of the other one.
+        expected: Probabilities of the Keras model, [n, classes].
+        got: Probabilities of the exported model.
 
     Returns:
-        The share of images with the same class, and the largest difference in probability.
+        The share of images with the same class, and the largest difference of probabilities.
 
     Example:
         >>> agreement(np.float32([[0.25, 0.75]]), np.float32([[0.5, 0.5]]))
@@ -136,13 +137,13 @@ def agreement(expected: np.ndarray, got: np.ndarray) -> dict[str, float]:
 
 
 def warnings_of(models: list[dict[str, Any]]) -> list[str]:
-    """Names what a file lost: an accuracy below the 95% interval of the Keras model's.
+    """List accuracies of exported models that are below the Keras model's 95% interval.
 
     Args:
-        models: as in the report, "keras" first.
+        models: Entries of the report, "keras" first.
 
     Returns:
-        One line for each loss.
+        One line for each such accuracy.
     """
     reference, *others = models
     before = _by_name(reference)
@@ -167,24 +168,24 @@ def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in paths)
 
 
-def _of_keras(classifier: keras.Model) -> Answer:
+def _of_keras(classifier: keras.Model) -> Predict:
     return _in_batches(lambda images: tf.nn.softmax(classifier(images, training=False)))
 
 
-def _of_savedmodel(folder: Path) -> Answer:
+def _of_savedmodel(folder: Path) -> Predict:
     loaded = tf.saved_model.load(str(folder))
-    # The signature doesn't hold on to what was loaded.
+    # The signature alone doesn't keep the loaded object alive.
     return _in_batches(lambda images: loaded.signatures["image"](image=images)["probabilities"])
 
 
-def _of_tflite(path: Path) -> Answer:
+def _of_tflite(path: Path) -> Predict:
     classifier = Classifier(path)
     return lambda images: np.stack([classifier.classify(image) for image in images])
 
 
-def _in_batches(answer: Callable[[tf.Tensor], tf.Tensor]) -> Answer:
-    def run(images: np.ndarray) -> np.ndarray:
+def _in_batches(classifier: Callable[[tf.Tensor], tf.Tensor]) -> Predict:
+    def predict(images: np.ndarray) -> np.ndarray:
         parts = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
-        return np.concatenate([answer(tf.constant(part)).numpy() for part in parts])
+        return np.concatenate([classifier(tf.constant(part)).numpy() for part in parts])
 
-    return run
+    return predict

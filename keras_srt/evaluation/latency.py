@@ -1,4 +1,4 @@
-"""How long one image takes, in a process of its own: TensorFlow's threads are set only once."""
+"""Latency of exported models, measured in a child process with one thread."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ Latencies = dict[str, dict[str, float]]
 
 
 def measure_latency(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray) -> Latencies:
-    """Times a SavedModel and .tflite files on one CPU thread, one image at a time.
+    """Time a SavedModel and .tflite files on one CPU thread, one image at a time.
 
     Args:
-        savedmodel: folder of a version.
+        savedmodel: Folder of a version.
         files: .tflite files by name.
         image: float32 [height, width, channels] in [0, 1].
 
     Returns:
-        For "savedmodel" and each name, `{"median": ms, "p99": ms, "rounds": n}`: from the
-        array of an image to the array of its probabilities.
+        For "savedmodel" and each name, `{"median": ms, "p99": ms, "rounds": n}`, from the array of
+        an image to the array of its probabilities.
     """
-    # Ctrl-C reaches the child as well: it leaves the word to its parent, and ends soon.
+    # Ctrl-C also reaches the child, which ignores it: its parent reports it and ends the child.
+    # TensorFlow's threads can be set only once in a process.
     ignore = (signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=ignore) as pool:
@@ -45,9 +46,9 @@ def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     loaded = tf.saved_model.load(str(savedmodel))
-    answer = loaded.signatures["image"]
+    signature = loaded.signatures["image"]
     calls: dict[str, Callable[[], Any]] = {
-        "savedmodel": lambda: answer(image=tf.constant(image[None]))["probabilities"].numpy()
+        "savedmodel": lambda: signature(image=tf.constant(image[None]))["probabilities"].numpy()
     }
     for name, path in files.items():
         classifier = Classifier(path)
@@ -56,10 +57,10 @@ def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]]) -> Latencies:
-    """Times calls in turns, so that whatever slows the machine down hits all of them.
+    """Time functions in turns, so that other load on the machine affects all of them alike.
 
     Args:
-        calls: by name.
+        calls: Functions by name.
 
     Returns:
         For each name, `{"median": ms, "p99": ms, "rounds": n}`.

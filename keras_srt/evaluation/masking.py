@@ -1,9 +1,9 @@
-"""Looks for gradient masking: a model that attacks can't fool for want of a useful gradient.
+"""Checks for gradient masking: attacks fail because the gradients are useless.
 
-Such a model looks robust and isn't. Of an honest one these hold (Athalye et al. 2018, section
-3.1; Carlini et al. 2019, section 5): its accuracy under attack falls to 0 as ε grows, and never
-rises; more steps and more starts don't help the attack much; an attack that uses no gradient
-isn't the stronger one; random noise of the same size is all but harmless.
+A model with masked gradients looks robust but is not. For a model without masking (Athalye et al.
+2018, section 3.1; Carlini et al. 2019, section 5), the accuracy under attack falls to 0 as ε grows
+and never rises; more steps and restarts barely strengthen the attack; an attack without gradients
+is not stronger; and random noise of the same size is almost harmless.
 """
 
 from __future__ import annotations
@@ -14,29 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import (
-    ATTACKS,
-    PGD,
-    Attack,
-    Criterion,
-    MinimalNormAttack,
-    QueryModel,
-    TargetModel,
-)
+from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel
+from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.core.tensorflow import tf
-from keras_srt.evaluation.runner import Progress, check_inside, proportion
-from keras_srt.neighborhoods import L2, LInf
+from keras_srt.evaluation.intervals import proportion
+from keras_srt.evaluation.runner import Progress
+from keras_srt.evaluation.threats import Sample, threats_of
 from keras_srt.neighborhoods.draws import fold
 
-# ε of the curve, as multiples of the threat model's; the last point is as large as can be.
+# ε of the curve as multiples of the threat's; the largest possible ε is added.
 _MULTIPLES = (1.0, 2.0, 4.0)
 _STEPS, _TIMES, _STARTS = 8, 5, 5
 _APGD_STEPS, _SQUARE_QUERIES = 20, 100
 _NOISE_DRAWS = 5
-# What may fall without a warning, and how many images are looked at before the rest.
-_TOLERATED = 0.02
+# Largest drop of the accuracy without a warning.
+_TOLERANCE = 0.02
+# A check starts with one fifth of the images, or with ten.
 _FIRST_SHARE, _FEWEST = 5, 10
-_BALLS = {"linf": LInf, "l2": L2}
 # As in report.json.
 _SETTINGS = {
     "num_steps": _STEPS,
@@ -48,21 +42,14 @@ _SETTINGS = {
 }
 
 
-class Threat(NamedTuple):
-    """A pixel ball that an evaluation attacks in: its norm, "linf" or "l2", and its ε."""
-
-    norm: str
-    epsilon: float
-
-
 class Finding(NamedTuple):
-    """The outcome of a check.
+    """Result of a check.
 
     Attributes:
-        name: of the check.
-        passed: whether nothing points to masking.
-        text: what was found, with its meaning where the check failed.
-        numbers: what it rests on, JSON-ready.
+        name: Name of the check.
+        passed: Whether the check found no sign of masking.
+        text: The finding and, if the check failed, its meaning.
+        numbers: The underlying numbers, JSON-ready.
     """
 
     name: str
@@ -71,227 +58,181 @@ class Finding(NamedTuple):
     numbers: dict[str, Any]
 
     def describe(self) -> dict[str, Any]:
-        """The entry of report.json."""
+        """Entry of report.json."""
         return {"name": self.name, "passed": self.passed, "text": self.text, **self.numbers}
 
 
-class Sample(NamedTuple):
-    """What all checks look at.
+class Drop(NamedTuple):
+    """Accuracy before and after an additional attack.
 
     Attributes:
-        target_model: the model.
-        images: float32 [n, height, width, channels] in [0, 1].
-        labels: int32 [n], true labels.
-        right: bool [n], whether the untampered image is answered right.
-        chance: the accuracy of a guess.
-        threat: the pixel ball.
-        seed: int32 [2].
+        tested: Images of the comparison, bool [n].
+        before: Images that survive without the attack, bool [n].
+        after: Images that survive with it, bool [n].
     """
 
-    target_model: TargetModel
-    images: np.ndarray
-    labels: np.ndarray
-    right: np.ndarray
-    chance: float
-    threat: Threat
-    seed: tf.Tensor
-
-    def surviving(self, attack: Attack, among: np.ndarray) -> np.ndarray:
-        """Which images are still right after an attack: bool [n].
-
-        Args:
-            attack: untargeted.
-            among: bool [n], the images attacked, all of them right so far.
-        """
-        index, still = np.flatnonzero(among), among.copy()
-        if len(index):
-            images, criterion = self.images[index], Criterion(self.labels[index])
-            found = attack.run(self.target_model, images, criterion, self.seed)
-            check_inside(attack, images, found)
-            still[index] = ~found.fooled
-        return still
-
-    def pgd(self, epsilon: float, **settings: Any) -> PGD:
-        """PGD in this norm, without a random start unless `settings` say so."""
-        ball: dict[str, Any] = {"epsilon": epsilon, "norm_ball": self.threat.norm}
-        defaults = {"num_steps": _STEPS, "random_start": False}
-        return PGD(**(ball | defaults | settings))
-
-
-class Comparison(NamedTuple):
-    """Images that are right before and after something was tried, of those looked at."""
-
-    looked_at: np.ndarray
+    tested: np.ndarray
     before: np.ndarray
     after: np.ndarray
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """Both accuracies with their intervals, and n."""
+        """Both accuracies with their intervals."""
         return {
-            "before": proportion(self.before[self.looked_at]),
-            "after": proportion(self.after[self.looked_at]),
+            "before": proportion(self.before[self.tested]),
+            "after": proportion(self.after[self.tested]),
         }
 
     @property
-    def fell(self) -> bool:
+    def significant(self) -> bool:
         """Whether the accuracy fell by more than 2 points and below its interval."""
         before, after = self.numbers["before"], self.numbers["after"]["accuracy"]
-        return after < before["ci95"][0] and before["accuracy"] - after > _TOLERATED
+        return after < before["ci95"][0] and before["accuracy"] - after > _TOLERANCE
 
     def __str__(self) -> str:
         before, after = (_percent(part["accuracy"]) for part in self.numbers.values())
-        return f"from {before} to {after} (n={int(self.looked_at.sum())})"
+        return f"from {before} to {after} (n={int(self.tested.sum())})"
+
+    def finding(self, name: str, text: str, meaning: str) -> Finding:
+        """Finding of a check that fails if the drop is significant, with its meaning then."""
+        text = f"{text} {self}{f': {meaning}' if self.significant else ''}"
+        return Finding(name, not self.significant, text, self.numbers)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-# Images that are right so far -> those right before and after what is tried; bool [n] each.
+# Images to test -> those that survive before and after the attack; bool [n] each.
 Trial = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def compare(surviving: np.ndarray, trial: Trial) -> Comparison:
-    """Tries something on a fifth of the images, and on the rest if any of these falls.
+def measure_drop(surviving: np.ndarray, trial: Trial) -> Drop:
+    """Test a fifth of the images and, if any of them falls, the rest.
 
     Args:
-        surviving: bool [n], images that are right so far.
-        trial: what is tried.
+        surviving: Images that survive so far, bool [n].
+        trial: The additional attack.
     """
     count = len(surviving)
     first = np.arange(count) < max(_FEWEST, count // _FIRST_SHARE)
     before, after = trial(surviving & first)
     if np.array_equal(before, after):
-        return Comparison(first, before, after)
+        return Drop(first, before, after)
     before_rest, after_rest = trial(surviving & ~first)
-    return Comparison(np.ones(count, bool), before | before_rest, after | after_rest)
+    return Drop(np.ones(count, bool), before | before_rest, after | after_rest)
 
 
-def accuracy_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np.ndarray]]:
-    """Accuracy under PGD of 8 steps as ε grows, to where every image is in the ball.
+def pgd_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np.ndarray]]:
+    """Measure the accuracy under PGD of 8 steps from ε = 0 to where every image is in the ball.
 
     Args:
-        sample: what is looked at.
+        sample: The model and the images.
 
     Returns:
-        `[{"epsilon", "accuracy", "ci95", "n"}, …]` from ε = 0 on, and which images are right
-        at each ε, bool [n].
+        `[{"epsilon", "accuracy", "ci95", "n"}, …]`, and the surviving images at each ε, bool [n].
     """
-    threat = sample.threat
-    largest = 1.0 if threat.norm == "linf" else float(np.sqrt(sample.images[0].size))
-    inside = {threat.epsilon * multiple for multiple in _MULTIPLES}
+    epsilon, largest = sample.threat.epsilon, sample.largest_radius
+    inside = {epsilon * multiple for multiple in _MULTIPLES}
     inside = {radius for radius in inside if radius < largest}
-    surviving = {0.0: sample.right}
-    for radius in sorted(inside | {threat.epsilon, largest}):
-        surviving[radius] = sample.surviving(sample.pgd(radius), sample.right)
+    surviving = {0.0: sample.correct}
+    for radius in sorted(inside | {epsilon, largest}):
+        pgd = sample.pgd(radius, num_steps=_STEPS)
+        surviving[radius] = sample.surviving(pgd, sample.correct)
     curve = [{"epsilon": radius, **proportion(still)} for radius, still in surviving.items()]
     return curve, surviving
 
 
 def falls_to_zero(curve: Sequence[dict[str, Any]], chance: float) -> Finding:
-    """Whether the accuracy at the largest ε is no better than a guess."""
+    """Check that the accuracy at the largest ε is no better than a guess."""
     last = curve[-1]
-    found = f"accuracy {_percent(last['accuracy'])} at eps {last['epsilon']:.4g}"
+    text = f"accuracy {_percent(last['accuracy'])} at eps {last['epsilon']:.4g}"
     passed = last["accuracy"] <= chance
     meaning = (
-        f", where every image can become any other one and at most {_percent(chance)} is to be "
+        f", where every image can become any other one and at most {_percent(chance)} is "
         "expected: the gradients lead nowhere"
     )
-    return Finding("large_epsilon", passed, found + ("" if passed else meaning), {})
+    return Finding("large_epsilon", passed, text + ("" if passed else meaning), {})
 
 
 def never_rises(curve: Sequence[dict[str, Any]]) -> Finding:
-    """Whether a larger ε never makes the attack weaker, by more than 2 points and an image."""
-    tolerated = max(_TOLERATED, 1 / curve[0]["n"]) + 1e-9
+    """Check that a larger ε never weakens the attack by more than 2 points and one image."""
+    tolerance = max(_TOLERANCE, 1 / curve[0]["n"]) + 1e-9
     pairs = [(one, other) for i, one in enumerate(curve) for other in curve[i + 1 :]]
     low, high = max(pairs, key=lambda pair: pair[1]["accuracy"] - pair[0]["accuracy"])
-    if high["accuracy"] - low["accuracy"] <= tolerated:
+    if high["accuracy"] - low["accuracy"] <= tolerance:
         return Finding("monotone", True, "accuracy never rises with eps", {})
     text = (
         f"accuracy rises from {_percent(low['accuracy'])} at eps {low['epsilon']:.4g} to "
-        f"{_percent(high['accuracy'])} at eps {high['epsilon']:.4g}: the attack fails where it "
-        "must not"
+        f"{_percent(high['accuracy'])} at eps {high['epsilon']:.4g}: the attack fails in a larger "
+        "ball although it succeeds in a smaller one"
     )
     return Finding("monotone", False, text, {})
 
 
 def more_effort(sample: Sample, surviving: np.ndarray) -> list[Finding]:
-    """Whether PGD of five times the steps, and from five starts, fools much more.
+    """Check that PGD with five times the steps, and with five starts, is not much stronger.
 
     Args:
-        sample: what is looked at.
-        surviving: bool [n], what PGD left right.
+        sample: The model and the images.
+        surviving: Images that survive PGD, bool [n].
     """
     epsilon, findings = sample.threat.epsilon, []
-    restarts = {"restarts": _STARTS - 1, "random_start": True}
-    for name, settings, what in (
-        ("steps", {"num_steps": _TIMES * _STEPS}, f"{_TIMES} times the steps"),
+    steps = {"num_steps": _TIMES * _STEPS}
+    restarts = {"num_steps": _STEPS, "restarts": _STARTS - 1, "random_start": True}
+    for name, settings, effort in (
+        ("steps", steps, f"{_TIMES} times the steps"),
         ("restarts", restarts, f"{_STARTS} starts instead of 1"),
     ):
-        got = compare(surviving, _attacked_by(sample.pgd(epsilon, **settings), sample))
-        meaning = ": the attacks in the report may be far from the worst case" if got.fell else ""
-        text = f"{what} take PGD's accuracy {got}{meaning}"
-        findings.append(Finding(name, not got.fell, text, got.numbers))
+        drop = measure_drop(surviving, _trial_of(sample.pgd(epsilon, **settings), sample))
+        meaning = "the attacks in the report may be far from the worst case"
+        findings.append(drop.finding(name, f"{effort} take PGD's accuracy", meaning))
     return findings
 
 
-def _attacked_by(attack: Attack, sample: Sample) -> Trial:
+def _trial_of(attack: Attack, sample: Sample) -> Trial:
     return lambda among: (among, sample.surviving(attack, among))
 
 
 def square_is_weaker(sample: Sample, surviving: np.ndarray) -> Finding:
-    """Whether Square, which sees no gradient, fools much of what PGD and APGD leave.
+    """Check that Square, which uses no gradient, barely succeeds where PGD and APGD failed.
 
     Args:
-        sample: what is looked at.
-        surviving: bool [n], what PGD left right.
+        sample: The model and the images.
+        surviving: Images that survive PGD, bool [n].
     """
-    settings = {"epsilon": sample.threat.epsilon, "norm_ball": sample.threat.norm}
-    apgd = ATTACKS.build({"name": "apgd_ce", **settings, "num_steps": _APGD_STEPS})
-    square = ATTACKS.build({"name": "square", **settings, "queries": _SQUARE_QUERIES})
+    ball = {"epsilon": sample.threat.epsilon, "norm_ball": sample.threat.norm}
+    apgd = ATTACKS.build({"name": "apgd_ce", **ball, "num_steps": _APGD_STEPS})
+    square = ATTACKS.build({"name": "square", **ball, "queries": _SQUARE_QUERIES})
 
     def trial(among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        left = sample.surviving(apgd, among)
-        return left, sample.surviving(square, left)
+        remaining = sample.surviving(apgd, among)
+        return remaining, sample.surviving(square, remaining)
 
-    got = compare(surviving, trial)
-    meaning = ": what looks robust is a gradient that is of no use" if got.fell else ""
-    text = f"Square of {_SQUARE_QUERIES} queries takes APGD's accuracy {got}{meaning}"
-    return Finding("square", not got.fell, text, got.numbers)
+    drop = measure_drop(surviving, trial)
+    text = f"Square of {_SQUARE_QUERIES} queries takes APGD's accuracy"
+    return drop.finding("square", text, "the apparent robustness comes from useless gradients")
 
 
 def noise_is_harmless(sample: Sample) -> Finding:
-    """Whether the worst of a few random points of the ball leaves the accuracy as it is."""
-    ball = _BALLS[sample.threat.norm](epsilon=sample.threat.epsilon)
-    still = sample.right.copy()
+    """Check that the worst of a few random points of the ball barely lowers the accuracy."""
+    ball = BALLS[sample.threat.norm](epsilon=sample.threat.epsilon)
+    still = sample.correct.copy()
     for draw in range(_NOISE_DRAWS):
         index = np.flatnonzero(still)
         if not len(index):
             break
-        noisy = ball.solver.start(
-            tf.constant(sample.images[index]), fold(sample.seed, draw), 1.0
-        ).numpy()
-        classes = sample.target_model.answers(noisy, Criterion(sample.labels[index])).classes
+        images, seed = tf.constant(sample.images[index]), fold(sample.seed, draw)
+        noisy = ball.solver.start(images, seed, 1.0).numpy()
+        classes = sample.model.predictions(noisy, Criterion(sample.labels[index])).classes
         still[index] = classes == sample.labels[index]
-    got = Comparison(np.ones(len(still), bool), sample.right, still)
-    meaning = ": it isn't robust to noise, let alone to attacks" if got.fell else ""
-    text = f"the worst of {_NOISE_DRAWS} random noises takes the accuracy {got}{meaning}"
-    return Finding("noise", not got.fell, text, got.numbers)
-
-
-def threats_of(attacks: Sequence[Attack]) -> list[Threat]:
-    """The pixel balls in which gradient attacks search, the largest of each norm."""
-    largest: dict[str, float] = {}
-    for attack in attacks:
-        searches = attack.needs_gradients and not isinstance(attack, MinimalNormAttack)
-        if searches and attack.norm in _BALLS and attack.radius:
-            largest[attack.norm] = max(attack.radius, largest.get(attack.norm, 0.0))
-    return [Threat(norm, epsilon) for norm, epsilon in largest.items()]
+    drop = Drop(np.ones(len(still), bool), sample.correct, still)
+    text = f"the worst of {_NOISE_DRAWS} random noises takes the accuracy"
+    return drop.finding("noise", text, "the model is not even robust to noise")
 
 
 def find_masking(
-    target_model: TargetModel,
+    model: QueryModel,
     images: np.ndarray,
     labels: np.ndarray,
     attacks: Sequence[Attack],
@@ -299,67 +240,67 @@ def find_masking(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any] | None:
-    """Runs all checks for each pixel ball of an evaluation.
+    """Run all checks for each pixel ball of an evaluation.
 
-    For each image it costs about 17 gradient passes and 7 forward passes, and for a fifth of
-    the images (all of them where one falls) another 93 and 100.
+    The cost for each image is about 17 gradient passes and 7 forward passes; for a fifth of the
+    images (for all if one of them falls) another 93 and 100.
 
     Args:
-        target_model: the model.
-        images: float32 [n, height, width, channels] in [0, 1], some test images.
-        labels: int32 [n], true labels.
-        attacks: of the evaluation.
-        seed: of the random draws.
-        progress: told after each check, or None.
+        model: The model under attack.
+        images: Some test images, float32 [n, height, width, channels] in [0, 1].
+        labels: True classes, int32 [n].
+        attacks: Attacks of the evaluation.
+        seed: Seed of the random draws.
+        progress: Called after each check, or None.
 
     Returns:
-        The part `masking` of report.json; None where no gradient attack searches an L∞ or
-        an L2 ball, or the model shows no gradient.
+        The section `masking` of report.json. None if no gradient attack searches an L∞ or L2
+        ball, or if the model has no gradients.
 
     Raises:
-        RuntimeError: an attack returned something outside its own threat model.
+        RuntimeError: An attack returned an image outside its threat model.
 
     Example:
-        >>> find_masking(TargetModel(lambda x: x), np.zeros((1, 4, 4, 1)), np.zeros(1), []) is None
+        >>> find_masking(QueryModel(lambda x: x), np.zeros((1, 4, 4, 1)), np.zeros(1), []) is None
         True
     """
-    threats = [] if isinstance(target_model, QueryModel) else threats_of(attacks)
+    threats = threats_of(attacks) if model.has_gradients else []
     if not threats or not len(images):
         return None
-    began, asked = time.perf_counter(), target_model.queries
-    logits = target_model.logits(images)
-    right = target_model.answers(images, Criterion(labels)).classes == labels
+    began, queries = time.perf_counter(), model.queries
+    chance = 1 / model.logits(images).shape[1]
+    correct = model.predictions(images, Criterion(labels)).classes == labels
     draws = tf.constant([seed, 1], tf.int32)
-    parts = []
-    for threat in threats:
-        sample = Sample(target_model, images, labels, right, 1 / logits.shape[1], threat, draws)
-        parts.append(_check(sample, progress))
+    parts = [
+        _check(Sample(model, images, labels, correct, chance, threat, draws), progress)
+        for threat in threats
+    ]
     return {
         "n": len(images),
-        "chance": 1 / logits.shape[1],
+        "chance": chance,
         "settings": _SETTINGS,
         "threats": parts,
-        "queries": target_model.queries - asked,
+        "queries": model.queries - queries,
         "seconds": round(time.perf_counter() - began, 2),
     }
 
 
 def _check(sample: Sample, progress: Progress | None) -> dict[str, Any]:
-    """All checks in one pixel ball."""
+    """Run all checks in one pixel ball."""
     norm, epsilon = sample.threat
 
-    def tell(done: int) -> None:
+    def report(done: int) -> None:
         if progress is not None:
             progress(f"gradient masking, {norm}", done, 4)
 
-    curve, surviving = accuracy_curve(sample)
+    curve, surviving = pgd_curve(sample)
     findings = [falls_to_zero(curve, sample.chance), never_rises(curve)]
-    tell(1)
+    report(1)
     findings += more_effort(sample, surviving[epsilon])
-    tell(2)
+    report(2)
     findings.append(square_is_weaker(sample, surviving[epsilon]))
-    tell(3)
+    report(3)
     findings.append(noise_is_harmless(sample))
-    tell(4)
+    report(4)
     checks = [finding.describe() for finding in findings]
     return {"norm": norm, "epsilon": epsilon, "curve": curve, "checks": checks}

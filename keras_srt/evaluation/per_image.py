@@ -1,9 +1,8 @@
-"""What a model answered, image by image: kept with a report, for breakdowns and comparisons."""
+"""Predicted classes of each image, stored beside a report for breakdowns and comparisons."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,21 +12,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.runner import Robustness, proportion
+from keras_srt.core.files import atomic_write
+from keras_srt.evaluation.intervals import proportion
+from keras_srt.evaluation.robustness import Robustness
 
 _ATTACK = "attack:"
-# Of more classes than these a matrix would be too large to read; the mistakes are listed anyway.
+# A confusion matrix of more classes would be unreadable; the mistakes are listed anyway.
 _MATRIX_CLASSES = 20
 _MISTAKES = 10
 
 
-class Outcomes(NamedTuple):
-    """Answers before and after each attack.
+class ImagePredictions(NamedTuple):
+    """Predicted classes before and after each attack.
 
     Attributes:
-        labels: int32 [n], true class ids.
-        clean: int32 [n], answers to the untampered images; -1 where the model answered NaN.
-        attacked: by name of the attack, int32 [n], answers to what it found.
+        labels: True classes, int32 [n].
+        clean: Predicted classes of the clean images, int32 [n]; -1 for NaN logits.
+        attacked: Predicted classes of the attacked images, int32 [n], by name of the attack.
     """
 
     labels: np.ndarray
@@ -35,58 +36,55 @@ class Outcomes(NamedTuple):
     attacked: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, robustness: Robustness) -> Outcomes:
-        """Those of an evaluation, without its images."""
-        attacked = {name: verdict.classes for name, verdict in robustness.verdicts.items()}
+    def of(cls, robustness: Robustness) -> ImagePredictions:
+        """Predictions of an evaluation."""
+        attacked = {name: outcome.classes for name, outcome in robustness.outcomes.items()}
         return cls(robustness.labels, robustness.clean_classes, attacked)
 
     @property
-    def right(self) -> np.ndarray:
-        """Whether the untampered image is answered right: bool [n]."""
+    def correct(self) -> np.ndarray:
+        """Whether each clean image is correctly classified, bool [n]."""
         return self.clean == self.labels
 
-    def still_right(self, name: str) -> np.ndarray:
-        """Whether an image is right before and after the attack: bool [n]."""
-        return self.right & (self.attacked[name] == self.labels)
+    def surviving(self, name: str) -> np.ndarray:
+        """Whether each image is correctly classified before and after an attack, bool [n]."""
+        return self.correct & (self.attacked[name] == self.labels)
 
-    def worst_answers(self) -> np.ndarray:
-        """What the attacks together make of each image: int32 [n].
+    def worst_case(self) -> np.ndarray:
+        """Predicted classes in the worst case over all attacks, int32 [n].
 
-        An image that is wrong untampered keeps that answer. One that is right has the wrong
-        answer of the strongest attack that fools it, else the right one; so the share that is
-        right is the worst case.
+        A misclassified clean image keeps its class. Any other image has the wrong class of the
+        strongest attack that succeeds, or else the correct class.
 
         Example:
-            >>> outcomes = Outcomes(
+            >>> predictions = ImagePredictions(
             ...     np.int32([0, 0, 0]), np.int32([0, 0, 2]),
             ...     {"weak": np.int32([1, 0, 0]), "strong": np.int32([2, 1, 0])})
-            >>> outcomes.worst_answers()
+            >>> predictions.worst_case()
             array([2, 1, 2], dtype=int32)
         """
-        answers = np.array(self.clean)
+        classes = np.array(self.clean)
         for name in self.strongest_first():
-            fooled = (answers == self.labels) & (self.attacked[name] != self.labels)
-            answers[fooled] = self.attacked[name][fooled]
-        return answers
+            falls = (classes == self.labels) & (self.attacked[name] != self.labels)
+            classes[falls] = self.attacked[name][falls]
+        return classes
 
     def strongest_first(self) -> list[str]:
-        """Names of the attacks; that which leaves the fewest images right comes first."""
-        return sorted(self.attacked, key=lambda name: self.still_right(name).sum())
+        """Names of the attacks, in ascending order of the number of surviving images."""
+        return sorted(self.attacked, key=lambda name: self.surviving(name).sum())
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file; a kill leaves the old file or the new one."""
-        draft = path.with_name(f".{path.name}.draft")
-        attacked = {f"{_ATTACK}{name}": answers for name, answers in self.attacked.items()}
-        with draft.open("wb") as file:
-            np.savez_compressed(file, labels=self.labels, clean=self.clean, **attacked)
-        os.replace(draft, path)
+        """Write an .npz file atomically."""
+        attacked = {f"{_ATTACK}{name}": classes for name, classes in self.attacked.items()}
+        with atomic_write(path) as draft:
+            np.savez_compressed(draft, labels=self.labels, clean=self.clean, **attacked)
 
     @classmethod
-    def load(cls, path: Path) -> Outcomes:
-        """Reads what `save` wrote.
+    def load(cls, path: Path) -> ImagePredictions:
+        """Read a file that `save` wrote.
 
         Raises:
-            UserError: the file is missing, damaged, or something else.
+            UserError: The file is missing or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -109,11 +107,11 @@ def _whole_numbers(column: np.ndarray) -> np.ndarray:
 
 
 def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 of images and labels: whether two evaluations saw the same ones.
+    """SHA-256 of images and labels; equal if two evaluations used the same.
 
     Args:
         images: uint8 [n, height, width, channels].
-        labels: class ids [n].
+        labels: Class ids [n].
 
     Returns:
         64 hexadecimal digits.
@@ -128,58 +126,61 @@ def fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def describe_classes(outcomes: Outcomes, names: Sequence[str]) -> dict[str, Any]:
-    """How each class does, and which classes are taken for which.
+def describe_classes(predictions: ImagePredictions, names: Sequence[str]) -> dict[str, Any]:
+    """Break down the accuracy by class, and count which classes are confused.
 
     Args:
-        outcomes: of an evaluation.
-        names: of the classes, in the order of their ids.
+        predictions: Predictions of an evaluation.
+        names: Class names in the order of their ids.
 
     Returns:
-        The parts `classes`, `mistakes` and, of up to 20 classes, `confusion` of report.json;
-        there, rows are true classes and columns answers.
+        The sections `classes`, `mistakes` and, for up to 20 classes, `confusion` of report.json.
+        The rows of a confusion matrix are true classes, its columns predicted classes.
 
     Example:
-        >>> outcomes = Outcomes(np.int32([0, 1]), np.int32([0, 1]), {"a": np.int32([1, 1])})
-        >>> parts = describe_classes(outcomes, ["cat", "dog"])
+        >>> labels = np.int32([0, 1])
+        >>> predictions = ImagePredictions(labels, labels, {"a": np.int32([1, 1])})
+        >>> parts = describe_classes(predictions, ["cat", "dog"])
         >>> parts["confusion"]["worst_case"]
         [[0, 1], [0, 1]]
         >>> parts["mistakes"]["worst_case"]
         [{'label': 'cat', 'answer': 'dog', 'count': 1}]
     """
-    answers = {"clean": outcomes.clean, "worst_case": outcomes.worst_answers()}
+    predicted = {"clean": predictions.clean, "worst_case": predictions.worst_case()}
     classes = []
     for number, name in enumerate(names):
-        own = outcomes.labels == number
+        own = predictions.labels == number
         shares = {
-            kind: proportion(got[own] == number) for kind, got in answers.items() if own.any()
+            kind: proportion(got[own] == number) for kind, got in predicted.items() if own.any()
         }
         classes.append({"name": name, "n": int(own.sum()), **shares})
     parts: dict[str, Any] = {
         "classes": classes,
-        "mistakes": {kind: _mistakes(outcomes.labels, got, names) for kind, got in answers.items()},
+        "mistakes": {
+            kind: _mistakes(predictions.labels, got, names) for kind, got in predicted.items()
+        },
     }
     if len(names) <= _MATRIX_CLASSES:
         parts["confusion"] = {
-            kind: _matrix(outcomes.labels, got, len(names)) for kind, got in answers.items()
+            kind: _matrix(predictions.labels, got, len(names)) for kind, got in predicted.items()
         }
     return parts
 
 
-def _matrix(labels: np.ndarray, answers: np.ndarray, size: int) -> list[list[int]]:
+def _matrix(labels: np.ndarray, predicted: np.ndarray, size: int) -> list[list[int]]:
     counts = np.zeros((size, size), int)
-    known = answers >= 0  # NaN is no class
-    np.add.at(counts, (labels[known], answers[known]), 1)
+    valid = predicted >= 0  # NaN is no class
+    np.add.at(counts, (labels[valid], predicted[valid]), 1)
     return counts.tolist()
 
 
-def _mistakes(labels: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> list[dict]:
-    """The most frequent pairs of a class and a wrong answer."""
-    wrong = answers != labels
-    pairs = Counter(zip(labels[wrong].tolist(), answers[wrong].tolist(), strict=True))
-    # Of equally frequent ones the first class comes first.
+def _mistakes(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Most frequent pairs of a true class and a wrong prediction."""
+    wrong = predicted != labels
+    pairs = Counter(zip(labels[wrong].tolist(), predicted[wrong].tolist(), strict=True))
+    # Equally frequent pairs are in the order of the classes.
     ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
     return [
-        {"label": names[label], "answer": names[answer] if answer >= 0 else "NaN", "count": count}
-        for (label, answer), count in ordered[:_MISTAKES]
+        {"label": names[label], "answer": names[got] if got >= 0 else "NaN", "count": count}
+        for (label, got), count in ordered[:_MISTAKES]
     ]

@@ -1,10 +1,9 @@
-"""How well a classifier stays right under attacks, with intervals and the worst case."""
+"""Run attacks on a classifier and verify that they stay inside their threat models."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,185 +12,22 @@ from keras_srt.attacks import (
     AttackResult,
     Criterion,
     MinimalNormAttack,
+    QueryModel,
     TargetModel,
     make_criterion,
 )
-from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
+from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 
 # (attack name, images done, images in all)
 Progress = Callable[[str, int, int], None]
 
-# Above its bound by this share is rounding: results are float32, the check is float64.
+# Results are float32 and the check is float64: a bound may be exceeded by this share.
 _ROUNDING = 1e-5
 
 
-class AttackOutcome(NamedTuple):
-    """What an attack did to each image.
-
-    Attributes:
-        attack: the attack.
-        images: float32 [n, height, width, channels], what it found.
-        classes: int32 [n], the model's answers to `images`.
-        seconds: how long it took.
-        targets: int32 [n], the answers that a targeted attack was to reach, or None.
-        distances: float64 [n], of attacks that look for the smallest perturbation: its
-            length, 0 where nothing had to be changed, infinite where none was found; or None.
-    """
-
-    attack: Attack
-    images: np.ndarray
-    classes: np.ndarray
-    seconds: float
-    targets: np.ndarray | None = None
-    distances: np.ndarray | None = None
-
-
-class Risks(NamedTuple):
-    """The three risks of an image or, as means, of a dataset (Li et al. 2022, section 2).
-
-    R_adv(x) = R_stand(x) + (1 - R_stand(x))·R_rob(x)                              (eq. 6)
-
-    Attributes:
-        standard: R_stand, the answer to the untampered image is wrong.
-        robust: R_rob, an attack changes the model's own answer.
-        adversarial: R_adv, the answer is wrong before or after an attack.
-    """
-
-    standard: np.ndarray
-    robust: np.ndarray
-    adversarial: np.ndarray
-
-
-class Robustness(NamedTuple):
-    """The outcome of an evaluation.
-
-    Attributes:
-        labels: int32 [n], true labels.
-        clean_classes: int32 [n], answers to the untampered images.
-        verdicts: the attacks by name.
-    """
-
-    labels: np.ndarray
-    clean_classes: np.ndarray
-    verdicts: Mapping[str, AttackOutcome]
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether the untampered image is answered right: bool [n]."""
-        return self.clean_classes == self.labels
-
-    def still_right(self, name: str) -> np.ndarray:
-        """Whether an image is right before and after the attack: bool [n]."""
-        return self.right & (self.verdicts[name].classes == self.labels)
-
-    def worst_case(self) -> np.ndarray:
-        """Whether an image is right before and after every attack: bool [n]."""
-        still = [self.still_right(name) for name in self.verdicts]
-        return np.logical_and.reduce([self.right, *still])
-
-    def risks(self) -> Risks:
-        """The three risks of each image, over all attacks together: float64 [n] each."""
-        after = [verdict.classes for verdict in self.verdicts.values()]
-        changed = [classes != self.clean_classes for classes in after]
-        wrong = [classes != self.labels for classes in after]
-        standard = ~self.right
-        nothing = np.zeros(len(self.labels), bool)
-        return Risks(
-            standard=standard.astype(np.float64),
-            robust=np.logical_or.reduce([nothing, *changed]).astype(np.float64),
-            adversarial=np.logical_or.reduce([standard, *wrong]).astype(np.float64),
-        )
-
-    def report(self) -> dict[str, Any]:
-        """The results as the parts `clean`, `attacks`, `worst_case` and `risks` of report.json."""
-        attacks = []
-        for name, verdict in self.verdicts.items():
-            settings = settings_of(verdict.attack)
-            attacks.append(
-                {
-                    "name": name,
-                    "norm": verdict.attack.norm,
-                    "epsilon": verdict.attack.radius,
-                    "settings": {k: v for k, v in settings.items() if k != "name"},
-                    **proportion(self.still_right(name)),
-                    "seconds": round(verdict.seconds, 2),
-                    **self._beside(verdict),
-                }
-            )
-        risks = self.risks()
-        return {
-            "clean": proportion(self.right),
-            "attacks": attacks,
-            "worst_case": {**proportion(self.worst_case()), "attacks": list(self.verdicts)},
-            "risks": {name: float(np.mean(getattr(risks, name))) for name in risks._fields},
-        }
-
-    def _beside(self, verdict: AttackOutcome) -> dict[str, Any]:
-        """What the report says of targeted attacks, and of the smallest perturbations."""
-        beside: dict[str, Any] = {}
-        if verdict.targets is not None:
-            beside["target_reached"] = float(np.mean(verdict.classes == verdict.targets))
-        attack, distances = verdict.attack, verdict.distances
-        if isinstance(attack, MinimalNormAttack) and distances is not None:
-            beside["distance"] = distance_summary(attack, distances, self.right)
-        return beside
-
-
-def distance_summary(
-    attack: MinimalNormAttack, distances: np.ndarray, right: np.ndarray
-) -> dict[str, Any]:
-    """Distances of the images that the model answers right, and its accuracy at each radius.
-
-    Args:
-        attack: whose `epsilon` and `epsilons` are the radii.
-        distances: float64 [n], infinite where no perturbation was found.
-        right: bool [n], whether the untampered image is answered right.
-
-    Returns:
-        `{"norm", "mean", "median", "found", "accuracy_at": [{"epsilon", "accuracy", …}]}`: the
-        mean is over those found, the median over all (null where it is infinite).
-    """
-    of_right = distances[right]
-    found = of_right[np.isfinite(of_right)]
-    median = float(np.median(of_right)) if len(of_right) else np.inf
-    radii = sorted({attack.epsilon, *attack.epsilons})
-    return {
-        "norm": attack.ball.name,
-        "mean": float(np.mean(found)) if len(found) else None,
-        "median": median if np.isfinite(median) else None,
-        "found": len(found),
-        "accuracy_at": [
-            {"epsilon": radius, **proportion(right & ~(distances <= radius))} for radius in radii
-        ],
-    }
-
-
-def proportion(right: np.ndarray) -> dict[str, Any]:
-    """A share of images with its 95% Wilson interval.
-
-    Args:
-        right: bool [n].
-
-    Returns:
-        `{"accuracy": share, "ci95": [low, high], "n": n}`.
-
-    Example:
-        >>> proportion(np.array([True, True, False, True]))["accuracy"]
-        0.75
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.95, method="wilson")
-    return {
-        "accuracy": float(np.mean(right)),
-        "ci95": [float(interval.low), float(interval.high)],
-        "n": len(right),
-    }
-
-
 def evaluate_robustness(
-    classifier: Callable[[tf.Tensor], tf.Tensor] | TargetModel,
+    classifier: Callable[[tf.Tensor], tf.Tensor] | QueryModel,
     images: np.ndarray,
     labels: np.ndarray,
     attacks: Sequence[Attack],
@@ -200,28 +36,28 @@ def evaluate_robustness(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Robustness:
-    """Attacks a classifier and counts what it still answers right.
+    """Attack a classifier and record its predictions before and after each attack.
 
-    Every attack tries to change the model's own answer: for an image that is right this
-    is the attack on the true label, and for one that is wrong it gives R_rob.
+    Every attack tries to change the model's own prediction. For a correctly classified image
+    this is the attack on the true label; for a misclassified image it measures R_rob.
 
     Args:
-        classifier: a Keras model or a function, images in [0, 1] -> logits; or a `TargetModel`, as
-            `QueryModel(function)` for what is known by its answers alone.
+        classifier: A Keras model or a function, images in [0, 1] -> logits. To attack a model
+            without gradients, pass `QueryModel(predict)`.
         images: float32 in [0, 1], or uint8, [n, height, width, channels].
-        labels: class ids [n].
-        attacks: what to attack with.
-        batch_size: images attacked at once; a `TargetModel` has its own.
-        seed: of the attacks' random draws.
-        progress: told after each batch, or None.
+        labels: True classes, int [n].
+        attacks: The attacks to run.
+        batch_size: Images per query. A `TargetModel` or `QueryModel` has its own.
+        seed: Seed of the attacks' random draws.
+        progress: Called after each batch, or None.
 
     Returns:
-        Answers before and after each attack, image by image.
+        Predicted classes and attacked images, image by image.
 
     Raises:
-        UserError: an attack needs gradients, and the classifier has none.
-        ValueError: the images are empty, out of range, or not as many as the labels.
-        RuntimeError: an attack returned something outside its own threat model.
+        UserError: An attack needs gradients and the classifier has none.
+        ValueError: The images are empty, out of range, or differ in number from the labels.
+        RuntimeError: An attack returned an image outside its threat model.
 
     Example:
         >>> import tensorflow as tf
@@ -229,52 +65,24 @@ def evaluate_robustness(
         >>> mean_brightness = lambda x: tf.stack(
         ...     [0.5 + 0 * x[:, 0, 0, 0], tf.reduce_mean(x, [1, 2, 3])], axis=1)
         >>> images, labels = np.float32([[[[0.9]]], [[[0.55]]]]), [1, 1]
-        >>> outcome = evaluate_robustness(mean_brightness, images, labels, [FGSM(epsilon=0.1)])
-        >>> outcome.still_right("fgsm")
+        >>> result = evaluate_robustness(mean_brightness, images, labels, [FGSM(epsilon=0.1)])
+        >>> result.surviving("fgsm")
         array([ True, False])
     """
-    pixels, classes = _check_images(images, labels)
-    target_model = (
-        classifier if isinstance(classifier, TargetModel) else TargetModel(classifier, batch_size)
+    images, labels = _check_images(images, labels)
+    model = (
+        classifier if isinstance(classifier, QueryModel) else TargetModel(classifier, batch_size)
     )
-    return attack_target_model(target_model, pixels, classes, attacks, seed=seed, progress=progress)
-
-
-def attack_target_model(
-    target_model: TargetModel,
-    images: np.ndarray,
-    labels: np.ndarray,
-    attacks: Sequence[Attack],
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Robustness:
-    """As `evaluate_robustness`, for a model that is known by its answers alone, too.
-
-    Args:
-        target_model: the model, with its batch size.
-        images: float32 [n, height, width, channels] in [0, 1].
-        labels: int32 [n].
-        attacks: what to attack with.
-        seed: of the attacks' random draws.
-        progress: told after each batch, or None.
-
-    Returns:
-        Answers before and after each attack, image by image.
-
-    Raises:
-        RuntimeError: an attack returned something outside its own threat model.
-    """
-    clean = target_model.answers(images, Criterion(labels)).classes
-    verdicts = {
-        name: _attack(target_model, images, clean, attack, seed, name, progress)
-        for name, attack in zip(_names(attacks), attacks, strict=True)
+    clean = model.predictions(images, Criterion(labels)).classes
+    outcomes = {
+        name: _run_attack(model, images, clean, attack, seed, name, progress)
+        for name, attack in zip(_unique_names(attacks), attacks, strict=True)
     }
-    return Robustness(labels, clean, verdicts)
+    return Robustness(labels, clean, outcomes)
 
 
-def _attack(
-    target_model: TargetModel,
+def _run_attack(
+    model: QueryModel,
     images: np.ndarray,
     clean: np.ndarray,
     attack: Attack,
@@ -282,73 +90,71 @@ def _attack(
     name: str,
     progress: Progress | None,
 ) -> AttackOutcome:
-    """One attack on all images, batch by batch."""
+    """Run one attack on all images, batch by batch."""
     began = time.perf_counter()
-    # A model that answered NaN has no class to attack: class 0 stands in.
-    answered = np.maximum(clean, 0)
-    logits = (
-        target_model.logits(images) if attack.target is not None else np.zeros((len(images), 0))
-    )
-    criterion = make_criterion(attack.target, answered, logits, np.random.default_rng(seed))
-    found_images, after = np.empty_like(images), np.empty_like(clean)
+    # NaN logits have no class to attack; class 0 stands in.
+    labels = np.maximum(clean, 0)
+    logits = model.logits(images) if attack.target is not None else np.zeros((len(images), 0))
+    criterion = make_criterion(attack.target, labels, logits, np.random.default_rng(seed))
+    attacked, classes = np.empty_like(images), np.empty_like(clean)
     distances = np.empty(len(images)) if isinstance(attack, MinimalNormAttack) else None
-    for first in range(0, len(images), target_model.batch_size):
-        part = slice(first, first + target_model.batch_size)
+    for first in range(0, len(images), model.batch_size):
+        part = slice(first, first + model.batch_size)
         draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
-        found = attack.run(target_model, images[part], criterion[part], draw)
-        check_inside(attack, images[part], found)
-        found_images[part] = found.images
-        after[part] = target_model.answers(found.images, criterion[part]).classes
+        result = attack.run(model, images[part], criterion[part], draw)
+        check_inside(attack, images[part], result)
+        attacked[part] = result.images
+        classes[part] = model.predictions(result.images, criterion[part]).classes
         if isinstance(attack, MinimalNormAttack) and distances is not None:
-            distances[part] = _distances(attack, target_model, images[part], criterion[part], found)
+            distances[part] = _distances(attack, model, images[part], criterion[part], result)
         if progress is not None:
-            progress(name, min(first + target_model.batch_size, len(images)), len(images))
+            progress(name, min(first + model.batch_size, len(images)), len(images))
     seconds = time.perf_counter() - began
-    return AttackOutcome(attack, found_images, after, seconds, criterion.targets, distances)
+    return AttackOutcome(attack, attacked, classes, seconds, criterion.targets, distances)
 
 
 def _distances(
     attack: MinimalNormAttack,
-    target_model: TargetModel,
+    model: QueryModel,
     images: np.ndarray,
     criterion: Criterion,
-    found: AttackResult,
+    result: AttackResult,
 ) -> np.ndarray:
-    """How far the nearest fooling images are, measured outside the attack: float64 [n]."""
-    length = attack.ball.distance(np.subtract(found.nearest, images, dtype=np.float64))
-    fools = criterion.is_adversarial(target_model.answers(found.nearest, criterion).classes)
-    return np.where(fools, length, np.inf)
+    """Measure distances to the nearest adversarial images independently of the attack."""
+    norm = attack.ball.distance(np.subtract(result.nearest, images, dtype=np.float64))
+    classes = model.predictions(result.nearest, criterion).classes
+    return np.where(criterion.is_adversarial(classes), norm, np.inf)
 
 
-def check_inside(attack: Attack, images: np.ndarray, found: AttackResult) -> None:
-    """Checks, outside the attack's own code, that what it found is in its threat model.
+def check_inside(attack: Attack, images: np.ndarray, result: AttackResult) -> None:
+    """Check independently of the attack that its result is inside its threat model.
 
     Args:
-        attack: the attack.
-        images: float32 [n, height, width, channels], what it started from.
-        found: what it returned.
+        attack: The attack.
+        images: Original images, float32 [n, height, width, channels].
+        result: The attack's result.
 
     Raises:
-        RuntimeError: an image is not T(x;θ), θ is out of range, or pixels leave [0, 1].
+        RuntimeError: An image is not T(x;θ), θ is out of range, or pixels leave [0, 1].
     """
-    space, parameters = attack.neighborhood, found.parameters
-    # Of a pixel perturbation the images tell r themselves.
+    space, parameters = attack.neighborhood, result.parameters
+    # The images themselves show a pixel perturbation.
     if space.kind == "pixel":
-        parameters = np.subtract(found.images, images, dtype=np.float64)
+        parameters = np.subtract(result.images, images, dtype=np.float64)
     outside = space.relative_size(parameters) > 1.0 + _ROUNDING
-    again = space.apply(tf.constant(images), found.parameters).numpy()
-    off = np.abs(np.subtract(found.images, again, dtype=np.float64)).max(initial=0.0)
-    in_range = found.images.min(initial=0.0) >= 0 and found.images.max(initial=1.0) <= 1
-    if not outside.any() and off <= 1e-5 and in_range:
+    again = space.apply(tf.constant(images), result.parameters).numpy()
+    deviation = np.abs(np.subtract(result.images, again, dtype=np.float64)).max(initial=0.0)
+    in_range = result.images.min(initial=0.0) >= 0 and result.images.max(initial=1.0) <= 1
+    if not outside.any() and deviation <= 1e-5 and in_range:
         return
     raise RuntimeError(
         f"attack {attack.name!r} left its threat model for {int(outside.sum())} images "
-        f"(largest deviation from T(x;θ): {off:.2g}); this is a defect of the attack"
+        f"(largest deviation from T(x;θ): {deviation:.2g}); this is a defect of the attack"
     )
 
 
-def _names(attacks: Sequence[Attack]) -> list[str]:
-    """The attacks' names, with `@ε` (and a number) where one comes up again."""
+def _unique_names(attacks: Sequence[Attack]) -> list[str]:
+    """Names of the attacks; repeated names get `@ε` and, if still repeated, a number."""
     names: list[str] = []
     for attack in attacks:
         repeated = sum(other.name == attack.name for other in attacks) > 1

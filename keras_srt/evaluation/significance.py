@@ -1,4 +1,4 @@
-"""Runs side by side: which differences of their accuracies are more than chance."""
+"""Statistical comparison of runs: which differences of their accuracies are significant."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.per_image import Outcomes
-from keras_srt.evaluation.runner import proportion
+from keras_srt.evaluation.intervals import proportion
+from keras_srt.evaluation.per_image import ImagePredictions
 
-LEVEL = 0.05  # of all differences of a comparison together
+LEVEL = 0.05  # family-wise, for all differences of a comparison
 
 
 class Evaluation(NamedTuple):
-    """What is kept of an evaluation.
+    """A stored evaluation.
 
     Attributes:
-        folder: of the run, or of the reports.
-        report: the content of `report.json`.
-        outcomes: each image's answers; None where `outcomes.npz` is missing.
+        folder: Folder of the run or of the reports.
+        report: Content of `report.json`.
+        predictions: Predicted classes of each image; None if `outcomes.npz` is missing.
     """
 
     folder: Path
     report: Mapping[str, Any]
-    outcomes: Outcomes | None
+    predictions: ImagePredictions | None
 
     @classmethod
     def read(cls, folder: Path) -> Evaluation:
-        """Reads a run folder, or what `evaluate --report-dir` wrote.
+        """Read a run folder, or a folder that `evaluate --report-dir` wrote.
 
         Raises:
-            UserError: it has no report, or something in it is damaged.
+            UserError: The folder has no report, or one of its files is damaged.
         """
         path, outcomes = folder / "report.json", folder / "outcomes.npz"
         try:
@@ -48,47 +48,47 @@ class Evaluation(NamedTuple):
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: can't be read ({type(error).__name__}: {error})") from error
-        return cls(folder, report, Outcomes.load(outcomes) if outcomes.is_file() else None)
+        return cls(folder, report, ImagePredictions.load(outcomes) if outcomes.is_file() else None)
 
     def attack(self, name: str) -> tuple[Any, ...] | None:
-        """What an attack was, to compare it by; None where there was none of that name."""
+        """Norm, radius and settings of an attack; None if the evaluation had no such attack."""
         for attack in self.report["attacks"]:
             if attack["name"] == name:
                 return attack["norm"], attack["epsilon"], attack["settings"]
         return None
 
     def result(self, name: str) -> Mapping[str, Any]:
-        """Share and interval under an attack, or of "clean"."""
+        """Accuracy and interval under an attack, or of "clean"."""
         if name == "clean":
             return self.report["clean"]
         return next(each for each in self.report["attacks"] if each["name"] == name)
 
-    def right(self, names: Sequence[str]) -> np.ndarray | None:
-        """Whether each image is right untampered and under these attacks: bool [n], or None."""
-        if self.outcomes is None:
+    def surviving(self, names: Sequence[str]) -> np.ndarray | None:
+        """Whether each image is correctly classified, clean and attacked, bool [n]; or None."""
+        if self.predictions is None:
             return None
         return np.logical_and.reduce(
-            [self.outcomes.right, *map(self.outcomes.still_right, names)], axis=0
+            [self.predictions.correct, *map(self.predictions.surviving, names)], axis=0
         )
 
 
 def compare(folders: Sequence[Path]) -> dict[str, Any]:
-    """Compares each evaluation with the first one.
+    """Compare each evaluation with the first one.
 
-    Of the same test images, by the exact test of McNemar: images that one has right and the
-    other wrong are as likely to go either way. Of other images, or where the answers weren't
-    kept, by Fisher's exact test. The p-values of all rows are adjusted together (Holm).
+    McNemar's exact test compares evaluations on the same test images. Fisher's exact test
+    compares evaluations on different images, or without stored predictions. The p-values of all
+    rows are adjusted together (Holm).
 
     Args:
-        folders: two or more, of finished runs or of `evaluate --report-dir`.
+        folders: Two or more folders of finished runs or of `evaluate --report-dir`.
 
     Returns:
         `{"schema", "runs": [{"name", "folder", "reduced", "paired"}], "rows": [{"name", "cells":
         [{"accuracy", "ci95", "n", "difference", "p", "adjusted_p", "significant"}]}],
-        "left_out": texts}`; the first cell of a row has no difference.
+        "left_out": texts}`. The first cell of a row has no difference.
 
     Raises:
-        UserError: fewer than two, one without a report, or of another dataset.
+        UserError: There are fewer than two folders, a report is missing, or datasets differ.
 
     Example:
         >>> compare([Path("runs/srt"), Path("runs/rt")])["rows"]  # doctest: +SKIP
@@ -124,7 +124,7 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _shared_attacks(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[str]]:
-    """Names of the attacks that all have with the same settings; what is said of the others."""
+    """Names of the attacks that all evaluations share, and a reason for each of the others."""
     names = dict.fromkeys(
         attack["name"] for each in evaluations for attack in each.report["attacks"]
     )
@@ -143,34 +143,34 @@ def _shared_attacks(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[
 
 def _is_paired(first: Evaluation, other: Evaluation) -> bool:
     digests = [each.report["dataset"].get("test_sha256") for each in (first, other)]
-    kept = first.outcomes is not None and other.outcomes is not None
-    return kept and digests[0] is not None and digests[0] == digests[1]
+    stored = first.predictions is not None and other.predictions is not None
+    return stored and digests[0] is not None and digests[0] == digests[1]
 
 
 def _row(title: str, names: Sequence[str], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """A line: "clean" or an attack, as the reports have it."""
+    """Row of "clean" or of an attack, with the accuracies of the reports."""
     attacks = [name for name in names if name != "clean"]
     results = [each.result(title) for each in evaluations]
-    return _line(title, results, [each.right(attacks) for each in evaluations], evaluations)
+    return _make_row(title, results, [each.surviving(attacks) for each in evaluations], evaluations)
 
 
 def _worst_case(
     shared: Sequence[str], evaluations: Sequence[Evaluation], left_out: list[str]
 ) -> list[dict[str, Any]]:
-    """The line of the worst case over the shared attacks; none where answers weren't kept."""
-    right = [each.right(shared) for each in evaluations]
-    for evaluation, known in zip(evaluations, right, strict=True):
-        if known is None:
-            left_out.append(f"worst case: {evaluation.folder} has no outcomes.npz to know it by")
+    """Row of the worst case over the shared attacks; none without stored predictions."""
+    surviving = [each.surviving(shared) for each in evaluations]
+    for evaluation, own in zip(evaluations, surviving, strict=True):
+        if own is None:
+            left_out.append(f"worst case: {evaluation.folder} has no outcomes.npz")
             return []
     title = f"worst case of these {len(shared)}"
-    return [_line(title, [proportion(each) for each in right], right, evaluations)]
+    return [_make_row(title, [proportion(each) for each in surviving], surviving, evaluations)]
 
 
-def _line(
+def _make_row(
     title: str,
     results: Sequence[Mapping[str, Any]],
-    right: Sequence[np.ndarray | None],
+    surviving: Sequence[np.ndarray | None],
     evaluations: Sequence[Evaluation],
 ) -> dict[str, Any]:
     cells = [{key: result[key] for key in ("accuracy", "ci95", "n")} for result in results]
@@ -178,18 +178,18 @@ def _line(
         cell = cells[number]
         cell["difference"] = cell["accuracy"] - cells[0]["accuracy"]
         if _is_paired(evaluations[0], evaluations[number]):
-            cell["p"] = mcnemar(right[0], right[number])
+            cell["p"] = mcnemar(surviving[0], surviving[number])
         else:
             cell["p"] = fisher(cells[0], cell)
     return {"name": title, "cells": cells}
 
 
-def mcnemar(right: np.ndarray, other: np.ndarray) -> float:
+def mcnemar(correct: np.ndarray, other: np.ndarray) -> float:
     """Two-sided p-value of McNemar's exact test: 2 P(B ≤ min(b, c)), B ~ Binomial(b + c, 1/2).
 
     Args:
-        right: bool [n], whether the first has an image right.
-        other: bool [n], the second.
+        correct: Whether the first model is correct, bool [n].
+        other: Whether the second model is correct, bool [n].
 
     Example:
         >>> mcnemar(np.bool_([1, 1, 1, 1, 0]), np.bool_([0, 0, 0, 1, 0]))
@@ -197,18 +197,18 @@ def mcnemar(right: np.ndarray, other: np.ndarray) -> float:
     """
     from scipy.stats import binomtest
 
-    only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
+    only_first, only_second = int((correct & ~other).sum()), int((~correct & other).sum())
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
 
 
 def fisher(result: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Two-sided p-value of Fisher's exact test of two shares.
+    """Two-sided p-value of Fisher's exact test of two accuracies.
 
     Args:
-        result: `{"accuracy": share, "n": n}`.
-        other: the same.
+        result: `{"accuracy": share, "n": n}` of the first model.
+        other: The same of the second model.
 
     Example:
         >>> round(fisher({"accuracy": 1.0, "n": 3}, {"accuracy": 0.0, "n": 3}), 9)
@@ -217,11 +217,11 @@ def fisher(result: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     from scipy.stats import fisher_exact
 
     counts = [(round(each["accuracy"] * each["n"]), each["n"]) for each in (result, other)]
-    return float(fisher_exact([[right, n - right] for right, n in counts]).pvalue)
+    return float(fisher_exact([[correct, n - correct] for correct, n in counts]).pvalue)
 
 
 def _adjust(cells: Sequence[dict[str, Any]]) -> None:
-    """Holm: the smallest p counts times their number, the next one time less, never falling."""
+    """Adjust the p-values by the method of Holm."""
     highest = 0.0
     ordered = sorted(cells, key=lambda cell: cell["p"])
     for rank, cell in enumerate(ordered):

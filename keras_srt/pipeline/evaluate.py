@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import Attack, TargetModel
+from keras_srt.attacks import Attack, QueryModel
 from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
 from keras_srt.evaluation.curves import accuracy_curves
 from keras_srt.evaluation.masking import find_masking
-from keras_srt.evaluation.runner import Progress, Robustness, evaluate_robustness
+from keras_srt.evaluation.robustness import Robustness
+from keras_srt.evaluation.runner import Progress, evaluate_robustness
 
 
 def evaluate(
     config: Config,
-    classifier: Callable[[tf.Tensor], tf.Tensor] | TargetModel,
+    classifier: Callable[[tf.Tensor], tf.Tensor] | QueryModel,
     test: Images,
     attacks: Sequence[Attack],
 ) -> Robustness:
@@ -52,7 +53,7 @@ class Measured(NamedTuple):
     parts: dict[str, Any]
 
 
-def measure(config: Config, target_model: TargetModel, test: Images) -> Measured:
+def measure(config: Config, target_model: QueryModel, test: Images) -> Measured:
     """Attacks a classifier, looks for gradient masking and measures curves, as the config says."""
     began, asked = time.perf_counter(), target_model.queries
     robustness = evaluate(config, target_model, test, config.evaluation.attacks)
@@ -75,7 +76,7 @@ def _of_the_first(
     function: Callable[..., dict[str, Any] | None],
     count: int,
     config: Config,
-    target_model: TargetModel,
+    target_model: QueryModel,
     test: Images,
 ) -> dict[str, Any] | None:
     """A part of report.json, measured on the first test images; shows progress."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.attacks import TargetModel
+from keras_srt.attacks import QueryModel, TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.evaluation.external.open_model import open_model
 from keras_srt.pipeline.classifiers import best_classifier
@@ -44,7 +44,9 @@ def evaluate_again(
     info, evaluation = config.data.dataset.info(data_dir), config.evaluation
     name, about = config.name, {}
     if run is not None:
-        target_model = TargetModel(best_classifier(config, run, info), evaluation.batch_size)
+        target_model: QueryModel = TargetModel(
+            best_classifier(config, run, info), evaluation.batch_size
+        )
         test = load_test(config, data_dir, evaluation.limit)
     else:
         test = load_test(config, data_dir, evaluation.limit)
@@ -53,7 +55,7 @@ def evaluate_again(
         foreign.check_attacks(evaluation.attacks)
         for warning in foreign.warnings:
             print(f"warning: {warning}", flush=True)
-        target_model, about = foreign.target_model, {"victim": foreign.describe()}
+        target_model, about = foreign.model, {"victim": foreign.describe()}
     measured = measure(config, target_model, test)
     if folder is not None:
         return write_report(config, info, measured, run, folder, name, about)

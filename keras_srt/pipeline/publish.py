@@ -13,7 +13,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Split, load_records
-from keras_srt.evaluation.attacked_images import Attacked
+from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
 from keras_srt.exporters.export import ExportResult, export_classifier
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
@@ -146,14 +146,14 @@ def add_deployment(
 
 def _attacked(
     config: Config, classifier: keras.Model, run: RunFolder, data_dir: Path | None
-) -> Attacked:
+) -> AttackedImages:
     """The attacked test images of a run; made now if they were not kept."""
     if not run.attacked.is_file():
         count = min(config.evaluation.deployment, config.evaluation.limit or sys.maxsize)
         test = load_test(config, data_dir, count)
         robustness = evaluate(config, classifier, test, config.evaluation.attacks)
-        Attacked.of(test.images, robustness, count).save(run.attacked)
-    return Attacked.load(run.attacked)
+        AttackedImages.of(test.images, robustness, count).save(run.attacked)
+    return AttackedImages.load(run.attacked)
 
 
 def describe_export(exported: ExportResult) -> str:

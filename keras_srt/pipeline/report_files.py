@@ -14,8 +14,8 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo
-from keras_srt.evaluation.per_image import Outcomes, describe_classes, fingerprint
-from keras_srt.evaluation.runner import Robustness
+from keras_srt.evaluation.per_image import ImagePredictions, describe_classes, fingerprint
+from keras_srt.evaluation.robustness import Robustness
 from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline.evaluate import Measured
 from keras_srt.pipeline.run_folder import RunFolder, write_json
@@ -55,7 +55,7 @@ def make_report(
         },
     }
     report |= robustness.report()
-    report |= describe_classes(Outcomes.of(robustness), info.class_names)
+    report |= describe_classes(ImagePredictions.of(robustness), info.class_names)
     report |= parts or {}
     if run is not None:
         _add_training(report, config, info, run)
@@ -137,7 +137,7 @@ def write_report(
     report = make_report(config, info, measured.robustness, run, name, measured.parts)
     report["dataset"]["test_sha256"] = fingerprint(*measured.test)
     report |= about or {}
-    Outcomes.of(measured.robustness).save(folder / "outcomes.npz")
+    ImagePredictions.of(measured.robustness).save(folder / "outcomes.npz")
     examples = choose_examples(measured.test.images, measured.robustness)
     history = None if run is None else run.history
     figures = reports.write_figures(report, history, examples, info.class_names, folder)
@@ -153,15 +153,15 @@ def choose_examples(images: np.ndarray, robustness: Robustness) -> reports.Examp
         images: uint8 [n, height, width, channels], those that were attacked.
         robustness: what was done to them.
     """
-    outcomes = Outcomes.of(robustness)
+    outcomes = ImagePredictions.of(robustness)
     names = outcomes.strongest_first()
-    fooled = {name: outcomes.right & ~outcomes.still_right(name) for name in names}
+    fooled = {name: outcomes.correct & ~outcomes.surviving(name) for name in names}
     if not any(which.any() for which in fooled.values()):
-        fooled = {names[0]: outcomes.right}
+        fooled = {names[0]: outcomes.correct}
     chosen = list(_in_turn({name: list(np.flatnonzero(which)) for name, which in fooled.items()}))
     numbers = np.array([number for number, _ in chosen], int)
     by = [name for _, name in chosen]
-    verdicts = robustness.verdicts
+    verdicts = robustness.outcomes
     before = np.float32(images[numbers] / 255.0)
     found = [verdicts[name].images[number] for number, name in chosen]
     return reports.Examples(

@@ -11,7 +11,7 @@ from keras_srt.attacks import TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import Interrupted
 from keras_srt.data import DatasetInfo
-from keras_srt.evaluation.attacked_images import Attacked
+from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline.classifiers import (
     COMPONENTS,
@@ -86,7 +86,7 @@ def _finish(
     measured = measure(config, target_model, test)
     if config.evaluation.deployment:
         count = config.evaluation.deployment
-        Attacked.of(test.images, measured.robustness, count).save(run.attacked)
+        AttackedImages.of(test.images, measured.robustness, count).save(run.attacked)
     report = write_report(config, info, measured, run, run.path, config.name)
     print(reports.terminal_table(report), flush=True)
     exported = export_run(config, run, data_dir)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack
 from keras_srt.core.registry import settings_of
-from keras_srt.evaluation.runner import Robustness
+from keras_srt.evaluation.robustness import Robustness
 from keras_srt.pipeline.run_folder import RunFolder, write_json
 from keras_srt.reproduce.store import digest
 
@@ -50,12 +50,14 @@ class Outcome:
         """The outcome of an evaluation with one attack, or with none."""
         report = robustness.report()
         if attack is None:
-            return cls(None, limit, seed, robustness.right, robustness.right, 0.0, report["clean"])
-        ((name, verdict),) = robustness.verdicts.items()
-        still = robustness.still_right(name)
+            return cls(
+                None, limit, seed, robustness.correct, robustness.correct, 0.0, report["clean"]
+            )
+        ((name, verdict),) = robustness.outcomes.items()
+        still = robustness.surviving(name)
         (entry,) = report["attacks"]
         settings = settings_of(attack)
-        return cls(settings, limit, seed, robustness.right, still, verdict.seconds, entry)
+        return cls(settings, limit, seed, robustness.correct, still, verdict.seconds, entry)
 
 
 def worst_case(outcomes: Sequence[Outcome]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_srt.attacks import TargetModel
 from keras_srt.core.formatting import format_duration
 from keras_srt.data import Images
-from keras_srt.evaluation.runner import proportion
+from keras_srt.evaluation.intervals import proportion
 from keras_srt.pipeline import run as pipeline
 from keras_srt.reproduce.evaluations import Outcome
 from keras_srt.reproduce.job_costs import Clock, Costs

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.registry import settings_of
-from keras_srt.evaluation.runner import proportion
+from keras_srt.evaluation.intervals import proportion
 from keras_srt.reproduce.evaluations import Outcome, worst_case
 from keras_srt.reproduce.paper import Paper
 from keras_srt.reproduce.specs import Cell, Panel, Target

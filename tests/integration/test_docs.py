@@ -165,4 +165,4 @@ def test_the_attack_of_contributing_works(tmp_path, monkeypatch):
         np.int32([1, 0, 1]),
         [module.Shade(epsilon=0.1)],
     )
-    np.testing.assert_array_equal(robustness.still_right("shade"), [True, False, False])
+    np.testing.assert_array_equal(robustness.surviving("shade"), [True, False, False])

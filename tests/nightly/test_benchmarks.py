@@ -229,7 +229,7 @@ def test_the_verdict_is_that_of_exhaustive_search_image_by_image(weak, attack):
         attack, target_model, images, Criterion(outcome.clean_classes)
     )
     assert 0.1 < searched.fooled.mean() < 0.9
-    np.testing.assert_array_equal(outcome.still_right(attack.name), ~searched.fooled)
+    np.testing.assert_array_equal(outcome.surviving(attack.name), ~searched.fooled)
     assert sum(searched.needed) < sum(searched.every)
 
 

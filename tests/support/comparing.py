@@ -1,4 +1,4 @@
-"""Runs a pair of attacks on the same images and says how they compare."""
+"""Compare the strength of two attacks on the same images."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 
 
 class Outcome(NamedTuple):
-    """What one implementation did.
+    """Results of one implementation.
 
     Attributes:
-        kept: bool [n], whether an image is right before and after it.
-        distances: float64 [n], of the nearest that fools, infinite where none was found; None
-            for attacks within a radius.
-        seconds: how long it took.
-        strayed: how many images it moved out of its threat model or of [0, 1].
+        surviving: bool [n], whether an image is correctly classified before and after the attack.
+        distances: float64 [n], to the nearest adversarial image, infinite if none was found;
+            None for attacks within a radius.
+        seconds: Duration of the attack.
+        strayed: Number of images outside the threat model or [0, 1].
     """
 
-    kept: np.ndarray
+    surviving: np.ndarray
     distances: np.ndarray | None
     seconds: float
     strayed: int = 0
 
 
 class Comparison(NamedTuple):
-    """Two outcomes on the same images.
+    """Results of two implementations on the same images.
 
     Attributes:
-        pair: the attacks.
-        n: images.
-        ours, theirs: robust accuracies in percent.
-        our_distance, their_distance: means over the images on which both succeed, or None.
-        our_seconds, their_seconds: how long each took.
-        strayed: how many of their images left the threat model; they count as no success.
+        pair: The attacks.
+        n: Number of images.
+        ours, theirs: Robust accuracies in percent.
+        our_distance, their_distance: Means over the images on which both succeed, or None.
+        our_seconds, their_seconds: Durations.
+        strayed: Number of their images outside the threat model, which are failures.
     """
 
     pair: Pair
@@ -60,19 +60,19 @@ class Comparison(NamedTuple):
 
     @property
     def points(self) -> float:
-        """By how many points our accuracy is the higher: above 0, ours is the weaker."""
+        """Our accuracy minus theirs, in points: above 0, our attack is weaker."""
         return self.ours - self.theirs
 
     @property
     def share(self) -> float:
-        """By which share our distances are the longer: above 0, ours is the weaker."""
+        """Relative difference of our distances to theirs: above 0, our attack is weaker."""
         if self.our_distance is None or self.their_distance is None:
             return 0.0
         return self.our_distance / self.their_distance - 1.0
 
     @property
     def verdict(self) -> str:
-        """Equal, or the stronger of the two; the stronger in one measure must not be weaker."""
+        """ "equal", or which attack is stronger without being weaker in the other measure."""
         weaker, stronger = self._beyond(1), self._beyond(-1)
         if weaker:
             return "theirs is stronger"
@@ -83,7 +83,7 @@ class Comparison(NamedTuple):
 
 
 def compare(pair: Pair, subject: Subject, images: np.ndarray, labels: np.ndarray) -> Comparison:
-    """Runs both attacks on all images; what theirs found is checked as strictly as ours."""
+    """Run both attacks on all images, and check both results equally strictly."""
     attack = ATTACKS.build(pair.ours)
     ours = _run_ours(attack, subject, images, labels)
     theirs = _run_theirs(pair, attack, subject, images, labels)
@@ -94,8 +94,8 @@ def compare(pair: Pair, subject: Subject, images: np.ndarray, labels: np.ndarray
     return Comparison(
         pair,
         len(images),
-        100 * float(ours.kept.mean()),
-        100 * float(theirs.kept.mean()),
+        100 * float(ours.surviving.mean()),
+        100 * float(theirs.surviving.mean()),
         *distances,
         ours.seconds,
         theirs.seconds,
@@ -104,14 +104,14 @@ def compare(pair: Pair, subject: Subject, images: np.ndarray, labels: np.ndarray
 
 
 def _run_ours(attack: Attack, subject: Subject, images: np.ndarray, labels: np.ndarray) -> Outcome:
-    outcome = evaluate_robustness(subject.classifier, images, labels, [attack])
-    verdict = outcome.verdicts[attack.name]
-    if verdict.distances is None:
-        criterion = Criterion(outcome.clean_classes, verdict.targets)
-        kept = outcome.right & ~criterion.is_adversarial(verdict.classes)
-        return Outcome(kept, None, verdict.seconds)
-    distances = np.where(outcome.right, verdict.distances, 0)
-    return Outcome(distances > attack.radius, distances, verdict.seconds)
+    robustness = evaluate_robustness(subject.classifier, images, labels, [attack])
+    outcome = robustness.outcomes[attack.name]
+    if outcome.distances is None:
+        criterion = Criterion(robustness.clean_classes, outcome.targets)
+        surviving = robustness.correct & ~criterion.is_adversarial(outcome.classes)
+        return Outcome(surviving, None, outcome.seconds)
+    distances = np.where(robustness.correct, outcome.distances, 0)
+    return Outcome(distances > attack.radius, distances, outcome.seconds)
 
 
 def _run_theirs(
@@ -122,17 +122,17 @@ def _run_theirs(
     found = np.float32(pair.theirs.attacker(subject, images, labels))
     seconds = time.perf_counter() - began
     criterion = Criterion(labels, (labels + 1) % 10 if attack.target == "next" else None)
-    right = _classes(subject, images) == labels
-    fooled = criterion.is_adversarial(_classes(subject, found))
+    correct = _classes(subject, images) == labels
+    success = criterion.is_adversarial(_classes(subject, found))
     space, moved = attack.neighborhood, np.float64(found) - np.float64(images)
     inside = (found.min(axis=(1, 2, 3)) >= 0) & (found.max(axis=(1, 2, 3)) <= 1)
     if isinstance(attack, MinimalNormAttack):
-        length = np.where(right, attack.ball.distance(moved), 0)
-        distances = np.where((fooled & inside) | ~right, length, np.inf)
+        length = np.where(correct, attack.ball.distance(moved), 0)
+        distances = np.where((success & inside) | ~correct, length, np.inf)
         return Outcome(distances > attack.radius, distances, seconds, int((~inside).sum()))
     if space.kind == "pixel":
         inside &= space.relative_size(moved) <= 1 + _ROUNDING
-    return Outcome(right & ~(fooled & inside), None, seconds, int((~inside).sum()))
+    return Outcome(correct & ~(success & inside), None, seconds, int((~inside).sum()))
 
 
 def _classes(subject: Subject, images: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def _classes(subject: Subject, images: np.ndarray) -> np.ndarray:
 
 
 def write_table(comparisons: list[Comparison], page: Path) -> None:
-    """Puts the table into the page, between its marks, and the figures into a .json beside it."""
+    """Write the table between the marks of the page, and the numbers into a .json beside it."""
     before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
     table = "\n".join([*_HEAD, *(_line(each) for each in comparisons)])

@@ -1,4 +1,4 @@
-"""Classifiers of which everything is known in closed form, and a way to attack them."""
+"""Classifiers with closed-form results under attack, and helpers to attack them."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +14,16 @@ def linear(weights, scale=1.0):
     return lambda images: tf.tensordot(images - 0.5, weights, 3)
 
 
+def affine(weights, bias):
+    """f(x) = (x - 1/2)·W + b for W of shape [values, classes]."""
+    weights, bias = tf.constant(weights, tf.float32), tf.constant(bias, tf.float32)
+    return lambda images: (tf.reshape(images, [-1, weights.shape[0]]) - 0.5) @ weights + bias
+
+
 def constant(classes=4):
-    """Answers class 0, whatever it is shown."""
-    answer = tf.one_hot(0, classes)
-    return lambda images: 0 * tf.reduce_sum(images, axis=[1, 2, 3])[:, None] + answer
+    """Class 0 for every image."""
+    logits = tf.one_hot(0, classes)
+    return lambda images: 0 * tf.reduce_sum(images, axis=[1, 2, 3])[:, None] + logits
 
 
 def without_gradient(classifier, levels=16):
@@ -29,17 +35,39 @@ def without_gradient(classifier, levels=16):
     return logits
 
 
-def answers(classifier, images):
-    """The classifier's own answers."""
+def classes(classifier, images):
+    """Predicted classes."""
     return np.int32(np.argmax(classifier(tf.constant(images)), axis=1))
 
 
-def run(attack, classifier, images, labels, seed=SEED, targets=None, batch_size=500):
-    """Runs an attack and returns what it found and the target_model, which counts queries."""
-    target_model = TargetModel(classifier, batch_size)
-    return attack.run(
-        target_model, images, Criterion(labels, targets), tf.constant(seed)
-    ), target_model
+def run(attack, classifier, images, labels, targets=None, seed=SEED, batch_size=500):
+    """Run an attack; return its result and the model, which counts queries."""
+    model = TargetModel(classifier, batch_size)
+    targets = None if targets is None else np.int32(targets)
+    return attack.run(model, images, Criterion(np.int32(labels), targets), tf.constant(seed)), model
+
+
+class RecordingModel(TargetModel):
+    """Records the images of each gradient query."""
+
+    def __init__(self, classifier):
+        super().__init__(classifier)
+        self.queried = []
+
+    def gradient(self, images, criterion, **settings):
+        self.queried.append(np.array(images))
+        return super().gradient(images, criterion, **settings)
+
+
+def pairwise_distances(weights, bias, images, labels):
+    """|f_y - f_j| / ‖w_y - w_j‖₂ of `affine` for every class j, [n, classes]; infinite for y."""
+    logits = (np.float64(images).reshape(len(images), -1) - 0.5) @ weights + bias
+    own = logits[np.arange(len(labels)), labels]
+    away = weights[:, labels].T[:, :, None] - weights[None]
+    norm = np.sqrt(np.square(away).sum(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (own[:, None] - logits) / norm
+    return np.where(np.arange(len(bias)) == np.asarray(labels)[:, None], np.inf, ratio)
 
 
 def moved(found, images):

@@ -1,1 +1,1 @@
-"""Models that were not trained here: files, folders and servers."""
+"""External models, which were not trained by this package: files, folders and servers."""

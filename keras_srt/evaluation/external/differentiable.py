@@ -1,4 +1,4 @@
-"""Models from elsewhere that run in this process on tensors: SavedModels, `.keras` files."""
+"""External models that run on tensors in this process: SavedModels and `.keras` files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.model_safety import check_keras_file
 from keras_srt.core.tensorflow import keras, tf
 
-# The first one that a model has is used.
+# The first of these that a model has is used.
 SIGNATURES = ("logits", "image", "serving_default")
-# So is the first of these outputs.
+# The same for its outputs.
 OUTPUTS = ("logits", "probabilities")
 
 # float32 images [batch, height, width, channels] in [0, 1] -> logits or probabilities.
@@ -19,19 +19,19 @@ Classifier = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 def open_savedmodel(path: Path) -> Classifier:
-    """Loads a SavedModel.
+    """Load a SavedModel.
 
-    Its signature `logits` is used if it has one (ours have), else `image`, else
-    `serving_default`; it must take one input, of floats.
+    The classifier is the model's signature `logits`, which exports of this package have, or else
+    `image` or `serving_default`; the signature must have one float input.
 
     Args:
-        path: its folder.
+        path: Folder of the SavedModel.
 
     Returns:
         The classifier.
 
     Raises:
-        UserError: it can't be loaded, or has no such signature.
+        UserError: The model can't be loaded or has no such signature.
     """
     try:
         loaded = tf.saved_model.load(str(path))
@@ -45,8 +45,8 @@ def open_savedmodel(path: Path) -> Classifier:
     inputs = signature.structured_input_signature[1]
     if any(spec.dtype == tf.string for spec in inputs.values()):
         raise UserError(
-            f"--model {path}: its signature {name!r} takes encoded images, through which attacks "
-            "have no gradient; allowed: a signature 'logits' or 'image' that takes floats"
+            f"--model {path}: its signature {name!r} takes encoded images, which have no "
+            "gradient; allowed: a signature 'logits' or 'image' that takes floats"
         )
     outputs = [key for key in OUTPUTS if key in signature.structured_outputs]
     outputs = outputs or list(signature.structured_outputs)
@@ -54,24 +54,24 @@ def open_savedmodel(path: Path) -> Classifier:
         raise UserError(f"--model {path}: its signature {name!r} must have one input")
     (source,) = inputs
 
-    def answer(images: tf.Tensor) -> tf.Tensor:
-        # A signature alone doesn't keep the object that owns its variables.
+    def classifier(images: tf.Tensor) -> tf.Tensor:
+        # The signature alone doesn't keep the loaded object alive.
         return loaded.signatures[name](**{source: images})[outputs[0]]
 
-    return answer
+    return classifier
 
 
 def open_keras_file(path: Path) -> Classifier:
-    """Loads a `.keras` file in safe mode, which runs no code of the file's, once it is checked.
+    """Check a `.keras` file, and load it in safe mode, which runs no code from the file.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
         The classifier, in inference mode.
 
     Raises:
-        UserError: it can't be loaded.
+        UserError: The file can't be loaded.
     """
     check_keras_file(path)
     try:

@@ -1,4 +1,4 @@
-"""Models that were not trained here, made ready to be attacked: files, folders, servers."""
+"""Open external models for attacks: files, folders and servers."""
 
 from __future__ import annotations
 
@@ -18,53 +18,49 @@ from keras_srt.evaluation.external.differentiable import (
     open_keras_file,
     open_savedmodel,
 )
-from keras_srt.evaluation.external.queried import Predict, open_server, open_tflite
+from keras_srt.evaluation.external.query_only import Predict, open_server, open_tflite
 
-# What stands for a probability of 0 before the logarithm: float32's smallest normal number.
+# Smallest probability before the logarithm: float32's smallest normal number.
 FLOOR = float(np.finfo(np.float32).tiny)
 
 
-class Foreign(NamedTuple):
-    """A model from elsewhere.
+class ExternalModel(NamedTuple):
+    """An external model.
 
     Attributes:
-        target_model: as attacks query it.
+        model: The model under attack.
         kind: "SavedModel", "Keras file", "TFLite file" or "server".
-        source: as the user gave it.
-        answers: "logits", or "probabilities", whose logarithms are attacked.
-        warnings: what makes attacks on it weak, a line each.
+        source: Path or address that the user gave.
+        outputs: "logits", or "probabilities", whose logarithms are attacked.
+        warnings: Reasons why attacks on the model are weak, one line each.
     """
 
-    target_model: TargetModel
+    model: QueryModel
     kind: str
     source: str
-    answers: str
+    outputs: str
     warnings: tuple[str, ...] = ()
 
-    @property
-    def has_gradients(self) -> bool:
-        """Whether attacks that need gradients are possible."""
-        return not isinstance(self.target_model, QueryModel)
-
     def describe(self) -> dict[str, Any]:
-        """The part `victim` of report.json."""
+        """Section `victim` of report.json."""
+        gradients = self.model.has_gradients
         return {
             "kind": self.kind,
             "source": self.source,
-            "answers": self.answers,
-            "gradients": self.has_gradients,
-            "attacks": "all" if self.has_gradients else attacks_without_gradients(),
+            "answers": self.outputs,
+            "gradients": gradients,
+            "attacks": "all" if gradients else attacks_without_gradients(),
             "warnings": list(self.warnings),
         }
 
     def check_attacks(self, attacks: Sequence[Attack]) -> None:
-        """Refuses attacks that the model doesn't allow, before the work begins.
+        """Check before the evaluation that the model supports the attacks.
 
         Raises:
-            UserError: one needs gradients where there are none; names those to use.
+            UserError: An attack needs gradients and the model has none; names possible attacks.
         """
         needing = [attack for attack in attacks if attack.needs_gradients]
-        if self.has_gradients or not needing:
+        if self.model.has_gradients or not needing:
             return
         names = ", ".join(dict.fromkeys(attack.name for attack in needing))
         raise UserError(
@@ -74,12 +70,12 @@ class Foreign(NamedTuple):
 
 
 def attacks_without_gradients() -> list[str]:
-    """The attacks that use a model's answers alone."""
+    """Names of the attacks that need no gradients."""
     return [name for name, attack in ATTACKS.items() if not attack.needs_gradients]
 
 
 def _suggested(refused: Sequence[Attack]) -> str:
-    """Possible attacks as `--attacks` takes them, with the ε of those that were refused."""
+    """Value of `--attacks` with the possible attacks and the ε of the refused ones."""
     radii = [f"@{attack.radius:g}" for attack in refused if attack.norm == "linf"]
     suggested = []
     for name in attacks_without_gradients():
@@ -88,32 +84,34 @@ def _suggested(refused: Sequence[Attack]) -> str:
                 attack = ATTACKS.build({"name": f"{name}{strength}"})
             except InvalidSettings:
                 continue
-            # An ε of pixel values means nothing where pixels are counted.
+            # An L∞ ε has no meaning for attacks that count pixels.
             if not strength or attack.norm == "linf":
                 suggested.append(f"{name}{strength}")
                 break
     return ",".join(suggested)
 
 
-def open_model(source: str, info: DatasetInfo, samples: np.ndarray, batch_size: int) -> Foreign:
-    """Opens a model to attack it, and checks that it fits the dataset.
+def open_model(
+    source: str, info: DatasetInfo, samples: np.ndarray, batch_size: int
+) -> ExternalModel:
+    """Open a model to attack it, and check that it fits the dataset.
 
-    Its answers may be logits or probabilities p; of probabilities, log(max(p, 1.2e-38)) is
-    attacked, which has the same cross-entropy as the logits down to -87.3. Class ids are
-    those of the dataset. A model through which no gradient flows is a `QueryModel`.
+    The outputs may be logits or probabilities p. For probabilities, attacks use log(max(p,
+    1.2e-38)), which has the same cross-entropy as the logits down to -87.3. Class ids are those
+    of the dataset. A model without gradients becomes a `QueryModel`.
 
     Args:
-        source: a SavedModel folder, a `.keras` file (loaded in safe mode), a `.tflite` file,
-            or `http://host:port/v1/models/NAME` of TF Serving or `keras-srt serve`.
-        info: of the dataset it will be attacked on.
-        samples: some images of it, float32 [n, height, width, channels] in [0, 1].
-        batch_size: images of a query.
+        source: A SavedModel folder, a `.keras` file (loaded in safe mode), a `.tflite` file, or
+            `http://host:port/v1/models/NAME` of TF Serving or `keras-srt serve`.
+        info: The dataset of the evaluation.
+        samples: Some images of the dataset, float32 [n, height, width, channels] in [0, 1].
+        batch_size: Images per query.
 
     Returns:
         The model.
 
     Raises:
-        UserError: it can't be loaded or reached, or doesn't fit the dataset.
+        UserError: The model can't be loaded or reached, or doesn't fit the dataset.
     """
     path, classifier = Path(source), None
     check_file_format(path)
@@ -131,23 +129,24 @@ def open_model(source: str, info: DatasetInfo, samples: np.ndarray, batch_size: 
             "file, a .tflite file and a server's http://host:port/v1/models/NAME"
         )
     if classifier is not None:
-        predict = _asked(classifier)
+        predict = _in_numpy(classifier)
     probabilities = _gives_probabilities(source, predict, info, samples)
-    answers = "probabilities" if probabilities else "logits"
-    if classifier is None:
-        return Foreign(_queried(predict, probabilities, batch_size), kind, source, answers)
-    target_model, warnings = _differentiated(classifier, probabilities, samples, batch_size)
-    return Foreign(target_model, kind, source, answers, warnings)
+    model: QueryModel = _query_model(predict, probabilities, batch_size)
+    warnings: tuple[str, ...] = ()
+    if classifier is not None:
+        model, warnings = _target_model(classifier, probabilities, samples, batch_size)
+    outputs = "probabilities" if probabilities else "logits"
+    return ExternalModel(model, kind, source, outputs, warnings)
 
 
-def _asked(classifier: Classifier) -> Predict:
+def _in_numpy(classifier: Classifier) -> Predict:
     return lambda images: classifier(tf.constant(images)).numpy()
 
 
 def _gives_probabilities(
     source: str, predict: Predict, info: DatasetInfo, samples: np.ndarray
 ) -> bool:
-    """Asks about the samples, and whether the answers are distributions over the classes."""
+    """Predict the samples; return whether the outputs are distributions over the classes."""
     classes = len(info.class_names)
     try:
         rows = np.asarray(predict(samples))
@@ -158,41 +157,38 @@ def _gives_probabilities(
         ) from error
     if rows.shape != (len(samples), classes):
         raise UserError(
-            f"--model {source}: answers with shape {rows.shape} to {len(samples)} images; allowed: "
+            f"--model {source}: outputs shape {rows.shape} for {len(samples)} images; allowed: "
             f"one value for each of the {classes} classes of {info.title}"
         )
-    # Probabilities in 8 bits are rounded to 1/256 each.
+    # Probabilities of 8 bits are rounded to 1/256 each.
     rounding = 1e-3 + classes / 512
     in_range = rows.min() >= 0 and rows.max() <= 1.001
     return bool(in_range and np.allclose(rows.sum(axis=1), 1.0, atol=rounding))
 
 
-def _queried(predict: Predict, probabilities: bool, batch_size: int) -> QueryModel:
+def _query_model(predict: Predict, probabilities: bool, batch_size: int) -> QueryModel:
     if not probabilities:
         return QueryModel(predict, batch_size)
     return QueryModel(lambda images: np.log(np.maximum(predict(images), FLOOR)), batch_size)
 
 
-def _differentiated(
+def _target_model(
     classifier: Classifier, probabilities: bool, samples: np.ndarray, batch_size: int
-) -> tuple[TargetModel, tuple[str, ...]]:
-    """The model under attack, and a warning if its gradients are missing or all 0."""
+) -> tuple[QueryModel, tuple[str, ...]]:
+    """Make the model under attack, and a warning if its gradients are missing or all 0."""
     logits = classifier
     if probabilities:
         logits = lambda images: tf.math.log(tf.maximum(classifier(images), FLOOR))  # noqa: E731
-    target_model = TargetModel(logits, batch_size)
-    labels = np.int32(np.argmax(target_model.logits(samples), axis=1))
+    model = TargetModel(logits, batch_size)
+    labels = np.int32(np.argmax(model.logits(samples), axis=1))
     try:
-        _, gradient = target_model.gradient(samples, Criterion(labels))
-    except (UserError, LookupError):  # the latter: an operation that has none
-        text = "no gradient flows through the model; attacks can only ask for its answers"
-        return _queried(_asked(classifier), probabilities, batch_size), (text,)
+        _, gradient = model.gradient(samples, Criterion(labels))
+    except (UserError, LookupError):  # LookupError: an operation without a gradient
+        text = "no gradient flows through the model; attacks can only query its predictions"
+        return _query_model(_in_numpy(classifier), probabilities, batch_size), (text,)
     if gradient.any():
-        return target_model, ()
-    return target_model, (
+        return model, ()
+    return model, (
         f"the gradient of the model's cross-entropy is 0 at all {len(samples)} images tried: "
-        "gradient attacks will find little there, whatever the model is worth; look at square",
+        "gradient attacks are too weak to judge its robustness; use square",
     )
-
-
-__all__ = ["FLOOR", "Foreign", "attacks_without_gradients", "open_model"]

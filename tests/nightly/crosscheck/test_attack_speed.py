@@ -1,4 +1,4 @@
-"""The benchmark of attack speed: what it prints, and that it runs."""
+"""The benchmark of attack speed: its table and one run."""
 
 import json
 

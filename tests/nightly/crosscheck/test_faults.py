@@ -1,7 +1,6 @@
-"""Where another library is wrong or can't run, shown as small as possible.
+"""Minimal reproductions of faults in other libraries, in the versions of the extra `crosscheck`.
 
-The versions are those of the extra `crosscheck`. A test that fails here after an update says that
-a fault is mended, and that docs/crosscheck.md has a line too many.
+If a test fails after an update, the fault is fixed and docs/crosscheck.md must be updated.
 """
 
 import numpy as np
@@ -15,7 +14,7 @@ from keras_srt.core.tensorflow import keras
 
 
 def linear(weights, shape, bias=0.0):
-    """A classifier whose logits are the image times the weights [pixels, classes], and a bias."""
+    """A classifier whose logits are the image times the weights [pixels, classes] plus a bias."""
     classifier = keras.Sequential(
         [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(len(weights[0]))]
     )
@@ -24,14 +23,14 @@ def linear(weights, shape, bias=0.0):
     return classifier
 
 
-def our_verdict(classifier, images, labels, **settings):
+def our_outcome(classifier, images, labels, **settings):
     attack = ATTACKS.build(settings)
-    return evaluate_robustness(classifier, images, labels, [attack]).verdicts[attack.name]
+    return evaluate_robustness(classifier, images, labels, [attack]).outcomes[attack.name]
 
 
 @pytest.fixture
 def compares_two_pixels():
-    """Of images of 2×2 pixels: class 1 where twice the first pixel is above the second."""
+    """Class 1 if twice the first pixel of a 2×2 image is above the second."""
     return linear([[0, 2], [1, 0], [0, 0], [0, 0]], (2, 2, 1))
 
 
@@ -39,7 +38,7 @@ GRAY, ONE = np.full((1, 2, 2, 1), 0.5, np.float32), np.int32([1])
 
 
 def rotate_and_shift(images, **how):
-    """Foolbox's transform, of which there is one for TensorFlow and one for Torch."""
+    """Foolbox's transform, which has one implementation for TensorFlow and one for Torch."""
     eagerpy = pytest.importorskip("eagerpy")
     transformations = pytest.importorskip("foolbox.attacks.spatial_attack_transformations")
     return transformations.rotate_and_shift(eagerpy.astensor(images), **how).numpy()
@@ -50,7 +49,7 @@ def test_foolbox_pointwise_dies_in_tensorflow(compares_two_pixels):
     model = foolbox.TensorFlowModel(compares_two_pixels, bounds=(0, 1))
     with pytest.raises(AttributeError, match="'list' object has no attribute 'dtype'"):
         foolbox.attacks.PointwiseAttack().run(model, tf.constant(GRAY), tf.constant(ONE))
-    ours = our_verdict(compares_two_pixels, GRAY, ONE, name="pointwise", epsilon=4)
+    ours = our_outcome(compares_two_pixels, GRAY, ONE, name="pointwise", epsilon=4)
     assert ours.distances[0] == 1  # the first pixel at 0, and no other
 
 
@@ -89,7 +88,7 @@ def test_art_takes_one_transform_for_all_images():
     )
     found = theirs.generate(images)
     assert sorted(classifier(found).numpy().argmax(axis=1)) == [0, 1]
-    ours = our_verdict(classifier, images, labels, name="gridadv_t", max_translation=1.0, points=3)
+    ours = our_outcome(classifier, images, labels, name="gridadv_t", max_translation=1.0, points=3)
     np.testing.assert_array_equal(ours.classes, [1, 1])
 
 
@@ -100,7 +99,7 @@ def test_art_jsma_follows_the_target_alone():
     images, labels = np.zeros((1, 2, 2, 1), np.float32), np.int32([0])
     theirs = evasion.SaliencyMapMethod(Subject(classifier).art, theta=1.0, gamma=1.0, verbose=False)
     assert np.count_nonzero(theirs.generate(images, ONE)) == 4
-    ours = our_verdict(classifier, images, labels, name="jsma", epsilon=4, target=1)
+    ours = our_outcome(classifier, images, labels, name="jsma", epsilon=4, target=1)
     assert ours.distances[0] == 2
 
 
@@ -118,7 +117,7 @@ def test_autoattack_square_has_no_window_on_the_last_row():
     found = theirs.perturb(torch.full((40, 1, 8, 8), 0.5), torch.zeros(40, dtype=torch.long))
     # The stripes of the start decide, half of which are dark: such images it gives up.
     assert 10 <= np.count_nonzero(found[:, 0, 7, 0] == 0.5) <= 30
-    ours = our_verdict(classifier, images, labels, name="square", epsilon=0.2, queries=500)
+    ours = our_outcome(classifier, images, labels, name="square", epsilon=0.2, queries=500)
     np.testing.assert_array_equal(ours.classes, 1)
 
 
@@ -129,7 +128,7 @@ def test_cleverhans_carlini_wagner_dies_at_the_second_batch(compares_two_pixels)
         carlini_wagner.carlini_wagner_l2(
             compares_two_pixels, two, clip_min=0.0, clip_max=1.0, batch_size=1
         )
-    ours = our_verdict(
+    ours = our_outcome(
         compares_two_pixels, two, np.repeat(ONE, 2), name="cw", epsilon=1, iterations=200
     )
     # From (½, ½) to the line 2a = b: ½/√5.

@@ -1,4 +1,4 @@
-"""Our attacks are as strong as those of other libraries: `pip install -e ".[crosscheck]"`."""
+"""Attacks are as strong as those of other libraries: `pip install -e ".[crosscheck]"`."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_ours_is_not_the_weaker(pair, subject, test_part, comparisons):
     found = compare(pair, subject, images, labels)
     comparisons.append(found)
     assert found.strayed == 0, f"{found.strayed} of their images left the threat model"
-    assert 5 < found.ours < 92  # else the comparison would show nothing
+    assert 5 < found.ours < 92  # otherwise the comparison shows nothing
     assert found.points <= pair.points + 1e-9
     assert found.share <= pair.share
 

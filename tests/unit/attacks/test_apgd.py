@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import answers, constant, dual_norm, length, linear, moved, run
+from linear_models import classes, constant, dual_norm, length, linear, moved, run
 
 from keras_srt.attacks import APGDCE, APGDDLR, APGDT, PGD
 from keras_srt.attacks.apgd import checkpoints, should_halve
@@ -29,7 +29,7 @@ def test_dlr_is_what_the_formula_says_by_hand():
     np.testing.assert_allclose(dlr(LOGITS, ids(0, 0), ids(2, 1)), [-3 / 3.5, -2 / 3.5], rtol=1e-6)
 
 
-def test_targeted_dlr_is_the_papers_while_the_label_is_answered():
+def test_targeted_dlr_is_the_papers_while_the_label_is_predicted():
     labels, targets = ids(0, 2), ids(4, 3)
     ordered = np.sort(LOGITS, axis=1)[:, ::-1]
     paper = np.array([-5.0 - 3.0, -2.0 - 4.0])
@@ -117,7 +117,7 @@ def test_steps_that_overshoot_become_shorter_until_the_peak_is_met(norm_ball):
     off, few_off = (np.sqrt(np.mean((f.images - 0.37) ** 2)) for f in (found, few))
     assert off < 0.005
     assert few_off > 2 * off
-    assert not found.fooled.any()
+    assert not found.success.any()
 
 
 # Linear models: the largest margin in the ball is known.
@@ -127,16 +127,16 @@ def test_steps_that_overshoot_become_shorter_until_the_peak_is_met(norm_ball):
 def test_the_worst_margin_of_a_linear_model_is_met_exactly(norm_ball):
     weights = WEIGHTS[..., :2]
     model = linear(weights)
-    labels = answers(model, IMAGES)
+    labels = classes(model, IMAGES)
     away = (weights[..., 1] - weights[..., 0]).ravel()
     score = np.where(labels == 1, 1, -1) * ((np.float64(IMAGES) - 0.5).reshape(40, -1) @ away)
     epsilon = 0.5 * float(np.median(score) / dual_norm(away, norm_ball))
     attack = APGDCE(epsilon=epsilon, norm_ball=norm_ball)
-    found, target_model = run(attack, model, IMAGES, labels)
+    found, model = run(attack, model, IMAGES, labels)
     bound = score - epsilon * dual_norm(away, norm_ball)
-    np.testing.assert_array_equal(found.fooled, bound < 0)
-    logits = np.sort(target_model.logits(found.images), axis=1)
-    kept = ~found.fooled
+    np.testing.assert_array_equal(found.success, bound < 0)
+    logits = np.sort(model.logits(found.images), axis=1)
+    kept = ~found.success
     assert 20 < kept.sum() < 40
     np.testing.assert_allclose((logits[:, 1] - logits[:, 0])[kept], bound[kept], atol=1e-5)
     assert length(moved(found, IMAGES), norm_ball).max() <= epsilon + 1e-6
@@ -145,20 +145,20 @@ def test_the_worst_margin_of_a_linear_model_is_met_exactly(norm_ball):
 def test_in_linf_the_box_is_used_to_its_corners():
     images = np.float32(np.clip(np.random.default_rng(1).uniform(-0.4, 1.4, (10, 6, 6, 1)), 0, 1))
     weights = WEIGHTS[..., :2]
-    labels = answers(linear(weights), images)
+    labels = classes(linear(weights), images)
     away = np.where(labels == 1, -1, 1)[:, None, None, None] * (
         weights[..., 1] - weights[..., 0]
     )  # fmt: skip
     found, _ = run(APGDCE(epsilon=0.01), linear(weights), images, labels)
     expected = np.clip(images + 0.01 * np.sign(away), 0, 1)
-    kept = ~found.fooled
+    kept = ~found.success
     assert kept.sum() >= 5
     np.testing.assert_allclose(found.images[kept], expected[kept], atol=1e-6)
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
 def test_apgd_t_fools_exactly_whom_the_bound_over_all_classes_says(norm_ball):
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     flat = WEIGHTS.reshape(-1, 5)
     logits = (np.float64(IMAGES) - 0.5).reshape(40, -1) @ flat
     gaps = logits[np.arange(40), labels][:, None] - logits
@@ -169,19 +169,19 @@ def test_apgd_t_fools_exactly_whom_the_bound_over_all_classes_says(norm_ball):
     attack = APGDT(epsilon=epsilon, norm_ball=norm_ball, num_steps=30)
     found, _ = run(attack, linear(WEIGHTS), IMAGES, labels)
     clear = np.abs(nearest / epsilon - 1) > 0.01
-    np.testing.assert_array_equal(found.fooled[clear], nearest[clear] < epsilon)
-    assert 15 <= found.fooled.sum() <= 25
+    np.testing.assert_array_equal(found.success[clear], nearest[clear] < epsilon)
+    assert 15 <= found.success.sum() <= 25
 
 
 def test_a_targeted_attack_aims_at_its_class_alone():
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 2) % 5)
     for attack in (APGDCE(epsilon=0.3), APGDDLR(epsilon=0.3), APGDT(epsilon=0.3)):
-        found, target_model = run(attack, linear(WEIGHTS), IMAGES, labels, targets=targets)
-        now = answers(linear(WEIGHTS), found.images)
-        np.testing.assert_array_equal(found.fooled, now == targets)
-        assert found.fooled.all()
-        assert target_model.queries <= 40 * 101
+        found, model = run(attack, linear(WEIGHTS), IMAGES, labels, targets=targets)
+        now = classes(linear(WEIGHTS), found.images)
+        np.testing.assert_array_equal(found.success, now == targets)
+        assert found.success.all()
+        assert model.queries <= 40 * 101
 
 
 def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
@@ -190,15 +190,15 @@ def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
     weights[..., 1] = 1.0
     offset = tf.constant([0.2, 0.1, 0.0, -0.1, -0.2, -0.3])
     images = np.full((2, 2, 2, 1), 0.5, np.float32)
-    model = lambda x: linear(weights)(x) + offset  # noqa: E731
+    classifier = lambda x: linear(weights)(x) + offset  # noqa: E731
     for targets, queries in ((1, 1 + 2), (9, 1 + 2)):
         attack = APGDT(epsilon=0.4, num_steps=50, num_targets=targets)
-        found, target_model = run(attack, model, images, np.zeros(2, np.int32))
-        assert found.fooled.all()
-        assert target_model.queries <= 2 * (queries + 3)
+        found, model = run(attack, classifier, images, np.zeros(2, np.int32))
+        assert found.success.all()
+        assert model.queries <= 2 * (queries + 3)
     stuck = APGDT(epsilon=0.01, num_steps=3)
-    _, target_model = run(stuck, model, images, np.zeros(2, np.int32))
-    assert target_model.queries == 2 * (1 + 5 * (3 + 1))
+    _, model = run(stuck, classifier, images, np.zeros(2, np.int32))
+    assert model.queries == 2 * (1 + 5 * (3 + 1))
 
 
 # What it costs.
@@ -215,17 +215,17 @@ def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
     ],
 )
 def test_steps_and_one_gradient_passes_for_each_image_that_stays(attack, passes):
-    found, target_model = run(attack, constant(4), IMAGES[:6], np.zeros(6, np.int32))
-    assert target_model.queries == 6 * passes
-    assert not found.fooled.any()
+    found, model = run(attack, constant(4), IMAGES[:6], np.zeros(6, np.int32))
+    assert model.queries == 6 * passes
+    assert not found.success.any()
 
 
 def test_fooled_images_drop_out():
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     all_fall = APGDCE(epsilon=0.3, num_steps=50)
-    found, target_model = run(all_fall, linear(WEIGHTS), IMAGES, labels)
-    assert found.fooled.all()
-    assert target_model.queries < 40 * 6
+    found, model = run(all_fall, linear(WEIGHTS), IMAGES, labels)
+    assert found.success.all()
+    assert model.queries < 40 * 6
 
 
 # Gradients that vanish.
@@ -234,9 +234,9 @@ def test_fooled_images_drop_out():
 def test_logits_beyond_what_float32_can_exponentiate_hide_nothing_from_dlr():
     """A softmax of 1 to the last bit has no slope: PGD and APGD on CE stay where they start."""
     masked = linear(WEIGHTS, scale=1e5)
-    labels = answers(masked, IMAGES)
+    labels = classes(masked, IMAGES)
     away = [
-        run(attack, masked, IMAGES, labels)[0].fooled.mean()
+        run(attack, masked, IMAGES, labels)[0].success.mean()
         for attack in (
             PGD(epsilon=0.03, num_steps=20),
             APGDCE(epsilon=0.03, num_steps=20),
@@ -244,7 +244,7 @@ def test_logits_beyond_what_float32_can_exponentiate_hide_nothing_from_dlr():
             APGDT(epsilon=0.03, num_steps=20),
         )
     ]
-    bare = run(APGDT(epsilon=0.03, num_steps=20), linear(WEIGHTS), IMAGES, labels)[0].fooled.mean()
+    bare = run(APGDT(epsilon=0.03, num_steps=20), linear(WEIGHTS), IMAGES, labels)[0].success.mean()
     assert away[0] < 0.2
     assert away[1] < 0.2
     assert away[2:] == [1.0, 1.0]
@@ -272,9 +272,9 @@ def test_the_mean_of_many_passes_finds_what_one_gradient_misses():
     right = []
     for passes in (1, 20):
         attack = APGDCE(epsilon=0.1, num_steps=1, eot_iter=passes)
-        found, target_model = run(attack, lambda x: noisy(weights, 4.0)(x) * 1e-3, IMAGES, labels)
+        found, model = run(attack, lambda x: noisy(weights, 4.0)(x) * 1e-3, IMAGES, labels)
         right.append(np.mean(np.sign(moved(found, IMAGES)) == np.sign(weights).ravel()))
-        assert target_model.queries == 40 * 2 * passes
+        assert model.queries == 40 * 2 * passes
     assert right[0] < 0.7
     assert right[1] > 0.75
 
@@ -289,7 +289,7 @@ def test_at_random_an_image_is_fooled_where_half_of_the_passes_are():
 
     attack = APGDCE(epsilon=0.1, num_steps=1, eot_iter=41)
     fooled = {
-        share: run(attack, coin(share), IMAGES, np.zeros(40, np.int32))[0].fooled.mean()
+        share: run(attack, coin(share), IMAGES, np.zeros(40, np.int32))[0].success.mean()
         for share in (0.2, 0.8)
     }
     assert fooled == {0.2: 0.0, 0.8: 1.0}
@@ -321,7 +321,7 @@ def test_restarts_never_lower_success():
         run(
             APGDCE(epsilon=0.2, num_steps=1, restarts=restarts),
             wells, np.full((30, 6, 6, 1), 0.45, np.float32), np.zeros(30, np.int32),
-        )[0].fooled
+        )[0].success
         for restarts in (1, 2, 8)
     ]  # fmt: skip
     assert np.all(fooled[0] <= fooled[1])
@@ -331,9 +331,9 @@ def test_restarts_never_lower_success():
 
 def test_two_classes_are_enough_for_every_version():
     weights = WEIGHTS[..., :2]
-    labels = answers(linear(weights), IMAGES)
+    labels = classes(linear(weights), IMAGES)
     for attack in (APGDDLR(epsilon=0.3, num_steps=10), APGDT(epsilon=0.3, num_steps=10)):
-        assert run(attack, linear(weights), IMAGES, labels)[0].fooled.all()
+        assert run(attack, linear(weights), IMAGES, labels)[0].success.all()
 
 
 def test_losses_of_the_versions():

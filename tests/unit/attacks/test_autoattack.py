@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import SEED, answers, constant, linear, run, without_gradient
+from linear_models import SEED, classes, constant, linear, run, without_gradient
 
 from keras_srt.attacks import APGDCE, ATTACKS, AutoAttack, Criterion, Square, TargetModel
 from keras_srt.core.errors import InvalidSettings, UserError
@@ -72,51 +72,51 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_each_member_attacks_whom_the_earlier_ones_left():
     """Some fall to the first member, the rest to a later one or to none."""
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, first, model = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     alone = APGDCE(epsilon=0.02, num_steps=8).run(
         TargetModel(linear(WEIGHTS)), IMAGES, Criterion(labels), fold(tf.constant(SEED), 0)
     )
-    np.testing.assert_array_equal(first == 0, alone.fooled)
-    np.testing.assert_array_equal(found.images[first == 0], alone.images[alone.fooled])
-    np.testing.assert_array_equal(found.fooled, first >= 0)
-    assert 0 < alone.fooled.sum() < 24
+    np.testing.assert_array_equal(first == 0, alone.success)
+    np.testing.assert_array_equal(found.images[first == 0], alone.images[alone.success])
+    np.testing.assert_array_equal(found.success, first >= 0)
+    assert 0 < alone.success.sum() < 24
     # Those that stand are asked about by every member in full.
     each = 1 + (8 + 1) + (1 + 4 * 9) + (2 + 1 + 4 * 8 * 2) + 40
-    surviving = (~found.fooled).sum()
+    surviving = (~found.success).sum()
     assert surviving > 0
     assert surviving * each <= model.queries < 24 * each
 
 
 def test_an_image_stands_only_if_it_stands_all():
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, _, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     for number in (0, 2):  # whose draws, if any, don't depend on who is left
         one = attack.members[number].run(
             TargetModel(linear(WEIGHTS)), IMAGES, Criterion(labels), fold(tf.constant(SEED), number)
         )
-        assert one.fooled.sum() > 0
-        assert np.all(one.fooled <= found.fooled)
-    again = answers(linear(WEIGHTS), found.images)
-    np.testing.assert_array_equal(found.fooled, again != labels)
+        assert one.success.sum() > 0
+        assert np.all(one.success <= found.success)
+    again = classes(linear(WEIGHTS), found.images)
+    np.testing.assert_array_equal(found.success, again != labels)
 
 
 def test_where_the_softmax_saturates_a_later_member_takes_over():
     masked = linear(WEIGHTS, scale=1e6)
-    labels = answers(masked, IMAGES)
+    labels = classes(masked, IMAGES)
     found, first, _ = run_members(AutoAttack(epsilon=0.08, **QUICK), masked, IMAGES, labels)
-    assert found.fooled.all()
+    assert found.success.all()
     assert np.mean(first == 1) > 0.5
 
 
 def test_where_there_is_no_slope_at_all_square_takes_over():
     blind = without_gradient(linear(WEIGHTS))
-    labels = answers(blind, IMAGES)
+    labels = classes(blind, IMAGES)
     attack = AutoAttack(epsilon=0.1, num_steps=2, num_targets=1, queries=300)
     found, first, _ = run_members(attack, blind, IMAGES, labels)
-    assert found.fooled.all()
+    assert found.success.all()
     assert np.mean(first == 3) > 0.2
 
 
@@ -127,22 +127,22 @@ def test_a_model_that_shows_no_gradient_is_refused():
 
 
 def test_what_is_fooled_already_is_left_as_it_is():
-    wrong = np.int32((answers(linear(WEIGHTS), IMAGES) + 1) % 5)
+    wrong = np.int32((classes(linear(WEIGHTS), IMAGES) + 1) % 5)
     found, first, model = run_members(
         AutoAttack(epsilon=0.1, **QUICK), linear(WEIGHTS), IMAGES, wrong
     )
     np.testing.assert_array_equal(found.images, IMAGES)
-    assert found.fooled.all()
+    assert found.success.all()
     assert np.all(first == -1)
     assert model.queries == 24
 
 
 def test_each_member_aims_at_the_target_alone():
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 3) % 5)
     attack = AutoAttack(epsilon=0.2, num_steps=30, queries=40)
     found, first, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels, targets)
-    np.testing.assert_array_equal(answers(linear(WEIGHTS), found.images), targets)
+    np.testing.assert_array_equal(classes(linear(WEIGHTS), found.images), targets)
     assert np.all(first >= 0)
     _, stuck, model = run_members(
         AutoAttack(epsilon=0.0, **QUICK), constant(5), IMAGES, targets * 0, targets * 0 + 2
@@ -155,10 +155,10 @@ def test_each_member_aims_at_the_target_alone():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_few_classes_are_enough(classes):
     weights = WEIGHTS[..., :classes]
-    labels = answers(linear(weights), IMAGES)
+    labels = classes(linear(weights), IMAGES)
     for version in ("standard", "rand"):
         attack = AutoAttack(epsilon=0.3, version=version, num_steps=10, queries=20, eot_iter=1)
-        assert run(attack, linear(weights), IMAGES, labels)[0].fooled.all()
+        assert run(attack, linear(weights), IMAGES, labels)[0].success.all()
 
 
 def test_at_random_every_gradient_is_a_mean_of_twenty_passes():
@@ -168,7 +168,7 @@ def test_at_random_every_gradient_is_a_mean_of_twenty_passes():
 
 
 def test_the_evaluation_reports_it_as_one_attack():
-    labels = answers(linear(WEIGHTS), IMAGES)
+    labels = classes(linear(WEIGHTS), IMAGES)
     attacks = [AutoAttack(epsilon=0.02, **QUICK), Square(epsilon=0.02, queries=40)]
     outcome = evaluate_robustness(linear(WEIGHTS), IMAGES, labels, attacks)
     report = outcome.report()["attacks"][0]

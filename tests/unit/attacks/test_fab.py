@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import answers, constant, dual_norm, length, linear, moved, run
+from linear_models import classes, constant, dual_norm, length, linear, moved, run
 from scipy.optimize import linprog, minimize
 
 from keras_srt.attacks import FABT
-from keras_srt.attacks.fab import shortest_way
+from keras_srt.attacks.fab import project_on_hyperplane
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.evaluation.runner import evaluate_robustness
 
@@ -15,7 +15,7 @@ NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 generator = np.random.default_rng(13)
 WEIGHTS = generator.normal(size=(6, 6, 1, 4))
 IMAGES = np.float32(generator.uniform(0.4, 0.6, (30, 6, 6, 1)))
-LABELS = answers(linear(WEIGHTS), IMAGES)
+LABELS = classes(linear(WEIGHTS), IMAGES)
 
 
 # The shortest way to a hyperplane within the box.
@@ -51,7 +51,7 @@ def test_no_general_solver_finds_a_shorter_way(norm):
     normals = draw.normal(size=(40, 6)) * (draw.random((40, 6)) > 0.2)
     most = np.sum(np.where(normals > 0, normals * (1 - points), -normals * points), axis=1)
     change = most * draw.uniform(0.05, 0.95, 40)  # as far as the box allows, or nearer
-    ways = shortest_way(points, normals, change, norm)
+    ways = project_on_hyperplane(points, normals, change, norm)
     np.testing.assert_allclose(np.sum(ways * normals, axis=1), change, atol=1e-12)
     assert (points + ways).min() >= -1e-12
     assert (points + ways).max() <= 1 + 1e-12
@@ -64,7 +64,7 @@ def test_no_general_solver_finds_a_shorter_way(norm):
 def test_without_a_box_in_the_way_it_is_the_closed_form(norm):
     points, normals = np.full((20, 50), 0.5), generator.normal(size=(20, 50))
     change = generator.uniform(-1, 1, 20)
-    ways = shortest_way(points, normals, change, norm)
+    ways = project_on_hyperplane(points, normals, change, norm)
     reach = dual_norm(normals, norm)
     np.testing.assert_allclose(length(ways, norm), np.abs(change) / reach, rtol=1e-12)
     straight = np.sign(normals) / reach[:, None] if norm == "linf" else (
@@ -78,7 +78,7 @@ def test_without_a_box_in_the_way_it_is_the_closed_form(norm):
 def test_a_hyperplane_that_misses_the_box_leads_to_the_corner_next_to_it(norm, sign):
     points, normals = np.array([[0.2, 0.7, 0.4]]), np.array([[1.0, -2.0, 0.0]])
     corner = [1.0, 0.0, 0.4] if sign > 0 else [0.0, 1.0, 0.4]
-    way = shortest_way(points, normals, np.array([sign * 9.0]), norm)
+    way = project_on_hyperplane(points, normals, np.array([sign * 9.0]), norm)
     np.testing.assert_allclose(points + way, [corner], atol=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_a_hyperplane_that_misses_the_box_leads_to_the_corner_next_to_it(norm, s
 def test_ways_that_are_none(norm):
     points = np.array([[0.0, 1.0, 0.5]] * 3)
     normals = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 1.0, 0.0]])
-    ways = shortest_way(points, normals, np.array([0.0, 1.0, 1.0]), norm)
+    ways = project_on_hyperplane(points, normals, np.array([0.0, 1.0, 1.0]), norm)
     np.testing.assert_array_equal(ways, np.zeros((3, 3)))
 
 
@@ -94,8 +94,10 @@ def test_ways_that_are_none(norm):
 def test_float32_keeps_its_type_and_agrees(norm):
     points, normals = generator.random((30, 200)), generator.normal(size=(30, 200))
     change = generator.normal(size=30) * 20
-    exact = shortest_way(points, normals, change, norm)
-    short = shortest_way(*(part.astype(np.float32) for part in (points, normals, change)), norm)
+    exact = project_on_hyperplane(points, normals, change, norm)
+    short = project_on_hyperplane(
+        *(part.astype(np.float32) for part in (points, normals, change)), norm
+    )
     assert short.dtype == np.float32
     np.testing.assert_allclose(short, exact, atol=1e-4)
 
@@ -114,7 +116,7 @@ def nearest_of_linear(weights, images, labels, norm):
     for other in range(flat.shape[1]):
         normals = flat[:, other] - flat[:, labels].T
         gap = logits[np.arange(len(images)), labels] - logits[:, other]
-        ways = shortest_way(points, normals, gap, norm)
+        ways = project_on_hyperplane(points, normals, gap, norm)
         arrives = np.abs(np.sum(ways * normals, axis=1) - gap) < 1e-9
         distances.append(np.where(arrives & (labels != other), length(ways, norm), np.inf))
     return np.min(distances, axis=0)
@@ -125,7 +127,7 @@ def nearest_of_linear(weights, images, labels, norm):
 def test_the_nearest_boundary_of_a_linear_model_is_found_within_1_percent(norm, spread):
     images = np.clip(0.5 + generator.uniform(-spread, spread, (30, 6, 6, 1)), 0, 1)
     images = np.float32(images)
-    labels = answers(linear(WEIGHTS), images)
+    labels = classes(linear(WEIGHTS), images)
     attack = FABT(epsilon=0.0, norm_ball=norm, num_steps=30)
     found, _ = run(attack, linear(WEIGHTS), images, labels)
     got = length((np.float64(found.nearest) - images).reshape(30, -1), norm)
@@ -133,7 +135,7 @@ def test_the_nearest_boundary_of_a_linear_model_is_found_within_1_percent(norm, 
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(got, expected, rtol=0.01)
     assert np.all(got >= expected - 1e-6)
-    assert np.all(answers(linear(WEIGHTS), found.nearest) != labels)
+    assert np.all(classes(linear(WEIGHTS), found.nearest) != labels)
 
 
 @NORMS
@@ -143,8 +145,8 @@ def test_it_counts_within_epsilon_alone(norm):
     attack = FABT(epsilon=epsilon, norm_ball=norm, num_steps=20)
     found, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     clear = np.abs(distances / epsilon - 1) > 0.01
-    np.testing.assert_array_equal(found.fooled[clear], distances[clear] < epsilon)
-    assert not moved(found, IMAGES)[~found.fooled].any()
+    np.testing.assert_array_equal(found.success[clear], distances[clear] < epsilon)
+    assert not moved(found, IMAGES)[~found.success].any()
     assert length(moved(found, IMAGES), norm).max() <= epsilon + 1e-6
 
 
@@ -173,7 +175,7 @@ def test_targets_are_reached_at_their_own_distance(norm):
         FABT(epsilon=5.0 if norm == "l2" else 0.9, norm_ball=norm, num_steps=15),
         linear(WEIGHTS), IMAGES, LABELS,
     )  # fmt: skip
-    np.testing.assert_array_equal(answers(linear(WEIGHTS), found.nearest), targets)
+    np.testing.assert_array_equal(classes(linear(WEIGHTS), found.nearest), targets)
     aimed, any_class = (
         length((np.float64(f.nearest) - IMAGES).reshape(30, -1), norm) for f in (found, free)
     )
@@ -219,7 +221,7 @@ def test_the_search_at_the_end_only_brings_it_nearer():
     expected = nearest_of_linear(WEIGHTS, IMAGES, LABELS, "linf")
     assert np.all(far_away > 1.4 * expected)
     np.testing.assert_allclose(nearer, expected, rtol=0.01)
-    assert np.all(answers(linear(WEIGHTS), near.nearest) != LABELS)
+    assert np.all(classes(linear(WEIGHTS), near.nearest) != LABELS)
     # Before and after, the ranking, a step towards each of three; both ends and three steps.
     assert model.queries == 30 * (2 + 1 + 3 * 2 + 2 + 3)
 
@@ -228,7 +230,7 @@ def test_where_none_is_found_the_image_itself_is_returned():
     attack = FABT(epsilon=0.3, num_steps=4)
     found, model = run(attack, constant(4), IMAGES, np.zeros(30, np.int32))
     np.testing.assert_array_equal(found.nearest, IMAGES)
-    assert not found.fooled.any()
+    assert not found.success.any()
     # Before and after, the ranking of classes, and two passes a step towards each of three.
     assert model.queries == 30 * (2 + 1 + 3 * 4 * 2)
 
@@ -242,8 +244,8 @@ def test_stopping_early_asks_less_and_fools_the_same():
         )
         for stop in (False, True)
     )  # fmt: skip
-    np.testing.assert_array_equal(every.fooled, early.fooled)
-    assert 10 < every.fooled.sum() < 25
+    np.testing.assert_array_equal(every.success, early.success)
+    assert 10 < every.success.sum() < 25
     assert asked.queries < 0.8 * all_asked.queries
 
 
@@ -257,7 +259,7 @@ def test_nothing_in_it_is_random():
 
 def test_two_classes_have_one_boundary():
     weights = WEIGHTS[..., :2]
-    labels = answers(linear(weights), IMAGES)
+    labels = classes(linear(weights), IMAGES)
     found, _ = run(FABT(epsilon=0.5, num_steps=20), linear(weights), IMAGES, labels)
     got = length((np.float64(found.nearest) - IMAGES).reshape(30, -1), "linf")
     np.testing.assert_allclose(got, nearest_of_linear(weights, IMAGES, labels, "linf"), rtol=0.01)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from linear_models import (
     SEED,
-    answers,
+    classes,
     constant,
     dual_norm,
     length,
@@ -23,7 +23,7 @@ BALLS = pytest.mark.parametrize("norm_ball", ["linf", "l2"])
 generator = np.random.default_rng(12)
 WEIGHTS = generator.normal(size=(8, 8, 1, 2))
 IMAGES = np.float32(generator.uniform(0.4, 0.6, (30, 8, 8, 1)))
-LABELS = answers(linear(WEIGHTS), IMAGES)
+LABELS = classes(linear(WEIGHTS), IMAGES)
 AWAY = (WEIGHTS[..., 1] - WEIGHTS[..., 0]).ravel()
 SCORE = np.abs((np.float64(IMAGES) - 0.5).reshape(30, -1) @ AWAY)
 
@@ -36,8 +36,8 @@ def test_it_fools_where_that_is_easy_and_never_where_the_bound_forbids(norm_ball
     attack = Square(epsilon=epsilon, norm_ball=norm_ball, queries=800, rescale_schedule=True)
     found, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     share = SCORE / (epsilon * reach)
-    assert found.fooled[share < 0.5].all()
-    assert not found.fooled[share > 1.001].any()
+    assert found.success[share < 0.5].all()
+    assert not found.success[share > 1.001].any()
     assert (share < 0.5).sum() > 5
     assert (share > 1.001).sum() > 5
     assert length(moved(found, IMAGES), norm_ball).max() <= epsilon + 1e-6
@@ -48,8 +48,8 @@ def test_more_queries_never_lower_the_loss(norm_ball):
     left = []
     for queries in (1, 10, 200):
         attack = Square(epsilon=1e-3, norm_ball=norm_ball, queries=queries)
-        found, target_model = run(attack, linear(WEIGHTS), IMAGES, LABELS)
-        logits = target_model.logits(found.images)
+        found, model = run(attack, linear(WEIGHTS), IMAGES, LABELS)
+        logits = model.logits(found.images)
         left.append((logits[:, 0] - logits[:, 1]) * np.where(LABELS == 0, 1, -1))
     assert np.all(left[1] <= left[0] + 1e-6)
     assert np.all(left[2] <= left[1] + 1e-6)
@@ -59,16 +59,16 @@ def test_more_queries_never_lower_the_loss(norm_ball):
 @BALLS
 def test_each_image_is_asked_about_as_often_as_it_says(norm_ball):
     attack = Square(epsilon=0.1, norm_ball=norm_ball, queries=17)
-    found, target_model = run(attack, constant(2), IMAGES, np.zeros(30, np.int32))
-    assert target_model.queries == 17 * 30
-    assert not found.fooled.any()
+    found, model = run(attack, constant(2), IMAGES, np.zeros(30, np.int32))
+    assert model.queries == 17 * 30
+    assert not found.success.any()
 
 
 def test_fooled_images_drop_out():
     attack = Square(epsilon=0.3, queries=400)
-    found, target_model = run(attack, linear(WEIGHTS), IMAGES, LABELS)
-    assert found.fooled.all()
-    assert target_model.queries < 30 * 40
+    found, model = run(attack, linear(WEIGHTS), IMAGES, LABELS)
+    assert found.success.all()
+    assert model.queries < 30 * 40
 
 
 @BALLS
@@ -79,7 +79,7 @@ def test_what_an_image_is_offered_does_not_depend_on_the_fate_of_others(norm_bal
     every, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     half, _ = run(attack, linear(WEIGHTS), IMAGES, flat)
     np.testing.assert_array_equal(every.images[1::2], half.images[1::2])
-    assert half.fooled[::2].mean() > 0.8
+    assert half.success[::2].mean() > 0.8
 
 
 @BALLS
@@ -97,15 +97,15 @@ def test_images_that_are_alike_are_offered_different_changes(norm_ball):
 @BALLS
 def test_a_model_without_gradient_falls_to_it_and_not_to_ascent(norm_ball):
     model = without_gradient(linear(WEIGHTS), levels=64)
-    labels = answers(model, IMAGES)
+    labels = classes(model, IMAGES)
     epsilon = 0.1 if norm_ball == "linf" else 0.7
     ascents = (
         PGD(epsilon=epsilon, norm_ball=norm_ball),
         APGDCE(epsilon=epsilon, norm_ball=norm_ball),
     )
-    blind = [run(attack, model, IMAGES, labels)[0].fooled.mean() for attack in ascents]
+    blind = [run(attack, model, IMAGES, labels)[0].success.mean() for attack in ascents]
     square = Square(epsilon=epsilon, norm_ball=norm_ball, queries=500, rescale_schedule=True)
-    seen = run(square, model, IMAGES, labels)[0].fooled.mean()
+    seen = run(square, model, IMAGES, labels)[0].success.mean()
     assert max(blind) < 0.7
     assert seen == 1.0
 
@@ -113,23 +113,23 @@ def test_a_model_without_gradient_falls_to_it_and_not_to_ascent(norm_ball):
 def test_answers_alone_are_enough():
     attack = Square(epsilon=0.05, queries=50)
     found, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
-    target_model = QueryModel(lambda images: linear(WEIGHTS)(images).numpy())
-    same = attack.run(target_model, IMAGES, Criterion(LABELS), tf.constant(SEED))
-    np.testing.assert_array_equal(found.fooled, same.fooled)
+    model = QueryModel(lambda images: linear(WEIGHTS)(images).numpy())
+    same = attack.run(model, IMAGES, Criterion(LABELS), tf.constant(SEED))
+    np.testing.assert_array_equal(found.success, same.success)
     np.testing.assert_allclose(found.images, same.images, atol=1e-6)
-    assert same.fooled.sum() > 0
+    assert same.success.sum() > 0
 
 
 @BALLS
 def test_targets_are_reached(norm_ball):
     weights = np.random.default_rng(5).normal(size=(8, 8, 1, 4))
-    labels = answers(linear(weights), IMAGES)
+    labels = classes(linear(weights), IMAGES)
     targets = np.int32((labels + 1) % 4)
     epsilon = 0.3 if norm_ball == "linf" else 2.5
     attack = Square(epsilon=epsilon, norm_ball=norm_ball, queries=300)
     found, _ = run(attack, linear(weights), IMAGES, labels, targets=targets)
-    np.testing.assert_array_equal(found.fooled, answers(linear(weights), found.images) == targets)
-    assert found.fooled.mean() > 0.9
+    np.testing.assert_array_equal(found.success, classes(linear(weights), found.images) == targets)
+    assert found.success.mean() > 0.9
 
 
 def test_a_model_that_answers_nan_is_fooled():
@@ -138,7 +138,7 @@ def test_a_model_that_answers_nan_is_fooled():
 
     dark = np.full((5, 8, 8, 1), 0.45, np.float32)
     attack = Square(epsilon=0.2, queries=200)
-    assert run(attack, broken, dark, np.zeros(5, np.int32))[0].fooled.all()
+    assert run(attack, broken, dark, np.zeros(5, np.int32))[0].success.all()
 
 
 # The schedule, windows and patterns.

@@ -14,10 +14,17 @@ from keras_srt.cli import main as cli
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.evaluation import deployed_files
-from keras_srt.evaluation.attacked_images import Attacked
-from keras_srt.evaluation.deployed_files import Answers, accuracies, agreement, measure, warnings_of
+from keras_srt.evaluation.attacked_images import AttackedImages
+from keras_srt.evaluation.deployed_files import (
+    Probabilities,
+    accuracies,
+    agreement,
+    measure,
+    warnings_of,
+)
+from keras_srt.evaluation.intervals import proportion
 from keras_srt.evaluation.latency import interleaved
-from keras_srt.evaluation.runner import AttackOutcome, Robustness, proportion
+from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 from keras_srt.exporters.export import ExportResult
 from keras_srt.pipeline import publish
 from keras_srt.pipeline import run as pipeline
@@ -27,7 +34,7 @@ from keras_srt.report.deployment_section import NOTE, deployment_html
 def answers_with(clean, **found):
     """Probabilities of two classes whose largest is the given class."""
     eye = np.eye(2, dtype=np.float32)
-    return Answers(eye[clean], {name: eye[classes] for name, classes in found.items()})
+    return Probabilities(eye[clean], {name: eye[classes] for name, classes in found.items()})
 
 
 def result_of(share, n=100):
@@ -104,7 +111,7 @@ def test_what_lies_in_the_interval_or_above_it_is_no_loss():
         assert len(warnings_of([MODELS[0], *others])) == count, share
 
 
-# Attacked images.
+# AttackedImages images.
 
 
 @pytest.fixture
@@ -121,28 +128,28 @@ def attacked():
 
 def test_attacked_images_come_back_bit_equal(attacked, tmp_path):
     pixels, robustness = attacked
-    kept = Attacked.of(pixels, robustness, 4)
+    kept = AttackedImages.of(pixels, robustness, 4)
     kept.save(tmp_path / "attacked.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["attacked.npz"]
-    got = Attacked.load(tmp_path / "attacked.npz")
+    got = AttackedImages.load(tmp_path / "attacked.npz")
     np.testing.assert_array_equal(got.images, np.float32(pixels[:4] / 255))
     np.testing.assert_array_equal(got.labels, [0, 1, 0, 1])
-    assert list(got.found) == ["fgsm", "pgd@0.1#2"]
-    for name, images in got.found.items():
+    assert list(got.attacked) == ["fgsm", "pgd@0.1#2"]
+    for name, images in got.attacked.items():
         assert images.dtype == np.float32
-        np.testing.assert_array_equal(images, robustness.verdicts[name].images[:4])
+        np.testing.assert_array_equal(images, robustness.outcomes[name].images[:4])
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other arrays"])
 def test_a_damaged_file_of_attacked_images_is_named(attacked, tmp_path, damage):
     path = tmp_path / "attacked.npz"
-    Attacked.of(*attacked, 4).save(path)
+    AttackedImages.of(*attacked, 4).save(path)
     if damage == "other arrays":
         np.savez(path, something=np.zeros(3))
     else:
         path.write_bytes({"cut": path.read_bytes()[:300], "empty": b"", "text": b"PK"}[damage])
     with pytest.raises(UserError, match=r"attacked\.npz: is damaged"):
-        Attacked.load(path)
+        AttackedImages.load(path)
 
 
 # Latency.
@@ -204,7 +211,9 @@ def test_each_published_file_is_measured(tmp_path, monkeypatch):
     names = ["savedmodel", "float32", "float16", "int8"]
     monkeypatch.setattr(deployed_files, "measure_latency", lambda *_: dict.fromkeys(names, latency))
     images = np.r_[dark, bright]
-    attacked = Attacked(images, np.int32([0, 0, 0, 1, 1, 1]), {"swap": images[[0, 1, 3, 3, 4, 0]]})
+    attacked = AttackedImages(
+        images, np.int32([0, 0, 0, 1, 1, 1]), {"swap": images[[0, 1, 3, 3, 4, 0]]}
+    )
 
     part = measure(classifier, tmp_path / "7", tmp_path / "tflite" / "7", attacked)
 
@@ -230,7 +239,7 @@ def test_each_published_file_is_measured(tmp_path, monkeypatch):
 
 def test_a_slow_model_is_asked_about_fewer_images():
     empty = np.zeros((500, 1, 1, 1), np.float32)
-    attacked = Attacked(empty, np.zeros(500, np.int32), {"fgsm": empty, "pgd": empty})
+    attacked = AttackedImages(empty, np.zeros(500, np.int32), {"fgsm": empty, "pgd": empty})
     for milliseconds, images in ((0.5, 20000), (100, 100), (5000, 50)):
         latencies = {name: {"median": milliseconds} for name in ("savedmodel", "int8")}
         assert deployed_files._affordable(attacked, latencies) == images
@@ -274,8 +283,8 @@ def test_a_run_ends_with_the_deployment_in_its_reports(run):
     assert page.count("<figure>") == 6
     attacked = seen[0]
     assert len(attacked.labels) == 12
-    assert list(attacked.found) == ["fgsm", "pgd"]
-    kept = Attacked.load(folder / "attacked.npz")
+    assert list(attacked.attacked) == ["fgsm", "pgd"]
+    kept = AttackedImages.load(folder / "attacked.npz")
     np.testing.assert_array_equal(kept.images, attacked.images)
 
 
@@ -287,11 +296,11 @@ def test_export_measures_again_on_the_images_of_the_run(run, tmp_path, capsys):
     assert "WARNING: int8 lost accuracy (pgd)" in output
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["deployment"]["version"] == 9
-    np.testing.assert_array_equal(seen[-1].found["pgd"], seen[0].found["pgd"])
+    np.testing.assert_array_equal(seen[-1].attacked["pgd"], seen[0].attacked["pgd"])
     # A run from before: the images are attacked anew, and come out the same.
     (tmp_path / "run" / "attacked.npz").unlink()
     assert cli.main(["export", "--run", str(tmp_path / "run"), "--version", "10"]) == 0
-    np.testing.assert_allclose(seen[-1].found["pgd"], seen[0].found["pgd"], atol=1e-6)
+    np.testing.assert_allclose(seen[-1].attacked["pgd"], seen[0].attacked["pgd"], atol=1e-6)
 
 
 def test_ctrl_c_while_measuring_leaves_the_report_as_it_was(run, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from keras_srt.data import DatasetInfo
 from keras_srt.device.model_file import add_labels
 from keras_srt.evaluation.external.open_model import (
     FLOOR,
-    Foreign,
+    ExternalModel,
     attacks_without_gradients,
     open_model,
 )
@@ -110,13 +110,13 @@ def test_our_savedmodel_comes_back_as_logits(savedmodel, classifier, samples, lo
     model = opened(savedmodel, samples)
     assert model[1:] == ("SavedModel", str(savedmodel), "logits", ())
     assert model.describe()["attacks"] == "all"
-    np.testing.assert_allclose(model.target_model.logits(samples), logits, atol=1e-5)
+    np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-5)
     one, other = (
-        evaluate_robustness(target_model, samples, logits.argmax(axis=1), [FGSM(epsilon=0.1)])
-        for target_model in (model.target_model, classifier)
+        evaluate_robustness(model, samples, logits.argmax(axis=1), [FGSM(epsilon=0.1)])
+        for model in (model.model, classifier)
     )
     # Its gradient is the model's.
-    images = [outcome.verdicts["fgsm"].images for outcome in (one, other)]
+    images = [outcome.outcomes["fgsm"].images for outcome in (one, other)]
     np.testing.assert_allclose(*images, atol=1e-6)
 
 
@@ -124,14 +124,16 @@ def test_of_probabilities_the_logarithms_are_attacked(classifier, samples, logit
     outputs = keras.layers.Softmax()(classifier.output)
     keras.Model(classifier.input, outputs).save(tmp_path / "softmax.keras")
     model = opened(tmp_path / "softmax.keras", samples)
-    assert (model.kind, model.answers, model.has_gradients) == ("Keras file", "probabilities", True)
-    np.testing.assert_allclose(
-        model.target_model.logits(samples), tf.nn.log_softmax(logits), atol=1e-5
+    assert (model.kind, model.outputs, model.model.has_gradients) == (
+        "Keras file",
+        "probabilities",
+        True,
     )
+    np.testing.assert_allclose(model.model.logits(samples), tf.nn.log_softmax(logits), atol=1e-5)
     classifier.save(tmp_path / "logits.keras")
     same = opened(tmp_path / "logits.keras", samples)
-    assert same.answers == "logits"
-    np.testing.assert_allclose(same.target_model.logits(samples), logits, atol=1e-6)
+    assert same.outputs == "logits"
+    np.testing.assert_allclose(same.model.logits(samples), logits, atol=1e-6)
 
 
 def test_a_probability_of_0_counts_as_the_smallest_number(samples, tmp_path):
@@ -139,7 +141,7 @@ def test_a_probability_of_0_counts_as_the_smallest_number(samples, tmp_path):
         return tf.one_hot(tf.zeros(tf.shape(images)[0], tf.int32), 3)
 
     save_module(tmp_path / "one", one_hot)
-    answered = opened(tmp_path / "one", samples).target_model.logits(samples[:1])
+    answered = opened(tmp_path / "one", samples).model.logits(samples[:1])
     np.testing.assert_allclose(answered, [[0.0, -87.33655, -87.33655]], rtol=1e-6)
     assert np.exp(-87.33655) == pytest.approx(FLOOR, rel=1e-5)
 
@@ -158,7 +160,7 @@ def first_pixels(images):
 
 def test_a_savedmodel_with_a_signature_of_its_own(samples, tmp_path):
     save_module(tmp_path / "own", first_pixels)
-    got = opened(tmp_path / "own", samples).target_model.logits(samples)
+    got = opened(tmp_path / "own", samples).model.logits(samples)
     np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     line = refused(tmp_path / "none", samples)
@@ -184,20 +186,20 @@ def test_a_savedmodel_that_takes_encoded_images_alone_is_refused(name, samples, 
 def test_a_savedmodel_without_a_gradient_is_only_asked(function, samples, tmp_path):
     save_module(tmp_path / "flat", function)
     model = opened(tmp_path / "flat", samples)
-    assert isinstance(model.target_model, QueryModel)
+    assert isinstance(model.model, QueryModel)
     assert model.warnings == (
         "no gradient flows through the model; attacks can only ask for its answers",
     )
-    np.testing.assert_allclose(model.target_model.logits(samples), function(samples))
-    labels = model.target_model.logits(samples).argmax(axis=1)
-    outcome = evaluate_robustness(model.target_model, samples, labels, [SQUARE])
-    assert len(outcome.verdicts["square"].classes) == 12
+    np.testing.assert_allclose(model.model.logits(samples), function(samples))
+    labels = model.model.logits(samples).argmax(axis=1)
+    outcome = evaluate_robustness(model.model, samples, labels, [SQUARE])
+    assert len(outcome.outcomes["square"].classes) == 12
 
 
 def test_a_gradient_that_is_0_everywhere_is_said(samples, tmp_path):
     save_module(tmp_path / "steps", lambda x: 1e6 * first_pixels(x))
     model = opened(tmp_path / "steps", samples)
-    assert model.has_gradients
+    assert model.model.has_gradients
     (warning,) = model.warnings
     assert warning.startswith("the gradient of the model's cross-entropy is 0 at all 12 images")
     save_module(tmp_path / "smooth", first_pixels)
@@ -210,13 +212,13 @@ def test_a_gradient_that_is_0_everywhere_is_said(samples, tmp_path):
 @pytest.mark.parametrize(("kind", "within"), [("float32", 1e-5), ("int8", 0.05)])
 def test_our_tflite_files_answer_with_log_probabilities(ours, samples, logits, kind, within):
     model = opened(ours / f"model_{kind}.tflite", samples)
-    assert (model.kind, model.answers, model.has_gradients) == (
+    assert (model.kind, model.outputs, model.model.has_gradients) == (
         "TFLite file", "probabilities", False,
     )  # fmt: skip
-    probabilities = np.exp(model.target_model.logits(samples))
+    probabilities = np.exp(model.model.logits(samples))
     np.testing.assert_allclose(probabilities, tf.nn.softmax(logits), atol=within)
     # Batches of 5, 5 and 2: all images arrive.
-    assert model.target_model.queries == 12
+    assert model.model.queries == 12
 
 
 @pytest.mark.parametrize(
@@ -226,24 +228,24 @@ def test_tensors_of_8_bits_are_scaled(classifier, samples, logits, tmp_path, sou
     # As others write them: without labels inside, and with tensors of 8 bits.
     path = convert(classifier, tmp_path / "other.tflite", samples, source, answer)
     model = opened(path, samples)
-    assert model.answers == "logits"
+    assert model.outputs == "logits"
     spread = logits.max() - logits.min()
-    np.testing.assert_allclose(model.target_model.logits(samples), logits, atol=0.05 * spread)
+    np.testing.assert_allclose(model.model.logits(samples), logits, atol=0.05 * spread)
 
 
 def test_an_attack_by_queries_finds_the_same_in_the_file_as_in_the_model(
     ours, classifier, samples, logits
 ):
-    target_model = opened(ours / "model_float32.tflite", samples).target_model
+    model = opened(ours / "model_float32.tflite", samples).model
     outcomes = [
         evaluate_robustness(model, samples, logits.argmax(axis=1), [GRID, SQUARE])
-        for model in (target_model, classifier)
+        for model in (model, classifier)
     ]
     # Which of two nearly equal answers wins, rounding decides.
-    of_file, of_model = (outcome.still_right("gridadv") for outcome in outcomes)
+    of_file, of_model = (outcome.surviving("gridadv") for outcome in outcomes)
     np.testing.assert_array_equal(of_file, of_model)
     assert 0 < of_file.sum() < 12
-    assert set(outcomes[0].verdicts) == {"gridadv", "square"}
+    assert set(outcomes[0].outcomes) == {"gridadv", "square"}
 
 
 def test_tflite_files_that_cannot_be_used_are_named(ours, samples, tmp_path):
@@ -327,9 +329,9 @@ def address(server):
 
 def test_a_server_gets_floats_bit_by_bit_and_one_version_answers(server, address, samples):
     model = opened(address, samples)
-    assert (model.kind, model.answers, model.has_gradients) == ("server", "logits", False)
+    assert (model.kind, model.outputs, model.model.has_gradients) == ("server", "logits", False)
     expected = samples.reshape(12, -1)[:, :3] - 5.0
-    np.testing.assert_array_equal(model.target_model.logits(samples), np.float32(expected))
+    np.testing.assert_array_equal(model.model.logits(samples), np.float32(expected))
     sent = np.float32([row["images"] for row in server.bodies[0]["instances"]])
     np.testing.assert_array_equal(sent, samples)
     assert server.bodies[0]["signature_name"] == "logits"
@@ -339,9 +341,9 @@ def test_a_server_gets_floats_bit_by_bit_and_one_version_answers(server, address
 def test_many_images_go_in_several_requests(server, address, samples):
     model = opened(address, samples)
     del server.bodies[:]
-    model.target_model.batch_size = 700
+    model.model.batch_size = 700
     many = np.tile(samples, (50, 1, 1, 1))
-    assert model.target_model.logits(many).shape == (600, 3)
+    assert model.model.logits(many).shape == (600, 3)
     assert [len(body["instances"]) for body in server.bodies] == [256, 256, 88]
 
 
@@ -350,14 +352,14 @@ def test_keras_srt_serve_is_attacked(samples, tmp_path):
     images = np.broadcast_to(levels, (13, 8, 8, 1))
     with running(publish(tmp_path / "standin", 1)) as served:
         model = opened(f"{served.url}/v1/models/standin", images)
-        assert model.answers == "logits"
+        assert model.outputs == "logits"
         # Its signature `logits` gives the mean brightness times 1, 2 and 3.
         np.testing.assert_allclose(
-            model.target_model.logits(images), levels[:, :, 0, 0] * [1, 2, 3], rtol=1e-6
+            model.model.logits(images), levels[:, :, 0, 0] * [1, 2, 3], rtol=1e-6
         )
-        outcome = evaluate_robustness(model.target_model, images, np.full(13, 2), [SQUARE])
+        outcome = evaluate_robustness(model.model, images, np.full(13, 2), [SQUARE])
         # Where the noise makes an image black, all three are 0.
-        np.testing.assert_array_equal(outcome.still_right("square"), levels[:, 0, 0, 0] > 0.1)
+        np.testing.assert_array_equal(outcome.surviving("square"), levels[:, 0, 0, 0] > 0.1)
 
 
 @pytest.mark.parametrize(
@@ -383,9 +385,9 @@ def test_answers_that_cannot_be_used_are_named(server, address, samples, spoil, 
 def test_named_outputs_are_told_apart(server, address, samples):
     server.spoil = lambda rows: [{"classes": ["a"] * 3, "logits": row} for row in rows]
     expected = samples.reshape(12, -1)[:, :3] - 5.0
-    np.testing.assert_allclose(opened(address, samples).target_model.logits(samples), expected)
+    np.testing.assert_allclose(opened(address, samples).model.logits(samples), expected)
     server.spoil = lambda rows: [{"scores": row} for row in rows]
-    np.testing.assert_allclose(opened(address, samples).target_model.logits(samples), expected)
+    np.testing.assert_allclose(opened(address, samples).model.logits(samples), expected)
 
 
 def test_a_model_that_takes_encoded_images_alone_is_refused(server, address, samples):
@@ -416,11 +418,11 @@ def open_slowly(address, samples):
 
 
 def test_a_server_that_breaks_in_the_middle_stops_the_evaluation(server, address, samples):
-    target_model = opened(address, samples).target_model
+    model = opened(address, samples).model
     left = iter([True] * 4)
     server.spoil = lambda rows: rows if next(left, False) else [[float("nan")] * 3] * len(rows)
     with pytest.raises(UserError, match="answers NaN"):
-        evaluate_robustness(target_model, samples, np.zeros(12), [GRID])
+        evaluate_robustness(model, samples, np.zeros(12), [GRID])
 
 
 # What is possible, and what isn't.
@@ -430,18 +432,18 @@ def test_attacks_without_gradients_are_those_that_run_on_answers_alone(samples):
     names = attacks_without_gradients()
     assert {"randadv", "gridadv_t", "square", "pointwise"} <= set(names)
     assert not {"fgsm", "pgd", "cw", "apgd_ce", "autoattack", "pgd_plus"} & set(names)
-    target_model = QueryModel(lambda images: images.reshape(len(images), -1)[:, :3])
-    labels = target_model.logits(samples).argmax(axis=1)
+    model = QueryModel(lambda images: images.reshape(len(images), -1)[:, :3])
+    labels = model.logits(samples).argmax(axis=1)
     settings = {"square": {"epsilon": 0.1, "queries": 5}, "pointwise": {"epsilon": 5}}
     with pytest.raises(UserError, match="no gradient"):
-        evaluate_robustness(target_model, samples[:2], labels[:2], [FGSM(epsilon=0.1)])
+        evaluate_robustness(model, samples[:2], labels[:2], [FGSM(epsilon=0.1)])
     for name in names:
         attack = ATTACKS.build({"name": name, **settings.get(name, {})})
-        assert evaluate_robustness(target_model, samples[:2], labels[:2], [attack]).verdicts
+        assert evaluate_robustness(model, samples[:2], labels[:2], [attack]).outcomes
 
 
 def test_gradient_attacks_are_refused_with_the_ones_to_use():
-    model = Foreign(QueryModel(lambda x: x), "TFLite file", "m.tflite", "logits")
+    model = ExternalModel(QueryModel(lambda x: x), "TFLite file", "m.tflite", "logits")
     model.check_attacks([SQUARE, GRID])
     with pytest.raises(UserError) as caught:
         model.check_attacks([FGSM(epsilon=0.3), GRID, ATTACKS.build({"name": "pgd@0.3"})])
@@ -453,7 +455,9 @@ def test_gradient_attacks_are_refused_with_the_ones_to_use():
 
 
 def test_what_a_model_is_goes_into_the_report():
-    model = Foreign(QueryModel(lambda x: x), "server", "http://h/v1/models/m", "probabilities")
+    model = ExternalModel(
+        QueryModel(lambda x: x), "server", "http://h/v1/models/m", "probabilities"
+    )
     described = json.loads(json.dumps(model.describe()))
     assert described == {
         "kind": "server",

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.per_image import Outcomes, describe_classes, fingerprint
+from keras_srt.evaluation.per_image import ImagePredictions, describe_classes, fingerprint
 
 LABELS = np.int32([0, 0, 1, 1, 2])
 CLEAN = np.int32([0, 0, 1, 0, -1])
 ATTACKED = {"weak": np.int32([0, 1, 1, 0, 2]), "strong": np.int32([2, 2, 1, 1, 2])}
-OUTCOMES = Outcomes(LABELS, CLEAN, ATTACKED)
+OUTCOMES = ImagePredictions(LABELS, CLEAN, ATTACKED)
 
 
 def test_the_worst_answers_by_hand():
     # Wrong ones keep their answer; of two attacks the strongest has the word.
     assert OUTCOMES.strongest_first() == ["strong", "weak"]
-    np.testing.assert_array_equal(OUTCOMES.worst_answers(), [2, 2, 1, 0, -1])
-    np.testing.assert_array_equal(OUTCOMES.still_right("weak"), [True, False, True, False, False])
+    np.testing.assert_array_equal(OUTCOMES.worst_case(), [2, 2, 1, 0, -1])
+    np.testing.assert_array_equal(OUTCOMES.surviving("weak"), [True, False, True, False, False])
 
 
 def test_classes_and_mistakes_by_hand():
@@ -40,7 +40,7 @@ def test_many_classes_have_no_matrix():
 
 def test_saved_and_loaded_they_are_equal(tmp_path):
     OUTCOMES.save(tmp_path / "outcomes.npz")
-    loaded = Outcomes.load(tmp_path / "outcomes.npz")
+    loaded = ImagePredictions.load(tmp_path / "outcomes.npz")
     np.testing.assert_array_equal(loaded.labels, LABELS)
     np.testing.assert_array_equal(loaded.clean, CLEAN)
     assert list(loaded.attacked) == ["weak", "strong"]
@@ -62,7 +62,7 @@ def test_saved_and_loaded_they_are_equal(tmp_path):
 def test_other_files_are_refused(columns, tmp_path):
     np.savez(tmp_path / "outcomes.npz", **columns)
     with pytest.raises(UserError, match=r"outcomes\.npz: can't be read"):
-        Outcomes.load(tmp_path / "outcomes.npz")
+        ImagePredictions.load(tmp_path / "outcomes.npz")
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -70,7 +70,7 @@ def test_a_damaged_file_is_refused(tmp_path):
     OUTCOMES.save(path)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UserError, match="can't be read"):
-        Outcomes.load(path)
+        ImagePredictions.load(path)
 
 
 def test_a_fingerprint_tells_images_labels_and_shapes_apart():

@@ -9,8 +9,8 @@ from report_samples import REPORT
 
 from keras_srt.cli import main as cli
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.per_image import Outcomes
-from keras_srt.evaluation.runner import proportion
+from keras_srt.evaluation.intervals import proportion
+from keras_srt.evaluation.per_image import ImagePredictions
 from keras_srt.evaluation.significance import compare, fisher, mcnemar
 from keras_srt.report import comparison_lines
 
@@ -32,7 +32,7 @@ def write(folder, clean, pgd, gridadv, keep=True, name=None, **changes):
     (folder / "report.json").write_text(json.dumps(report))
     if keep:
         attacked = {key: answers[key] for key in ("pgd", "gridadv")}
-        Outcomes(LABELS, answers["clean"], attacked).save(folder / "outcomes.npz")
+        ImagePredictions(LABELS, answers["clean"], attacked).save(folder / "outcomes.npz")
     return folder
 
 

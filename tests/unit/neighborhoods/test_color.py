@@ -272,8 +272,8 @@ def test_the_attack_stays_in_its_threat_model_and_says_whom_it_fooled(
     found, _ = run(attack, classifier, pictures, answered, targets)
     check_inside(attack, pictures, found)
     now = np.argmax(classifier(found.images), axis=1)
-    np.testing.assert_array_equal(found.fooled, now == targets if targeted else now != answered)
-    assert 0 < found.fooled.sum() < len(pictures)
+    np.testing.assert_array_equal(found.success, now == targets if targeted else now != answered)
+    assert 0 < found.success.sum() < len(pictures)
     assert np.all(np.abs(found.parameters) <= attack.neighborhood.limits)
     assert np.all(found.parameters[:, GRAY] >= 0)
 
@@ -282,8 +282,8 @@ def test_the_attack_finds_more_than_draws_do(classifier, pictures, answered):
     draws = ColorAttack(num_samples=12, num_steps=1, step_size=0, restarts=1)
     drawn, _ = run(draws, classifier, pictures, answered)
     both, _ = run(ColorAttack(**{**SMALL, "num_samples": 12}), classifier, pictures, answered)
-    assert np.all(drawn.fooled <= both.fooled)
-    assert drawn.fooled.sum() < both.fooled.sum()
+    assert np.all(drawn.success <= both.success)
+    assert drawn.success.sum() < both.success.sum()
 
 
 def test_the_attack_costs_what_it_says(pictures):
@@ -292,12 +292,12 @@ def test_the_attack_costs_what_it_says(pictures):
         return tf.stack([5.0 + 0 * mean, mean], axis=1)
 
     found, target_model = run(ColorAttack(**SMALL), never, pictures, np.zeros(20, np.int32))
-    assert not found.fooled.any()
+    assert not found.success.any()
     assert target_model.queries == 20 * (1 + 3 + 2 * (5 + 1))
     # The brightest picture has the highest loss.
     assert np.mean(found.parameters[:, BRIGHTNESS]) > 0.09
     found, target_model = run(ColorAttack(**SMALL), never, pictures, np.ones(20, np.int32))
-    assert found.fooled.all()
+    assert found.success.all()
     assert target_model.queries == 20
     np.testing.assert_array_equal(found.images, pictures)
 
@@ -314,7 +314,7 @@ def test_the_attack_reaches_the_exact_limit_of_brightness():
     only = {"max_hue": 0, "max_saturation": 0, "max_gray": 0, "max_contrast": 0}
     attack = ColorAttack(**only, max_brightness=0.1)
     outcome = evaluate_robustness(bright, images, [0, 0], [attack])
-    np.testing.assert_array_equal(outcome.still_right("color"), [False, True])
+    np.testing.assert_array_equal(outcome.surviving("color"), [False, True])
 
 
 def test_the_attack_draws_for_each_image_and_seed(pictures):
@@ -325,8 +325,8 @@ def test_the_attack_draws_for_each_image_and_seed(pictures):
     def seen(seed):
         asked = []
         target_model = TargetModel(flat)
-        original = target_model.answers
-        target_model.answers = lambda x, criterion: asked.append(x) or original(x, criterion)
+        original = target_model.predictions
+        target_model.predictions = lambda x, criterion: asked.append(x) or original(x, criterion)
         attack.run(target_model, same, Criterion(np.zeros(3, np.int32)), tf.constant(seed))
         return asked[1]
 

@@ -280,10 +280,12 @@ def test_a_joint_attack_fools_whom_the_one_in_turn_fools_and_more(
         found[mode] = case.run(TargetModel(classifier), pictures, criterion, tf.constant(SEED))
         check_inside(case, pictures, found[mode])
         now = np.argmax(classifier(found[mode].images), axis=1)
-        np.testing.assert_array_equal(found[mode].fooled, criterion.is_adversarial(now))
-    assert np.all(found["sequential"].fooled <= found["joint"].fooled)
-    loss = [TargetModel(classifier).answers(found[mode].images, criterion).loss for mode in found]
-    held = ~found["joint"].fooled
+        np.testing.assert_array_equal(found[mode].success, criterion.is_adversarial(now))
+    assert np.all(found["sequential"].success <= found["joint"].success)
+    loss = [
+        TargetModel(classifier).predictions(found[mode].images, criterion).loss for mode in found
+    ]
+    held = ~found["joint"].success
     assert np.all(loss[1][held] >= loss[0][held] - 1e-5)
     assert np.any(loss[1] > loss[0] + 1e-6)
 
@@ -298,8 +300,8 @@ def test_pgd_plus_finds_jointly_what_it_can_not_in_turn(brighter_elsewhere):
         )
         for mode in ("sequential", "joint")
     }
-    assert not found["sequential"].fooled.any()
-    assert found["joint"].fooled.all()
+    assert not found["sequential"].success.any()
+    assert found["joint"].success.all()
     np.testing.assert_allclose(found["joint"].parameters[1], [[0, 2, 0]])
     np.testing.assert_allclose(found["joint"].images[0, 2, 2], [0.55], atol=1e-6)
 

@@ -11,7 +11,8 @@ from helpers import tiny, write_config
 from keras_srt.attacks import ATTACKS, FGSM, PGD
 from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo
-from keras_srt.evaluation.runner import AttackOutcome, Robustness, evaluate_robustness
+from keras_srt.evaluation.robustness import AttackOutcome, Robustness
+from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline import run as pipeline
 from keras_srt.pipeline.run_folder import RunFolder
@@ -350,9 +351,9 @@ def test_the_worst_case_of_kept_outcomes_is_that_of_one_evaluation(evaluated, ru
     outcomes = [read.find(one, None, 0) for one in attacks]
     together = evaluate_robustness(classifier, images, labels, attacks)
     np.testing.assert_array_equal(worst_case(outcomes), together.worst_case())
-    for outcome, name in zip(outcomes, together.verdicts, strict=True):
-        np.testing.assert_array_equal(outcome.still_right, together.still_right(name))
-        np.testing.assert_array_equal(outcome.right, together.right)
+    for outcome, name in zip(outcomes, together.outcomes, strict=True):
+        np.testing.assert_array_equal(outcome.still_right, together.surviving(name))
+        np.testing.assert_array_equal(outcome.right, together.correct)
 
 
 def test_the_worst_case_is_of_the_images_that_all_saw():

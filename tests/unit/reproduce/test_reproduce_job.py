@@ -108,8 +108,8 @@ def test_the_results_are_those_of_one_evaluation(finished):
         test = pipeline.load_test(config, None, 12)
         attacks = [models.ATTACKS.build(spec.settings) for spec in (FGSM, PGD)]
         all_images = evaluate_robustness(classifier, *test, attacks[:1])
-        assert cells[objective, "clean"]["accuracy"] == np.mean(all_images.right)
-        assert cells[objective, "fgsm"]["accuracy"] == np.mean(all_images.still_right("fgsm"))
+        assert cells[objective, "clean"]["accuracy"] == np.mean(all_images.correct)
+        assert cells[objective, "fgsm"]["accuracy"] == np.mean(all_images.surviving("fgsm"))
         assert (cells[objective, "fgsm"]["n"], cells[objective, "worst"]["n"]) == (12, 8)
         few = evaluate_robustness(classifier, test.images[:8], test.labels[:8], attacks)
         assert cells[objective, "worst"]["accuracy"] == np.mean(few.worst_case())

@@ -1,4 +1,4 @@
-"""Models from elsewhere that give nothing but answers: TFLite files and servers."""
+"""External models without gradients: TFLite files and servers."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ _TYPES = (np.float32, np.int8, np.uint8)
 
 
 def open_server(address: str) -> Predict:
-    """Connects to a model behind TF Serving's REST protocol.
+    """Connect to a model behind TF Serving's REST protocol.
 
     Args:
         address: `http://host:port/v1/models/NAME[/versions/N]`.
 
     Returns:
-        What asks it, one version throughout.
+        A function that queries the model, always the same version.
 
     Raises:
-        UserError: it can't be reached, or takes no images as floats.
+        UserError: The server can't be reached, or the model takes no images as floats.
     """
     return FloatClient(address).predict
 
 
 def open_tflite(path: Path, shape: tuple[int, int, int]) -> Predict:
-    """Loads a .tflite file, float32 or quantized to 8 bits, inputs and outputs included.
+    """Load a .tflite file, with inputs and outputs of float32 or 8 bits.
 
     Args:
-        path: the file; interpreters run what it says, so it should be trusted.
-        shape: (height, width, channels) that it has to take.
+        path: The file, which should be trusted, since the interpreter executes it.
+        shape: (height, width, channels) of the images.
 
     Returns:
-        What asks it, image by image.
+        A function that predicts image by image.
 
     Raises:
-        UserError: it can't be loaded, is damaged, or is no classifier of such images.
+        UserError: The file can't be loaded, is damaged, or is no classifier of such images.
     """
     try:
         _check_content(path)
         interpreter = open_interpreter(path, num_threads=1)
     except (BadModel, ImportError) as error:
         raise UserError(f"--model {error}") from error
-    sources, answers = interpreter.get_input_details(), interpreter.get_output_details()
-    _check_tensors(path, shape, sources, answers)
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    _check_tensors(path, shape, inputs, outputs)
 
-    def answer_one(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(sources[0]["index"], _quantized(image[None], sources[0]))
+    def predict_one(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(inputs[0]["index"], _quantized(image[None], inputs[0]))
         interpreter.invoke()
-        return _real(interpreter.get_tensor(answers[0]["index"])[0], answers[0])
+        return _real(interpreter.get_tensor(outputs[0]["index"])[0], outputs[0])
 
-    return lambda images: np.stack([answer_one(image) for image in images])
+    return lambda images: np.stack([predict_one(image) for image in images])
 
 
 def _check_content(path: Path) -> None:
-    """Checks the checksum of a file of ours, and that any other one is a TFLite file."""
+    """Verify the checksum of a file of this package, or the TFLite magic number of any other."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             has_labels = LABELS in archive.namelist()
@@ -84,10 +84,10 @@ def _check_content(path: Path) -> None:
 def _check_tensors(
     path: Path,
     shape: tuple[int, int, int],
-    sources: list[Mapping[str, Any]],
-    answers: list[Mapping[str, Any]],
+    inputs: list[Mapping[str, Any]],
+    outputs: list[Mapping[str, Any]],
 ) -> None:
-    shapes = [tuple(map(int, tensor["shape"])) for tensor in (*sources, *answers)]
+    shapes = [tuple(map(int, tensor["shape"])) for tensor in (*inputs, *outputs)]
     wanted = (1, *shape)
     fits = len(shapes) == 2 and shapes[0] == wanted and len(shapes[1]) == 2 and shapes[1][0] == 1
     if not fits:
@@ -95,7 +95,7 @@ def _check_tensors(
             f"--model {path}: takes and gives {shapes}; allowed: {wanted}, an image of the "
             "dataset, and (1, classes)"
         )
-    for tensor in (*sources, *answers):
+    for tensor in (*inputs, *outputs):
         kind, (scale, _) = tensor["dtype"], tensor["quantization"]
         if kind not in _TYPES or (kind != np.float32 and scale == 0):
             raise UserError(
@@ -105,7 +105,7 @@ def _check_tensors(
 
 
 def _quantized(images: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """Real values as a tensor of the file wants them: round(x / scale) + zero point."""
+    """Quantize real values for a tensor of the file: round(x / scale) + zero point."""
     kind, (scale, zero) = tensor["dtype"], tensor["quantization"]
     if kind == np.float32:
         return images
@@ -114,7 +114,7 @@ def _quantized(images: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
 
 
 def _real(values: np.ndarray, tensor: Mapping[str, Any]) -> np.ndarray:
-    """The real values that a tensor of the file stands for."""
+    """Real values of a tensor of the file."""
     scale, zero = tensor["quantization"]
     if tensor["dtype"] == np.float32:
         return values
