@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, dlr
-from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.base import Attack, AttackResult, run_repeatedly
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.target_model import TargetModel
@@ -186,20 +186,14 @@ class AutoPGD(Attack):
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        success = np.zeros(len(images), bool)
         aims = self.loss_criteria(model, images, criterion)
-        for number, aim in enumerate(aim for aim in aims for _ in range(self.restarts)):
-            active = np.flatnonzero(~success)
-            if not len(active):
-                break
-            result, loss = self._run_once(
-                model, images[active], criterion[active], aim[active], fold(seed, number)
-            )
-            better = result.success | (loss > highest[active])
-            worst[active[better]], highest[active[better]] = result.images[better], loss[better]
-            success[active] = result.success
-        return AttackResult(worst, worst - images, success)
+        aims = [aim for aim in aims for _ in range(self.restarts)]
+
+        def run_once(number: int, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
+            parts = images[active], criterion[active], aims[number][active]
+            return self._run_once(model, *parts, fold(seed, number))
+
+        return run_repeatedly(images, run_once, len(aims))
 
     def _run_once(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 from typing_extensions import override
 
-from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.base import Attack, AttackResult, run_repeatedly
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.target_model import TargetModel
@@ -151,19 +151,11 @@ class PGD(Attack):
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-        success = np.zeros(len(images), bool)
-        for restart in range(self.restarts):
-            active = np.flatnonzero(~success)
-            if not len(active):
-                break
-            result, loss = _ascend(
-                self.neighborhood, model, images[active], criterion[active], fold(seed, restart)
-            )
-            better = result.success | (loss > highest[active])
-            worst[active[better]], highest[active[better]] = result.images[better], loss[better]
-            success[active] = result.success
-        return AttackResult(worst, worst - images, success)
+        def run_once(number: int, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
+            parts = images[active], criterion[active], fold(seed, number)
+            return _ascend(self.neighborhood, model, *parts)
+
+        return run_repeatedly(images, run_once, self.restarts)
 
 
 @component

@@ -12,7 +12,7 @@ ATTACKED = {"weak": np.int32([0, 1, 1, 0, 2]), "strong": np.int32([2, 2, 1, 1, 2
 OUTCOMES = ImagePredictions(LABELS, CLEAN, ATTACKED)
 
 
-def test_the_worst_answers_by_hand():
+def test_the_worst_case_by_hand():
     # Wrong ones keep their answer; of two attacks the strongest has the word.
     assert OUTCOMES.strongest_first() == ["strong", "weak"]
     np.testing.assert_array_equal(OUTCOMES.worst_case(), [2, 2, 1, 0, -1])
