@@ -1,4 +1,4 @@
-"""Auto-PGD and its losses: literals of the paper, linear models, masked gradients, chance."""
+"""Auto-PGD and its losses: literals of the paper, linear, masked and randomized models."""
 
 import numpy as np
 import pytest
@@ -23,13 +23,13 @@ def ids(*values):
 # Losses.
 
 
-def test_dlr_is_what_the_formula_says_by_hand():
+def test_dlr_by_hand():
     # π of the first: 3 1 0 -1 -5; of the second: 4 2 1 0 -2.
     np.testing.assert_allclose(dlr(LOGITS, ids(0, 0), None), [-2 / 3, 3 / 3], rtol=1e-6)
     np.testing.assert_allclose(dlr(LOGITS, ids(0, 0), ids(2, 1)), [-3 / 3.5, -2 / 3.5], rtol=1e-6)
 
 
-def test_targeted_dlr_is_the_papers_while_the_label_is_predicted():
+def test_targeted_dlr_equals_the_papers_while_the_label_is_predicted():
     labels, targets = ids(0, 2), ids(4, 3)
     ordered = np.sort(LOGITS, axis=1)[:, ::-1]
     paper = np.array([-5.0 - 3.0, -2.0 - 4.0])
@@ -39,7 +39,7 @@ def test_targeted_dlr_is_the_papers_while_the_label_is_predicted():
 
 @pytest.mark.parametrize("targets", [None, (3, 4)], ids=["untargeted", "targeted"])
 @pytest.mark.parametrize("classes", [3, 4, 5])
-def test_neither_shift_nor_scale_changes_dlr(targets, classes):
+def test_dlr_is_invariant_to_shift_and_scale(targets, classes):
     logits = LOGITS[:, :classes]
     targets = None if targets is None else ids(*targets) % classes
     before = dlr(logits, ids(0, 2), targets)
@@ -48,9 +48,9 @@ def test_neither_shift_nor_scale_changes_dlr(targets, classes):
     assert np.abs(before).min() > 0.1
 
 
-def test_where_classes_are_few_dlr_divides_by_what_there_is():
+def test_dlr_of_few_classes():
     three, two = LOGITS[:, :3], LOGITS[:, :2]
-    # 3 1 0 and 4 2 1: f_π3 stands alone below.
+    # 3 1 0 and 4 2 1: the denominator is f_π1 - f_π3.
     np.testing.assert_allclose(dlr(three, ids(0, 2), ids(1, 0)), [-2 / 3, -3 / 3], rtol=1e-6)
     for targets in (None, ids(1, 0)):
         found = dlr(two, ids(0, 1), targets)
@@ -58,14 +58,14 @@ def test_where_classes_are_few_dlr_divides_by_what_there_is():
         np.testing.assert_allclose(found, [-2.0, -1.0], rtol=1e-6)
 
 
-def test_dlr_has_a_gradient_where_logits_tie():
+def test_dlr_has_a_gradient_at_ties():
     logits = tf.Variable([[1.0, 1.0, 1.0, 1.0]])
     with tf.GradientTape() as tape:
         loss = dlr(logits, ids(0), ids(1))
     assert np.isfinite(tape.gradient(loss, logits)).all()
 
 
-def test_logit_difference_is_that_of_target_and_label():
+def test_logit_difference_is_target_minus_label():
     np.testing.assert_allclose(logit_difference(LOGITS, ids(0, 1), ids(3, 0)), [-4, -1])
     untargeted = logit_difference(LOGITS, ids(0, 1), None)
     np.testing.assert_allclose(untargeted, margin(LOGITS, ids(0, 1), None))
@@ -79,7 +79,7 @@ def test_checkpoints_of_100_steps_are_the_papers():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 20, 50, 333])
-def test_checkpoints_come_ever_closer_and_end_in_time(steps):
+def test_checkpoints_get_closer_and_end_with_the_steps(steps):
     points = checkpoints(steps)
     gaps = np.diff(points)
     assert points[0] == 0
@@ -88,7 +88,7 @@ def test_checkpoints_come_ever_closer_and_end_in_time(steps):
     assert np.all(np.diff(gaps) <= 0)
 
 
-def test_steps_are_halved_for_either_reason():
+def test_either_condition_halves_steps():
     rises = np.array([7, 8, 8, 8, 10])  # of 10 steps, ρ = 0.75
     improved = np.array([True, True, False, False, False])
     halved = np.array([False, False, False, True, False])
@@ -104,7 +104,7 @@ def peak(images):
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
-def test_steps_that_overshoot_become_shorter_until_the_peak_is_met(norm_ball):
+def test_step_sizes_shrink_until_the_peak_is_found(norm_ball):
     """From 2ε down: a step that stayed as it was would jump to and fro around it."""
     images = np.full((3, 4, 4, 1), 0.3, np.float32)
     epsilon = 0.2 if norm_ball == "linf" else 0.8
@@ -124,7 +124,7 @@ def test_steps_that_overshoot_become_shorter_until_the_peak_is_met(norm_ball):
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
-def test_the_worst_margin_of_a_linear_model_is_met_exactly(norm_ball):
+def test_apgd_finds_the_worst_margin_of_a_linear_model(norm_ball):
     weights = WEIGHTS[..., :2]
     model = linear(weights)
     labels = classes(model, IMAGES)
@@ -142,7 +142,7 @@ def test_the_worst_margin_of_a_linear_model_is_met_exactly(norm_ball):
     assert length(moved(found, IMAGES), norm_ball).max() <= epsilon + 1e-6
 
 
-def test_in_linf_the_box_is_used_to_its_corners():
+def test_linf_results_reach_the_corners_of_the_box():
     images = np.float32(np.clip(np.random.default_rng(1).uniform(-0.4, 1.4, (10, 6, 6, 1)), 0, 1))
     weights = WEIGHTS[..., :2]
     labels = classes(linear(weights), images)
@@ -157,7 +157,7 @@ def test_in_linf_the_box_is_used_to_its_corners():
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
-def test_apgd_t_fools_exactly_whom_the_bound_over_all_classes_says(norm_ball):
+def test_apgd_t_succeeds_exactly_where_the_bound_over_all_classes_allows(norm_ball):
     labels = classes(linear(WEIGHTS), IMAGES)
     flat = WEIGHTS.reshape(-1, 5)
     logits = (np.float64(IMAGES) - 0.5).reshape(40, -1) @ flat
@@ -173,7 +173,7 @@ def test_apgd_t_fools_exactly_whom_the_bound_over_all_classes_says(norm_ball):
     assert 15 <= found.success.sum() <= 25
 
 
-def test_a_targeted_attack_aims_at_its_class_alone():
+def test_a_targeted_attack_uses_only_its_own_target():
     labels = classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 2) % 5)
     for attack in (APGDCE(epsilon=0.3), APGDDLR(epsilon=0.3), APGDT(epsilon=0.3)):
@@ -184,7 +184,7 @@ def test_a_targeted_attack_aims_at_its_class_alone():
         assert model.queries <= 40 * 101
 
 
-def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
+def test_targets_are_the_most_likely_classes():
     """Only the second most likely class can be reached at all: the first target suffices."""
     weights = np.zeros((2, 2, 1, 6))
     weights[..., 1] = 1.0
@@ -201,7 +201,7 @@ def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
     assert model.queries == 2 * (1 + 5 * (3 + 1))
 
 
-# What it costs.
+# Cost.
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ def test_targets_come_from_the_likeliest_and_are_as_many_as_there_are():
         (APGDT(epsilon=0.1, num_steps=7, num_targets=2, restarts=2), 1 + 2 * 2 * 8),
     ],
 )
-def test_steps_and_one_gradient_passes_for_each_image_that_stays(attack, passes):
+def test_a_run_costs_one_gradient_pass_more_than_steps(attack, passes):
     found, model = run(attack, constant(4), IMAGES[:6], np.zeros(6, np.int32))
     assert model.queries == 6 * passes
     assert not found.success.any()
 
 
-def test_fooled_images_drop_out():
+def test_images_drop_out_after_a_success():
     labels = classes(linear(WEIGHTS), IMAGES)
     all_fall = APGDCE(epsilon=0.3, num_steps=50)
     found, model = run(all_fall, linear(WEIGHTS), IMAGES, labels)
@@ -231,7 +231,7 @@ def test_fooled_images_drop_out():
 # Gradients that vanish.
 
 
-def test_logits_beyond_what_float32_can_exponentiate_hide_nothing_from_dlr():
+def test_large_logits_mask_the_cross_entropy_but_not_dlr():
     """A softmax of 1 to the last bit has no slope: PGD and APGD on CE stay where they start."""
     masked = linear(WEIGHTS, scale=1e5)
     labels = classes(masked, IMAGES)
@@ -251,7 +251,7 @@ def test_logits_beyond_what_float32_can_exponentiate_hide_nothing_from_dlr():
     assert bare == 1.0
 
 
-# Models that answer at random.
+# Randomized models.
 
 
 def noisy(weights, level):
@@ -266,7 +266,7 @@ def noisy(weights, level):
     return logits
 
 
-def test_the_mean_of_many_passes_finds_what_one_gradient_misses():
+def test_averaged_gradients_defeat_random_noise():
     weights = np.sign(WEIGHTS[..., 0])
     labels = np.zeros(40, np.int32)
     right = []
@@ -279,7 +279,7 @@ def test_the_mean_of_many_passes_finds_what_one_gradient_misses():
     assert right[1] > 0.75
 
 
-def test_at_random_an_image_is_fooled_where_half_of_the_passes_are():
+def test_a_randomized_model_is_fooled_if_half_of_the_passes_are():
     def coin(share):
         def logits(images):
             one = tf.cast(tf.random.uniform(tf.shape(images)[:1]) < share, tf.float32)
@@ -299,7 +299,7 @@ def test_at_random_an_image_is_fooled_where_half_of_the_passes_are():
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
-def test_runs_start_on_the_edge_of_the_ball_and_differ(norm_ball):
+def test_runs_start_at_different_points_of_the_sphere(norm_ball):
     same = np.full((5, 6, 6, 1), 0.5, np.float32)
     flat = lambda x: 0 * x[:, 0, 0, :1] + [1.0, 0.0]  # noqa: E731
     attack = APGDCE(epsilon=0.2, norm_ball=norm_ball, num_steps=1)
@@ -313,7 +313,7 @@ def test_runs_start_on_the_edge_of_the_ball_and_differ(norm_ball):
 
 def test_restarts_never_lower_success():
     def wells(images):
-        """Fooled only in a narrow well of the first pixel that no slope leads to."""
+        """Class 1 only in a narrow range of the first pixel that no gradient points to."""
         first = images[:, 0, 0, 0]
         return tf.stack([0.5 + 0 * first, tf.exp(-1e3 * (first - 0.56) ** 2)], axis=1)
 

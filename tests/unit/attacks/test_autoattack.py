@@ -1,4 +1,4 @@
-"""AutoAttack: its members, their order, and that an image stands only if it stands them all."""
+"""AutoAttack: members, order, and the worst case over all members."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def run_members(attack, classifier, images, labels, targets=None):
     return *attack.run_members(model, images, Criterion(labels, targets), tf.constant(SEED)), model
 
 
-# What it is made of.
+# Members.
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
@@ -39,7 +39,7 @@ def test_the_standard_version_has_the_reference_settings(norm_ball):
     assert (square.queries, square.p_init, square.rescale_schedule) == (5000, 0.8, False)
 
 
-def test_the_version_for_models_that_answer_at_random():
+def test_the_version_for_randomized_models():
     ce, ratio = AutoAttack(epsilon=0.1, version="rand").members
     assert (ce.name, ratio.name) == ("apgd_ce", "apgd_dlr")
     assert (ce.eot_iter, ratio.eot_iter) == (20, 20)
@@ -47,7 +47,7 @@ def test_the_version_for_models_that_answer_at_random():
     assert AutoAttack(epsilon=0.1, version="rand", eot_iter=5).members[1].eot_iter == 5
 
 
-def test_a_smaller_budget_reaches_the_members_and_shows_in_the_settings():
+def test_a_smaller_budget_applies_to_the_members_and_the_settings():
     attack = AutoAttack(epsilon=0.1, num_steps=7, num_targets=2, queries=30)
     ce, targeted, fab, square = attack.members
     assert (ce.num_steps, targeted.num_steps, fab.num_steps, square.queries) == (7, 7, 7, 30)
@@ -67,11 +67,11 @@ def test_settings_out_of_range_are_refused(wrong):
         AutoAttack(epsilon=0.1, **wrong)
 
 
-# Who attacks whom.
+# Images of each member.
 
 
-def test_each_member_attacks_whom_the_earlier_ones_left():
-    """Some fall to the first member, the rest to a later one or to none."""
+def test_each_member_attacks_the_surviving_images():
+    """Some images fall to the first member, others to a later member or to none."""
     labels = classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, first, model = run_members(attack, linear(WEIGHTS), IMAGES, labels)
@@ -82,14 +82,14 @@ def test_each_member_attacks_whom_the_earlier_ones_left():
     np.testing.assert_array_equal(found.images[first == 0], alone.images[alone.success])
     np.testing.assert_array_equal(found.success, first >= 0)
     assert 0 < alone.success.sum() < 24
-    # Those that stand are asked about by every member in full.
+    # Every member spends its whole budget on images that survive.
     each = 1 + (8 + 1) + (1 + 4 * 9) + (2 + 1 + 4 * 8 * 2) + 40
     surviving = (~found.success).sum()
     assert surviving > 0
     assert surviving * each <= model.queries < 24 * each
 
 
-def test_an_image_stands_only_if_it_stands_all():
+def test_an_image_survives_only_if_it_survives_every_member():
     labels = classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, _, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels)
@@ -103,7 +103,7 @@ def test_an_image_stands_only_if_it_stands_all():
     np.testing.assert_array_equal(found.success, again != labels)
 
 
-def test_where_the_softmax_saturates_a_later_member_takes_over():
+def test_later_members_succeed_where_the_softmax_saturates():
     masked = linear(WEIGHTS, scale=1e6)
     labels = classes(masked, IMAGES)
     found, first, _ = run_members(AutoAttack(epsilon=0.08, **QUICK), masked, IMAGES, labels)
@@ -111,7 +111,7 @@ def test_where_the_softmax_saturates_a_later_member_takes_over():
     assert np.mean(first == 1) > 0.5
 
 
-def test_where_there_is_no_slope_at_all_square_takes_over():
+def test_square_succeeds_where_the_gradient_is_zero():
     blind = without_gradient(linear(WEIGHTS))
     labels = classes(blind, IMAGES)
     attack = AutoAttack(epsilon=0.1, num_steps=2, num_targets=1, queries=300)
@@ -120,13 +120,13 @@ def test_where_there_is_no_slope_at_all_square_takes_over():
     assert np.mean(first == 3) > 0.2
 
 
-def test_a_model_that_shows_no_gradient_is_refused():
+def test_a_model_without_gradients_is_refused():
     opaque = lambda x: tf.round(tf.reshape(x, [-1, 36])[:, :3])  # noqa: E731
     with pytest.raises(UserError, match="no gradient"):
         run(AutoAttack(epsilon=0.1, **QUICK), opaque, IMAGES, np.zeros(24, np.int32))
 
 
-def test_what_is_fooled_already_is_left_as_it_is():
+def test_an_adversarial_image_is_left_unchanged():
     wrong = np.int32((classes(linear(WEIGHTS), IMAGES) + 1) % 5)
     found, first, model = run_members(
         AutoAttack(epsilon=0.1, **QUICK), linear(WEIGHTS), IMAGES, wrong
@@ -137,7 +137,7 @@ def test_what_is_fooled_already_is_left_as_it_is():
     assert model.queries == 24
 
 
-def test_each_member_aims_at_the_target_alone():
+def test_every_member_attacks_towards_the_target():
     labels = classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 3) % 5)
     attack = AutoAttack(epsilon=0.2, num_steps=30, queries=40)
@@ -153,7 +153,7 @@ def test_each_member_aims_at_the_target_alone():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_few_classes_are_enough(classes):
+def test_two_classes_are_enough(classes):
     weights = WEIGHTS[..., :classes]
     labels = classes(linear(weights), IMAGES)
     for version in ("standard", "rand"):
@@ -161,13 +161,13 @@ def test_few_classes_are_enough(classes):
         assert run(attack, linear(weights), IMAGES, labels)[0].success.all()
 
 
-def test_at_random_every_gradient_is_a_mean_of_twenty_passes():
+def test_the_randomized_version_averages_twenty_passes():
     attack = AutoAttack(epsilon=0.1, version="rand", num_steps=2)
     _, model = run(attack, constant(4), IMAGES[:3], np.zeros(3, np.int32))
     assert model.queries == 3 * (1 + 2 * 3 * 20)
 
 
-def test_the_evaluation_reports_it_as_one_attack():
+def test_the_report_has_one_entry():
     labels = classes(linear(WEIGHTS), IMAGES)
     attacks = [AutoAttack(epsilon=0.02, **QUICK), Square(epsilon=0.02, queries=40)]
     outcome = evaluate_robustness(linear(WEIGHTS), IMAGES, labels, attacks)

@@ -18,7 +18,7 @@ CW = {
 }
 
 
-def test_adam_is_the_adam_of_keras():
+def test_adam_equals_keras_adam():
     generator = np.random.default_rng(5)
     images = np.float32(generator.uniform(0.1, 0.9, (3, 2, 2, 1)))
     descent, squashed = _Descent(images, 0.03), tf.Variable(np.arctanh(2 * images - 1))
@@ -36,7 +36,7 @@ def test_adam_is_the_adam_of_keras():
         )
 
 
-def test_images_that_are_dropped_take_their_moments_along():
+def test_dropping_images_drops_their_moments():
     generator = np.random.default_rng(6)
     images = np.float32(generator.uniform(0, 1, (3, 2, 2, 1)))
     whole, part = _Descent(images, 0.03), _Descent(images, 0.03)
@@ -60,7 +60,7 @@ def test_images_that_are_dropped_take_their_moments_along():
         ([1, 1, 0, 1], [1e-3, 5e-4, 2.5e-4, 3.75e-4]),
     ],
 )
-def test_the_constant_is_found_by_bisection(monkeypatch, gray, succeeds, expected):
+def test_the_constant_follows_a_binary_search(monkeypatch, gray, succeeds, expected):
     tried = []
 
     def scripted(self, model, images, criterion, const):
@@ -72,20 +72,20 @@ def test_the_constant_is_found_by_bisection(monkeypatch, gray, succeeds, expecte
     attack = CarliniWagner(epsilon=1, searches=len(succeeds))
     nearest = attack.find_nearest(None, gray[:1], Criterion(np.int32([0])), SEED)
     np.testing.assert_allclose(tried, expected)
-    # The shortest of those found, which here is the last.
+    # The nearest success, which here is the last.
     last = max((k + 1 for k, success in enumerate(succeeds) if success), default=0)
     np.testing.assert_allclose(nearest, gray[:1] + 0.01 * last, atol=1e-6)
 
 
 @pytest.mark.parametrize(("abort_early", "iterations"), [(True, 1 + 4), (False, 40)])
-def test_an_image_that_stalls_drops_out_at_the_second_look(abort_early, iterations, gray):
+def test_an_image_that_stalls_drops_out_at_the_second_check(abort_early, iterations, gray):
     attack = CarliniWagner(epsilon=1, searches=3, iterations=40, abort_early=abort_early)
     _, model = run(attack, constant(3), gray, np.zeros(20))
-    # The question at the start, three searches, and one about what was found.
+    # The clean prediction, three searches, and the prediction of the result.
     assert model.queries == 20 * (1 + 3 * iterations + 1)
 
 
-def test_confidence_is_the_margin_of_what_is_found(gray):
+def test_confidence_is_the_margin_of_the_results(gray):
     weights, bias = np.random.default_rng(3).normal(size=(16, 2)), np.zeros(2)
     classifier = affine(weights, bias)
     labels = np.argmax(classifier(gray), axis=1)
@@ -100,7 +100,7 @@ def test_confidence_is_the_margin_of_what_is_found(gray):
     np.testing.assert_allclose(length, expected, rtol=0.02)
 
 
-def test_black_and_white_pixels_can_move_too():
+def test_black_and_white_pixels_can_change():
     """arctanh has them at ∓7.25, from where Adam needs some steps to be seen."""
     images = np.float32(np.random.default_rng(7).integers(0, 2, (6, 4, 4, 1)))
     classifier = affine(np.stack([np.zeros(16), np.ones(16)], axis=1), [0, 0.1])

@@ -11,7 +11,7 @@ EPSILON = 0.1
 SMALL_GRID = {"grid": (3, 3, 5), "max_rotation": 20.0, "max_translation": 2.0}
 
 
-def test_composites_keep_their_order(classifier, pictures, predicted):
+def test_stages_run_in_their_order(classifier, pictures, predicted):
     settings = {"epsilon": 0.05, "num_steps": 2, **SMALL_GRID}
     for attack, kinds in (
         (PGDPlus(**settings), ["pixel", "spatial"]),
@@ -23,7 +23,7 @@ def test_composites_keep_their_order(classifier, pictures, predicted):
         assert [np.shape(own) for own in found.parameters] == [widths[kind] for kind in kinds]
 
 
-def test_the_second_stage_leaves_alone_whom_the_first_has_fooled(classifier, pictures, predicted):
+def test_the_second_stage_skips_successes_of_the_first(classifier, pictures, predicted):
     pixel = PGD(epsilon=EPSILON, num_steps=3)
     both = PGDPlus(epsilon=EPSILON, num_steps=3, **SMALL_GRID)
     found, _ = run(both, classifier, pictures, predicted)
@@ -37,7 +37,7 @@ def test_the_second_stage_leaves_alone_whom_the_first_has_fooled(classifier, pic
     assert pixel.epsilon == both.stages[0].epsilon
 
 
-def test_a_composite_where_the_first_stage_fools_all(classifier, pictures, predicted):
+def test_images_that_are_adversarial_already_are_left_unchanged(classifier, pictures, predicted):
     wrong = (predicted + 1) % 3
     for attack in (
         PGDPlus(epsilon=0.0, num_steps=1, **SMALL_GRID),
@@ -48,7 +48,7 @@ def test_a_composite_where_the_first_stage_fools_all(classifier, pictures, predi
         assert found.success.all()
 
 
-def test_an_empty_second_stage_is_no_problem_for_a_model_with_batch_norm(make_classifier, images):
+def test_an_empty_second_stage_works_with_batch_norm(make_classifier, images):
     """TensorFlow's fused convolution and BatchNorm can't take an empty batch."""
     classifier = make_classifier(batch_norm=True, activation="relu")
     wrong = np.int32(np.argmin(classifier(images, training=False), axis=1))

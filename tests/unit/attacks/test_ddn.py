@@ -7,8 +7,8 @@ from linear_models import SEED, RecordingModel, affine, constant, run
 from keras_srt.attacks import DDN, Criterion
 
 
-def test_the_norm_grows_until_it_fools_and_shrinks_while_it_does():
-    """One image, one direction: it fools from a length of 0.3 on."""
+def test_the_norm_grows_until_success_and_then_shrinks():
+    """One image, one direction: adversarial from a norm of 0.3 on."""
     weights = np.zeros((16, 2))
     weights[0, 1] = 1
     image, model = np.full((1, 4, 4, 1), 0.5, np.float32), RecordingModel(affine(weights, [0.3, 0]))
@@ -21,13 +21,13 @@ def test_the_norm_grows_until_it_fools_and_shrinks_while_it_does():
         norm *= 0.8 if norms[-1] > 0.3 else 1.2
         norms.append(norm)
     np.testing.assert_allclose(lengths, norms[:9], atol=1e-6)
-    # The last one is looked at, too.
+    # The last iterate is a candidate, too.
     shortest = min(value for value in norms if value > 0.3)
     np.testing.assert_allclose(found.nearest[0, 0, 0, 0] - 0.5, shortest, atol=1e-6)
     assert model.queries == 1 + 9 + 1 + 1
 
 
-def test_steps_shrink_from_1_to_0_01_by_a_cosine():
+def test_step_sizes_fall_along_a_cosine():
     """The direction turns by the step's share; norms stay 1 where γ is 0."""
     weights = np.zeros((16, 2))
     image, model = np.full((1, 4, 4, 1), 0.5, np.float32), RecordingModel(affine(weights, [1, 0]))
@@ -52,7 +52,7 @@ def test_steps_shrink_from_1_to_0_01_by_a_cosine():
     np.testing.assert_allclose(angle, expected, atol=1e-5)
 
 
-def test_gray_levels_can_be_stored(gray):
+def test_rounded_images_can_be_stored(gray):
     weights, bias = np.random.default_rng(3).normal(size=(16, 2)), np.zeros(2)
     images = np.float32(np.round(gray * 255) / 255)
     labels = np.argmax(affine(weights, bias)(images), axis=1)
@@ -64,7 +64,7 @@ def test_gray_levels_can_be_stored(gray):
     assert found.success.all()
 
 
-def test_where_the_gradient_vanishes_the_direction_is_drawn(gray):
+def test_a_vanishing_gradient_is_replaced_by_a_random_direction(gray):
     def plateau(images):
         far = tf.reduce_sum(tf.square(images - 0.5), axis=[1, 2, 3]) > 0.5
         return constant(3)(images) + 2 * tf.cast(far, tf.float32)[:, None] * [0.0, 1.0, 0.0]

@@ -1,4 +1,4 @@
-"""FAB: the shortest way to a hyperplane in the box, and nearest points of known boundaries."""
+"""FAB: the shortest step to a hyperplane in the box, and distances to known boundaries."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ IMAGES = np.float32(generator.uniform(0.4, 0.6, (30, 6, 6, 1)))
 LABELS = classes(linear(WEIGHTS), IMAGES)
 
 
-# The shortest way to a hyperplane within the box.
+# The shortest step to a hyperplane in the box.
 
 
 def smallest_length(point, normal, change, norm):
@@ -45,7 +45,7 @@ def smallest_length(point, normal, change, norm):
 
 
 @NORMS
-def test_no_general_solver_finds_a_shorter_way(norm):
+def test_no_general_solver_finds_a_shorter_step(norm):
     draw = np.random.default_rng(14)
     points = np.clip(draw.uniform(-0.3, 1.3, (40, 6)), 0, 1)
     normals = draw.normal(size=(40, 6)) * (draw.random((40, 6)) > 0.2)
@@ -61,7 +61,7 @@ def test_no_general_solver_finds_a_shorter_way(norm):
 
 
 @NORMS
-def test_without_a_box_in_the_way_it_is_the_closed_form(norm):
+def test_far_from_the_box_the_step_has_a_closed_form(norm):
     points, normals = np.full((20, 50), 0.5), generator.normal(size=(20, 50))
     change = generator.uniform(-1, 1, 20)
     ways = project_on_hyperplane(points, normals, change, norm)
@@ -75,7 +75,7 @@ def test_without_a_box_in_the_way_it_is_the_closed_form(norm):
 
 @NORMS
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_hyperplane_that_misses_the_box_leads_to_the_corner_next_to_it(norm, sign):
+def test_a_hyperplane_outside_the_box_leads_to_the_nearest_corner(norm, sign):
     points, normals = np.array([[0.2, 0.7, 0.4]]), np.array([[1.0, -2.0, 0.0]])
     corner = [1.0, 0.0, 0.4] if sign > 0 else [0.0, 1.0, 0.4]
     way = project_on_hyperplane(points, normals, np.array([sign * 9.0]), norm)
@@ -83,7 +83,7 @@ def test_a_hyperplane_that_misses_the_box_leads_to_the_corner_next_to_it(norm, s
 
 
 @NORMS
-def test_ways_that_are_none(norm):
+def test_steps_of_length_zero(norm):
     points = np.array([[0.0, 1.0, 0.5]] * 3)
     normals = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 1.0, 0.0]])
     ways = project_on_hyperplane(points, normals, np.array([0.0, 1.0, 1.0]), norm)
@@ -139,7 +139,7 @@ def test_the_nearest_boundary_of_a_linear_model_is_found_within_1_percent(norm, 
 
 
 @NORMS
-def test_it_counts_within_epsilon_alone(norm):
+def test_success_requires_a_distance_within_epsilon(norm):
     distances = nearest_of_linear(WEIGHTS, IMAGES, LABELS, norm)
     epsilon = float(np.median(distances))
     attack = FABT(epsilon=epsilon, norm_ball=norm, num_steps=20)
@@ -165,7 +165,7 @@ def test_the_report_has_distances_and_the_accuracy_at_each_radius(norm):
 
 
 @NORMS
-def test_targets_are_reached_at_their_own_distance(norm):
+def test_targets_are_reached_at_their_distance(norm):
     targets = np.int32((LABELS + 1) % 4)
     found, _ = run(
         FABT(epsilon=5.0 if norm == "l2" else 0.9, norm_ball=norm, num_steps=25),
@@ -183,7 +183,7 @@ def test_targets_are_reached_at_their_own_distance(norm):
     assert aimed.mean() > 1.1 * any_class.mean()
 
 
-# Curved boundaries, and what is not found.
+# Curved boundaries and failures.
 
 
 @NORMS
@@ -206,7 +206,7 @@ def test_the_nearest_point_of_a_sphere_is_found(norm):
     np.testing.assert_allclose(got, expected, rtol=0.02)
 
 
-def test_the_search_at_the_end_only_brings_it_nearer():
+def test_the_final_search_only_shortens_distances():
     (far, _), (near, model) = (
         run(
             FABT(epsilon=1.0, num_steps=1, overshoot=1.5, final_steps=steps),
@@ -226,7 +226,7 @@ def test_the_search_at_the_end_only_brings_it_nearer():
     assert model.queries == 30 * (2 + 1 + 3 * 2 + 2 + 3)
 
 
-def test_where_none_is_found_the_image_itself_is_returned():
+def test_a_failure_returns_the_original():
     attack = FABT(epsilon=0.3, num_steps=4)
     found, model = run(attack, constant(4), IMAGES, np.zeros(30, np.int32))
     np.testing.assert_array_equal(found.nearest, IMAGES)
@@ -235,7 +235,7 @@ def test_where_none_is_found_the_image_itself_is_returned():
     assert model.queries == 30 * (2 + 1 + 3 * 4 * 2)
 
 
-def test_stopping_early_asks_less_and_fools_the_same():
+def test_stopping_early_saves_queries_and_keeps_successes():
     distances = nearest_of_linear(WEIGHTS, IMAGES, LABELS, "linf")
     epsilon = float(np.median(distances)) * 1.02
     (every, all_asked), (early, asked) = (
@@ -249,7 +249,7 @@ def test_stopping_early_asks_less_and_fools_the_same():
     assert asked.queries < 0.8 * all_asked.queries
 
 
-def test_nothing_in_it_is_random():
+def test_the_seed_has_no_effect():
     attack = FABT(epsilon=0.1, num_steps=5)
     one, other = (
         run(attack, linear(WEIGHTS), IMAGES, LABELS, seed=seed)[0] for seed in ([0, 1], [5, 6])

@@ -31,7 +31,7 @@ def two_classes(weights):
 WEIGHTS = np.random.default_rng(7).normal(size=(8, 8, 1))
 
 
-def test_fgsm_is_the_closed_form(pictures):
+def test_fgsm_equals_its_closed_form(pictures):
     labels = np.int32([0, 1] * 12)
     found, _ = run(FGSM(epsilon=EPSILON), two_classes(WEIGHTS), pictures, labels)
     right = np.sum((pictures - 0.5) * WEIGHTS, axis=(1, 2, 3)) > 0
@@ -44,14 +44,14 @@ def test_fgsm_is_the_closed_form(pictures):
 
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
-def test_pgd_fools_exactly_whom_a_linear_bound_says(norm_ball):
+def test_pgd_succeeds_exactly_where_the_linear_bound_allows(norm_ball):
     """Inside [0, 1] the largest change of w·δ is ε·‖w‖₁ in L∞ and ε·‖w‖₂ in L2."""
     generator = np.random.default_rng(8)
     images = np.float32(generator.uniform(0.4, 0.6, (60, 8, 8, 1)))
     score = np.sum((np.float64(images) - 0.5) * WEIGHTS, axis=(1, 2, 3))
     labels = np.int32(score > 0)
     dual = np.abs(WEIGHTS).sum() if norm_ball == "linf" else np.sqrt(np.square(WEIGHTS).sum())
-    epsilon = float(np.median(np.abs(score)) / dual)  # fools about half of them
+    epsilon = float(np.median(np.abs(score)) / dual)  # succeeds on about half of them
     assert epsilon < 0.4
     attack = PGD(epsilon=epsilon, norm_ball=norm_ball, num_steps=40)
     found, _ = run(attack, two_classes(WEIGHTS), images, labels)
@@ -64,7 +64,7 @@ def test_pgd_fools_exactly_whom_a_linear_bound_says(norm_ball):
     assert length.max() <= epsilon + 1e-6
 
 
-def test_pgd_without_a_start_takes_the_steps_it_is_told(pictures):
+def test_pgd_without_a_random_start_takes_the_given_steps(pictures):
     labels = np.int32(np.sum((pictures - 0.5) * WEIGHTS, axis=(1, 2, 3)) > 0)
     weak = two_classes(1e-3 * WEIGHTS)
     images = np.float32(0.25 + pictures / 2)
@@ -76,7 +76,7 @@ def test_pgd_without_a_start_takes_the_steps_it_is_told(pictures):
     expected = images + 3e-4 * away * np.sign(WEIGHTS)
     np.testing.assert_allclose(found.images[kept], expected[kept], atol=1e-6)
     assert kept.sum() > 15
-    # k gradient passes and one forward pass for each image that stays right.
+    # k gradient passes and one forward pass for each surviving image.
     assert 4 * kept.sum() <= model.queries <= 4 * len(images)
 
 
@@ -104,7 +104,7 @@ def test_restarts_never_lower_success(classifier, pictures, predicted):
     assert fooled[0].sum() < fooled[2].sum()
 
 
-def test_restarts_are_refused_where_they_would_be_the_same():
+def test_identical_restarts_are_refused():
     with pytest.raises(InvalidSettings, match="restarts"):
         PGD(epsilon=0.1, restarts=2, random_start=False)
 
@@ -148,9 +148,9 @@ def momentum_in_numpy(images, weights, bias, goal_class, sign, settings):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("targeted", [False, True])
-def test_mi_fgsm_is_the_algorithm_of_the_paper(gray, norm, steps, targeted):
+def test_mi_fgsm_equals_the_paper_in_numpy(gray, norm, steps, targeted):
     generator = np.random.default_rng(2)
-    # Class 0 leads by so much that nothing fools, and 1 and 2 take turns behind it.
+    # Class 0 leads by too much for any success; 1 and 2 alternate as second.
     weights, bias = 3 * generator.normal(size=(16, 3)), np.array([10.0, 0, 0])
     weights[:, 0] = 0
     settings = (0.08, steps, 0.9, norm)
@@ -174,7 +174,7 @@ def zigzag(images):
 
 
 @pytest.mark.parametrize(("decay", "third"), [(0, 0.5), (0.5, 0.5), (2, 0.6)])
-def test_momentum_carries_on_where_the_gradient_turns(decay, third):
+def test_momentum_continues_where_the_gradient_changes_sign(decay, third):
     """At 0.55, past the ridge, g is (decay - 1)/1.01 in pixel 0."""
     model = RecordingModel(zigzag)
     image = np.full((1, 4, 4, 1), 0.5, np.float32)
@@ -185,7 +185,7 @@ def test_momentum_carries_on_where_the_gradient_turns(decay, third):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_without_momentum_it_is_plain_gradient_ascent(gray, norm):
+def test_without_momentum_mi_fgsm_is_gradient_ascent(gray, norm):
     weights = np.random.default_rng(3).normal(size=(16, 3))
     labels = np.argmax(affine(weights, np.zeros(3))(gray), axis=1)
     epsilon = {"linf": 0.015, "l2": 0.05}[norm]
@@ -202,7 +202,7 @@ def test_momentum_of_a_flat_model_is_zero(gray):
     np.testing.assert_array_equal(found.images, gray)
 
 
-def test_who_is_fooled_costs_no_more_passes(gray):
+def test_a_success_costs_no_more_passes(gray):
     weights = np.zeros((16, 2))
     weights[:, 1] = 1
     # Class 1 from a mean of 0.5 on: reached after 1 of 4 steps, or already.
@@ -215,7 +215,7 @@ def test_who_is_fooled_costs_no_more_passes(gray):
     np.testing.assert_array_equal(found.images[1], images[1])
 
 
-def test_settings_that_mi_fgsm_refuses():
+def test_settings_out_of_range_are_refused():
     for wrong in ({"decay": -0.1}, {"num_steps": 0}, {"norm_ball": "l1"}, {"epsilon": 2}):
         with pytest.raises(InvalidSettings):
             _ = MIFGSM(**{"epsilon": 0.1, **wrong}).neighborhood
@@ -241,7 +241,7 @@ def halves():
     ids=["fgsm", "pgd", "restarts", "mi_fgsm"],
 )
 @pytest.mark.parametrize("target", [1, 2])
-def test_a_target_is_raised_and_its_rival_lowered(attack, target, gray, halves):
+def test_a_targeted_attack_raises_the_target_and_lowers_its_rival(attack, target, gray, halves):
     """The corner x + ε·(sign w_t - sign w_other) of the ball has the smallest CE(f(x), t)."""
     found, _ = run(attack, affine(halves, [3.0, 0, 0]), gray, np.zeros(12), [target] * 12)
     signs = np.sign(halves)
@@ -259,7 +259,7 @@ def test_a_target_is_raised_and_its_rival_lowered(attack, target, gray, halves):
         (MIFGSM, lambda w: np.abs(w).sum()),
     ],
 )
-def test_a_target_is_reached_just_where_the_bound_says(attack, dual, room, gray, halves):
+def test_targets_are_reached_exactly_where_the_bound_allows(attack, dual, room, gray, halves):
     """f_2 must gain the lead of class 0; class 1 leads nowhere."""
     logits = affine(halves, [1.5, -20, 0])(gray).numpy()
     gap = logits[:, 0] - logits[:, 2]
@@ -272,7 +272,7 @@ def test_a_target_is_reached_just_where_the_bound_says(attack, dual, room, gray,
     np.testing.assert_array_equal(found.success[clear], expected[clear])
 
 
-def test_a_targeted_l2_attack_reaches_what_the_l2_bound_allows(gray, halves):
+def test_l2_targets_are_reached_exactly_where_the_bound_allows(gray, halves):
     logits = affine(halves, [1.5, -20, 0])(gray).numpy()
     gap, length = logits[:, 0] - logits[:, 2], np.sqrt(np.square(halves[:, 2]).sum())
     epsilon = float(np.median(gap) / length)
@@ -287,7 +287,7 @@ def test_a_targeted_l2_attack_reaches_what_the_l2_bound_allows(gray, halves):
         assert not found.success[clear].all()
 
 
-def test_another_wrong_answer_does_not_end_a_targeted_attack(gray, halves):
+def test_another_wrong_class_is_no_targeted_success(gray, halves):
     """Class 1 is predicted all along; only class 2 counts."""
     classifier = affine(halves, [0.0, 20, 0])
     for attack in (FGSM(epsilon=0.1), PGD(epsilon=0.1), MIFGSM(epsilon=0.1)):
@@ -297,7 +297,7 @@ def test_another_wrong_answer_does_not_end_a_targeted_attack(gray, halves):
         assert not targeted.success.any()
 
 
-def test_a_gradient_that_is_no_number_shows_no_way(gray):
+def test_infinite_gradients_are_masked(gray):
     """√ has an infinite slope at 0, and a direction of length 1 is ∞/∞ there."""
 
     def roots(images):
@@ -321,7 +321,7 @@ def test_a_gradient_that_is_no_number_shows_no_way(gray):
 
 
 @pytest.mark.parametrize("attack", [FGSM(epsilon=0.1), PGD(epsilon=0.1), MIFGSM(epsilon=0.1)])
-def test_a_model_that_answers_nan_is_never_right(attack, gray):
+def test_nan_logits_are_never_correct(attack, gray):
     nowhere = lambda x: tf.reshape(x, [-1, 16])[:, :3] * np.nan  # noqa: E731
     outcome = evaluate_robustness(nowhere, gray, np.zeros(12, int), [attack])
     assert not outcome.correct.any()

@@ -36,7 +36,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
-def test_the_best_pair_is_that_of_all_pairs(kind, share):
+def test_the_best_pair_equals_brute_force(kind, share):
     generator = np.random.default_rng(8)
     gain, drop = KINDS[kind](generator)
     free = generator.random(gain.shape) < share
@@ -53,7 +53,7 @@ def test_the_best_pair_is_that_of_all_pairs(kind, share):
 
 
 @pytest.mark.parametrize("opposed", [False, True])
-def test_the_search_for_pairs_needs_no_table_of_pairs(opposed):
+def test_the_search_for_pairs_needs_little_memory(opposed):
     generator = np.random.default_rng(9)
     size = 600 if opposed else 3072
     gain = generator.normal(size=(4, size))
@@ -85,7 +85,7 @@ def four_pixels(lead, sign=1.0):
 
 @pytest.mark.parametrize("theta", [1.0, -1.0])
 @pytest.mark.parametrize("targets", [None, [1]], ids=["untargeted", "targeted"])
-def test_jsma_takes_the_pair_that_was_computed_by_hand(theta, targets):
+def test_the_first_pair_by_hand(theta, targets):
     """(1 + 4)·(4 + ½) = 22.5; the next best are 18 and 15.75. f_1 = 5 then beats 8 - 3.5."""
     image = np.full((1, 4, 4, 1), 0.0 if theta > 0 else 1.0, np.float32)
     found, model = run(JSMA(epsilon=2, theta=theta), four_pixels(8.0, theta), image, [0], targets)
@@ -94,11 +94,11 @@ def test_jsma_takes_the_pair_that_was_computed_by_hand(theta, targets):
     np.testing.assert_array_equal(found.nearest, expected)
     assert found.success.all()
     if targets:
-        # At the start, the logits, two for the pair, one for the answer, one at the end.
+        # The clean prediction, the logits, two for the pair, one for its result, one at the end.
         assert model.queries == 1 + 1 + 2 + 1 + 1
 
 
-def test_jsma_goes_on_with_the_best_pair_of_the_rest():
+def test_the_second_pair_by_hand():
     """After 22.5 of (0, 1): (2, 3) has 12.5; f_1 = 7.5 then beats 14 - 7.5."""
     image = np.zeros((1, 4, 4, 1), np.float32)
     found, _ = run(JSMA(epsilon=4), four_pixels(14.0), image, [0], [1])
@@ -112,7 +112,7 @@ def test_jsma_goes_on_with_the_best_pair_of_the_rest():
     np.testing.assert_array_equal(found.nearest, image)
 
 
-def test_jsma_moves_values_by_theta_until_the_bound():
+def test_values_change_by_theta_up_to_the_bound():
     """(0, 1) goes by 0.4 as long as it is inside: f_1 = 4 beats 7.3 - 2.8 at 0.8."""
     image = np.zeros((1, 4, 4, 1), np.float32)
     found, _ = run(JSMA(epsilon=2, theta=0.4), four_pixels(6.7), image, [0], [1])
@@ -121,7 +121,7 @@ def test_jsma_moves_values_by_theta_until_the_bound():
     np.testing.assert_allclose(full.nearest.reshape(-1)[:5], [1, 1, 0, 0, 0], atol=1e-6)
 
 
-def test_untargeted_jsma_is_the_best_of_all_targets(gray):
+def test_untargeted_equals_the_best_target(gray):
     weights = np.random.default_rng(10).normal(size=(16, 4))
     classifier = affine(weights, [2.5, 0, 0, 0])
     labels = np.int32(np.argmax(classifier(gray), axis=1))
@@ -132,7 +132,7 @@ def test_untargeted_jsma_is_the_best_of_all_targets(gray):
         changed = np.count_nonzero(one.nearest - gray, axis=(1, 2, 3))
         counts.append(np.where(one.success, changed, np.inf))
         queries += its.queries
-    # A third class on the way counts, too, so that it may be better still.
+    # Untargeted, passing a third class is a success, too, so that the result may be better.
     best = np.min(counts, axis=0)
     changed = np.count_nonzero(untargeted.nearest - gray, axis=(1, 2, 3))
     assert untargeted.success.all()
@@ -142,7 +142,7 @@ def test_untargeted_jsma_is_the_best_of_all_targets(gray):
     assert model.queries < queries
 
 
-def test_a_turn_of_jsma_ends_where_it_can_not_need_fewer_values():
+def test_a_turn_ends_when_it_can_not_improve():
     """Each of the classes 1 and 2 needs one pair: (0, 1) or (2, 3)."""
 
     def logits(images):
@@ -156,12 +156,12 @@ def test_a_turn_of_jsma_ends_where_it_can_not_need_fewer_values():
         assert found.success.all()
         first = 2 if target == [2] else 0
         np.testing.assert_array_equal(np.flatnonzero(found.nearest), [first, first + 1])
-        # At the start, the logits, two for a pair, one for its answer, one at the end; the
-        # second turn has two for its pair, and asks for no answer.
+        # The clean prediction, the logits, two for a pair, one for its result, one at the end; the
+        # second turn queries two for its pair and no result.
         assert model.queries == queries
 
 
 @pytest.mark.parametrize("wrong", [{"theta": 0}, {"theta": 1.5}, {"gamma": 2}, {"gamma": -0.1}])
-def test_settings_that_jsma_refuses(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(InvalidSettings, match=next(iter(wrong))):
         JSMA(epsilon=1, **wrong)

@@ -32,7 +32,7 @@ in_l2 = pytest.mark.parametrize("attack", [ATTACKS["cw"], ATTACKS["ddn"]], ids=[
 
 
 @every_attack
-def test_what_is_predicted_as_wanted_already_costs_one_question(attack, gray):
+def test_an_adversarial_image_costs_one_query(attack, gray):
     found, model = run(attack, constant(3), gray, np.ones(20))
     assert found.success.all()
     np.testing.assert_array_equal(found.nearest, gray)
@@ -42,7 +42,7 @@ def test_what_is_predicted_as_wanted_already_costs_one_question(attack, gray):
 
 @every_attack
 @pytest.mark.parametrize("targets", [None, [2] * 20], ids=["untargeted", "targeted"])
-def test_a_model_that_can_not_be_fooled(attack, targets, gray):
+def test_a_constant_model_survives(attack, targets, gray):
     found, _ = run(attack, constant(3), gray, np.zeros(20), targets)
     assert not found.success.any()
     np.testing.assert_array_equal(found.nearest, gray)
@@ -50,7 +50,7 @@ def test_a_model_that_can_not_be_fooled(attack, targets, gray):
 
 
 @every_attack
-def test_no_distance_is_told_where_nothing_was_found(attack, gray):
+def test_failures_have_no_distance_in_the_report(attack, gray):
     outcome = evaluate_robustness(constant(3), gray, np.zeros(20, int), [attack])
     assert np.isinf(outcome.outcomes[attack.name].distances).all()
     (told,) = outcome.report()["attacks"]
@@ -59,7 +59,7 @@ def test_no_distance_is_told_where_nothing_was_found(attack, gray):
 
 
 @every_attack
-def test_a_model_that_answers_nan_is_never_right(attack, gray):
+def test_nan_logits_are_never_correct(attack, gray):
     outcome = evaluate_robustness(
         lambda x: constant(3)(x) * np.nan, gray, np.zeros(20, int), [attack]
     )
@@ -68,8 +68,8 @@ def test_a_model_that_answers_nan_is_never_right(attack, gray):
 
 
 @every_attack
-def test_one_nan_on_the_way_does_no_harm(attack, gray):
-    """Above a mean of 0.55 the model answers NaN, which is no right answer."""
+def test_a_region_of_nan_logits_is_harmless(attack, gray):
+    """Above a mean of 0.55 the logits are NaN, which is never correct."""
 
     def fragile(images):
         mean = tf.reduce_mean(images, axis=[1, 2, 3])
@@ -88,7 +88,7 @@ def test_one_nan_on_the_way_does_no_harm(attack, gray):
 
 
 @every_attack
-def test_the_radius_decides_what_counts(attack):
+def test_success_requires_a_distance_within_the_radius(attack):
     weights = np.random.default_rng(2).normal(size=(16, 3))
     classifier = affine(weights, [3.0, 0, 0])
     images = np.float32(np.random.default_rng(1).uniform(0.1, 0.9, (20, 4, 4, 1)))
@@ -107,7 +107,7 @@ def test_the_radius_decides_what_counts(attack):
 
 
 @pytest.mark.parametrize("name", ["cw", "ddn", "jsma"])
-def test_who_else_is_in_the_batch_matters_to_none(name, gray):
+def test_results_do_not_depend_on_the_batch(name, gray):
     weights = np.random.default_rng(2).normal(size=(16, 3))
     classifier = affine(weights, [0, 0, 0])
     labels = np.argmax(classifier(gray), axis=1)
@@ -118,7 +118,7 @@ def test_who_else_is_in_the_batch_matters_to_none(name, gray):
 
 
 @in_l2
-def test_the_hyperplane_of_a_linear_model_is_found(attack, gray):
+def test_the_distance_to_a_hyperplane_is_found(attack, gray):
     weights, bias = np.random.default_rng(3).normal(size=(16, 2)), np.array([2.0, 0])
     labels = np.argmax(affine(weights, bias)(gray), axis=1)
     expected = pairwise_distances(weights, bias, gray, labels).min(axis=1)
@@ -131,7 +131,7 @@ def test_the_hyperplane_of_a_linear_model_is_found(attack, gray):
 
 
 @in_l2
-def test_no_distance_is_below_that_of_the_nearest_of_several_hyperplanes(attack, gray):
+def test_distances_to_several_hyperplanes(attack, gray):
     weights, bias = np.random.default_rng(3).normal(size=(16, 4)), np.array([2.0, 0, 0, 0])
     labels = np.argmax(affine(weights, bias)(gray), axis=1)
     expected = pairwise_distances(weights, bias, gray, labels).min(axis=1)
@@ -144,7 +144,7 @@ def test_no_distance_is_below_that_of_the_nearest_of_several_hyperplanes(attack,
 
 
 @in_l2
-def test_a_target_behind_one_hyperplane_is_reached_at_its_distance(attack, gray):
+def test_a_target_behind_a_hyperplane_is_reached_at_its_distance(attack, gray):
     weights = np.random.default_rng(4).normal(size=(16, 3))
     bias = np.array([1.0, -30, 0])
     expected = pairwise_distances(weights, bias, gray, np.zeros(20, int))[:, 2]
@@ -174,7 +174,7 @@ def test_a_target_further_away_than_another_class(attack, gray):
 
 
 @in_l2
-def test_distances_are_measured_outside_of_the_attack(attack, gray):
+def test_distances_are_measured_outside_the_attack(attack, gray):
     weights, bias = np.random.default_rng(3).normal(size=(16, 2)), np.array([2.0, 0])
     labels = np.argmax(affine(weights, bias)(gray), axis=1)
     expected = pairwise_distances(weights, bias, gray, labels).min(axis=1)

@@ -8,12 +8,12 @@ from keras_srt.attacks import Criterion, Pointwise, QueryModel
 
 
 def one_pixel(images):
-    """Class 1 where the pixel (1, 2) is brighter than 0.5, whatever the others are."""
+    """Class 1 if the pixel (1, 2) is brighter than 0.5."""
     there = images[:, 1, 2, 0]
     return tf.stack([0.5 + 0 * there, there], axis=1)
 
 
-def test_pointwise_changes_the_one_pixel_that_matters_and_nothing_else():
+def test_only_the_pixel_that_matters_changes():
     images = np.float32(np.random.default_rng(11).uniform(0, 0.4, (6, 4, 4, 1)))
     found, _ = run(Pointwise(epsilon=1), one_pixel, images, np.zeros(6))
     assert found.success.all()
@@ -28,7 +28,7 @@ def test_pointwise_changes_the_one_pixel_that_matters_and_nothing_else():
     np.testing.assert_array_equal(whole.nearest[:, 1, 2, 0], np.ones(6))
 
 
-def test_pointwise_uses_nothing_but_the_classes(gray):
+def test_only_the_predicted_classes_are_used(gray):
     weights = np.random.default_rng(2).normal(size=(16, 3))
     classifier = affine(weights, [0, 0, 0])
     labels = np.argmax(classifier(gray), axis=1)
@@ -41,7 +41,7 @@ def test_pointwise_uses_nothing_but_the_classes(gray):
     assert found.success.all()
 
 
-def test_no_value_that_pointwise_leaves_could_be_set_back(gray):
+def test_no_remaining_value_could_be_reset(gray):
     weights = np.random.default_rng(12).normal(size=(16, 3))
 
     def classifier(images):
@@ -62,7 +62,7 @@ def test_no_value_that_pointwise_leaves_could_be_set_back(gray):
     assert tried > 40
 
 
-def test_more_runs_never_need_more_values(gray):
+def test_more_restarts_never_need_more_values(gray):
     weights = np.random.default_rng(12).normal(size=(16, 3))
     classifier = affine(weights, [2.5, 0, 0])
     labels = np.argmax(classifier(gray), axis=1)
@@ -77,7 +77,7 @@ def test_more_runs_never_need_more_values(gray):
     assert counts[2].sum() < counts[0].sum()
 
 
-def test_draws_of_less_noise_start_nearer(gray):
+def test_draws_of_less_noise_shorten_distances(gray):
     """Far from the criterion, in many values, greedy resets end at what the start has."""
     wide = np.float32(np.random.default_rng(13).uniform(0.2, 0.8, (10, 12, 12, 1)))
     generator = np.random.default_rng(14)
@@ -115,7 +115,7 @@ def test_each_image_has_its_own_noise_and_order():
     assert np.any(other.nearest != found.nearest)
 
 
-def test_where_noise_never_fools_another_image_is_the_start(gray):
+def test_another_image_is_the_start_if_noise_never_succeeds(gray):
     """Class 1 has two gray pixels of nearly one value, which salt and pepper never have."""
 
     def level(images):

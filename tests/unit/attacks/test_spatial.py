@@ -9,7 +9,7 @@ from keras_srt.attacks import Criterion, GridAdv, GridAdvR, GridAdvT, RandAdv
 
 
 def exhaustive(attack, classifier, images, labels):
-    """Whether any transform of the grid fools, tried one by one on every image."""
+    """Whether any transform of the grid succeeds, tried one by one on every image."""
     fooled = np.zeros(len(images), bool)
     for point in attack.neighborhood.grid_points():
         points = tf.constant(np.tile(point, (len(images), 1)))
@@ -19,21 +19,19 @@ def exhaustive(attack, classifier, images, labels):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 500])
-def test_gridadv_gives_the_verdict_of_an_exhaustive_search(
-    classifier, pictures, predicted, batch_size
-):
+def test_gridadv_equals_an_exhaustive_search(classifier, pictures, predicted, batch_size):
     attack = GridAdv(grid=(3, 3, 7), max_rotation=8, max_translation=0.6)
     expected = exhaustive(attack, classifier, pictures, predicted)
     assert 3 < expected.sum() < 21
     found, model = run(attack, classifier, pictures, predicted, batch_size=batch_size)
     np.testing.assert_array_equal(found.success, expected)
-    # One clean pass, every transform for those that hold, fewer for those that fall.
+    # One clean pass, every transform for surviving images, fewer for the others.
     held = (~expected).sum()
     assert held * 63 + 24 <= model.queries < 24 * 64
 
 
-def test_gridadv_finds_the_only_transform_that_fools():
-    """A model that looks for a bright pixel where just one shift brings it."""
+def test_gridadv_finds_the_only_adversarial_transform():
+    """Class 1 if a bright pixel is where only one shift moves it."""
     image = np.zeros((1, 9, 9, 1), np.float32)
     image[0, 4, 4, 0] = 1.0
 
@@ -49,7 +47,7 @@ def test_gridadv_finds_the_only_transform_that_fools():
     assert not run(smaller, logits, image, np.int32([0]))[0].success.any()
 
 
-def test_where_nothing_fools_the_transform_of_the_highest_loss_is_kept():
+def test_a_failure_keeps_the_transform_of_the_highest_loss():
     image = np.zeros((1, 9, 9, 1), np.float32)
     image[0, 4, 4, 0] = 1.0
 
@@ -63,12 +61,12 @@ def test_where_nothing_fools_the_transform_of_the_highest_loss_is_kept():
     assert model.queries == 1 + 25
 
 
-def test_randadv_draws_for_each_image_its_own():
+def test_randadv_draws_for_each_image_separately():
     same = np.repeat(np.random.default_rng(9).random((1, 8, 8, 1), np.float32), 6, axis=0)
     brightness = lambda x: tf.stack(  # noqa: E731
         [5.0 + 0 * x[:, 0, 0, 0], tf.reduce_mean(x, [1, 2, 3])], axis=1
     )
-    # Nothing fools; the rest differ in the loss only through the draws.
+    # Nothing succeeds; losses differ only because of the draws.
     found, _ = run(RandAdv(num_samples=3), brightness, 1 - same / 2, np.ones(6, np.int32) * 0)
     draws = RandAdv(num_samples=3).candidates(np.zeros((6, 8, 8, 1)), tf.constant(SEED))
     draws = np.asarray(draws)
@@ -110,13 +108,13 @@ def test_searches_find_the_transform_of_their_target():
         np.testing.assert_allclose(found.parameters, [moved], atol=1e-6)
     smaller = GridAdv(grid=(3, 3, 1), max_translation=1, max_rotation=0)
     assert not run(smaller, two_spots, image, [0], [2])[0].success.any()
-    # Of all those that fool, none reaches a target that sees nothing.
+    # None of the successes reaches a target whose logit is constant.
     blind = lambda x: two_spots(x) * [1.0, 1.0, 0.0]  # noqa: E731
     assert run(attack, blind, image, [0])[0].success.all()
     assert not run(attack, blind, image, [0], [2])[0].success.any()
 
 
-def test_random_draws_reach_a_target_by_chance_alone():
+def test_random_draws_reach_targets():
     image = np.zeros((1, 9, 9, 1), np.float32)
     image[0, 3:6, 3:6, 0] = 1.0
     attack = RandAdv(num_samples=60, max_rotation=0, max_translation=2)

@@ -1,4 +1,4 @@
-"""Square attack: its windows and patterns, what a linear bound allows, answers without gradient."""
+"""Square attack: windows and patterns, linear bounds, masked gradients."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ SCORE = np.abs((np.float64(IMAGES) - 0.5).reshape(30, -1) @ AWAY)
 
 
 @BALLS
-def test_it_fools_where_that_is_easy_and_never_where_the_bound_forbids(norm_ball):
+def test_success_where_it_is_easy_and_never_beyond_the_bound(norm_ball):
     """A change of w·δ by more than ε·‖w‖ is impossible; by a half of it, a search finds it."""
     reach = dual_norm(AWAY, norm_ball)
     epsilon = float(np.quantile(SCORE, 0.7) / reach)
@@ -57,14 +57,14 @@ def test_more_queries_never_lower_the_loss(norm_ball):
 
 
 @BALLS
-def test_each_image_is_asked_about_as_often_as_it_says(norm_ball):
+def test_each_image_is_queried_as_often_as_set(norm_ball):
     attack = Square(epsilon=0.1, norm_ball=norm_ball, queries=17)
     found, model = run(attack, constant(2), IMAGES, np.zeros(30, np.int32))
     assert model.queries == 17 * 30
     assert not found.success.any()
 
 
-def test_fooled_images_drop_out():
+def test_images_drop_out_after_a_success():
     attack = Square(epsilon=0.3, queries=400)
     found, model = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     assert found.success.all()
@@ -72,10 +72,10 @@ def test_fooled_images_drop_out():
 
 
 @BALLS
-def test_what_an_image_is_offered_does_not_depend_on_the_fate_of_others(norm_ball):
+def test_proposals_do_not_depend_on_other_images(norm_ball):
     attack = Square(epsilon=0.05, norm_ball=norm_ball, queries=60)
     flat = LABELS.copy()
-    flat[::2] = 1 - flat[::2]  # every other image is fooled at once, or almost
+    flat[::2] = 1 - flat[::2]  # every other image is adversarial at once, or almost
     every, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     half, _ = run(attack, linear(WEIGHTS), IMAGES, flat)
     np.testing.assert_array_equal(every.images[1::2], half.images[1::2])
@@ -83,7 +83,7 @@ def test_what_an_image_is_offered_does_not_depend_on_the_fate_of_others(norm_bal
 
 
 @BALLS
-def test_images_that_are_alike_are_offered_different_changes(norm_ball):
+def test_equal_images_get_different_proposals(norm_ball):
     same = np.full((4, 8, 8, 1), 0.5, np.float32)
     attack = Square(epsilon=0.1, norm_ball=norm_ball, queries=1)
     found, _ = run(attack, constant(2), same, np.zeros(4, np.int32))
@@ -95,7 +95,7 @@ def test_images_that_are_alike_are_offered_different_changes(norm_ball):
 
 
 @BALLS
-def test_a_model_without_gradient_falls_to_it_and_not_to_ascent(norm_ball):
+def test_square_succeeds_where_gradients_are_masked(norm_ball):
     model = without_gradient(linear(WEIGHTS), levels=64)
     labels = classes(model, IMAGES)
     epsilon = 0.1 if norm_ball == "linf" else 0.7
@@ -110,7 +110,7 @@ def test_a_model_without_gradient_falls_to_it_and_not_to_ascent(norm_ball):
     assert seen == 1.0
 
 
-def test_answers_alone_are_enough():
+def test_a_query_model_is_enough():
     attack = Square(epsilon=0.05, queries=50)
     found, _ = run(attack, linear(WEIGHTS), IMAGES, LABELS)
     model = QueryModel(lambda images: linear(WEIGHTS)(images).numpy())
@@ -132,7 +132,7 @@ def test_targets_are_reached(norm_ball):
     assert found.success.mean() > 0.9
 
 
-def test_a_model_that_answers_nan_is_fooled():
+def test_nan_logits_are_adversarial():
     def broken(images):
         return tf.where(images[:, 0, 0] > 0.5, np.nan, [1.0, 0.0])
 
@@ -159,7 +159,7 @@ def draws(count, seed=4):
     return _Draws(tf.constant([seed, 0]), count)
 
 
-def test_linf_proposals_are_windows_on_the_edge_of_the_ball():
+def test_linf_proposals_are_windows_at_the_edge_of_the_ball():
     images = np.float32(generator.uniform(0.3, 0.7, (50, 9, 7, 3)))
     start = _stripes(images, 0.1, draws(50))
     np.testing.assert_allclose(np.abs(start - images), 0.1, atol=1e-6)
@@ -177,7 +177,7 @@ def test_linf_proposals_are_windows_on_the_edge_of_the_ball():
     assert touched[:, -1].any()
 
 
-def test_l2_proposals_keep_the_length_and_empty_a_window():
+def test_l2_proposals_keep_the_norm_and_empty_a_window():
     images = np.float32(generator.uniform(0.45, 0.55, (40, 10, 10, 3)))
     start = _bumps(images, 0.4, draws(40))
     first = (start - images).reshape(40, -1)

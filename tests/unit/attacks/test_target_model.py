@@ -8,9 +8,7 @@ from keras_srt.attacks import Criterion, TargetModel
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 17, 24])
-def test_a_query_that_is_filled_up_answers_and_counts_its_own_images(
-    count, classifier, pictures, predicted
-):
+def test_padding_changes_neither_predictions_nor_the_count(count, classifier, pictures, predicted):
     model = TargetModel(classifier, batch_size=20)
     criterion = Criterion(predicted[:count])
     answers, gradient = model.gradient(pictures[:count], criterion)

@@ -1,4 +1,4 @@
-"""Accuracy against ε, the angle and the translation, of models whose answers are known."""
+"""Accuracy curves of models whose predictions are known."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def corner(images):
     return tf.stack([0.5 - pixel, pixel - 0.5], axis=1) * 20.0
 
 
-def test_an_image_falls_where_epsilon_reaches_its_distance():
+def test_an_image_falls_when_epsilon_reaches_its_distance():
     images, labels = flat(0.46, 0.56, 0.62, 0.7)  # 0.04, 0.06, 0.12 and 0.2 from one half
     attacks = (PGD(epsilon=EPSILON, num_steps=2),)
     part = accuracy_curves(TargetModel(brightness), images, labels, attacks)
@@ -42,7 +42,7 @@ def test_an_image_falls_where_epsilon_reaches_its_distance():
     assert part["queries"] > 0
 
 
-def test_without_such_an_attack_the_curve_says_so():
+def test_a_curve_beyond_the_evaluation_is_marked():
     images, labels = flat(0.2, 0.8)
     part = accuracy_curves(TargetModel(brightness), images, labels, (GridAdv(max_rotation=10),))
     (ball,) = part["epsilon"]
@@ -73,7 +73,7 @@ def test_shifts_move_a_bright_column_out_of_the_corner():
     assert angles[-1]["angle"] == 20
 
 
-def test_a_seed_gives_the_same_and_progress_is_told():
+def test_a_seed_determines_the_curves_and_progress_is_reported():
     images, labels = flat(0.46, 0.56, 0.62)
     told = []
     made = [
@@ -90,7 +90,7 @@ def test_a_seed_gives_the_same_and_progress_is_told():
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_all_or_none_right(share):
+def test_models_that_are_always_or_never_correct(share):
     images, labels = flat(0.0, 1.0)
     labels = labels if share else 1 - labels
     part = accuracy_curves(TargetModel(brightness), images, labels, (PGD(epsilon=EPSILON),))

@@ -1,4 +1,4 @@
-"""The deployment part of a report: what is counted, what is warned of, what is shown."""
+"""Exported files: accuracies, warnings, latency, and their part of the report."""
 
 import json
 import shutil
@@ -76,7 +76,7 @@ DEPLOYMENT = {
 # What is counted.
 
 
-def test_an_image_counts_if_it_is_right_before_and_after():
+def test_accuracies_require_a_correct_prediction_before_and_after():
     labels = np.int32([0, 0, 0, 1])
     answers = answers_with([0, 0, 1, 1], fgsm=[0, 1, 0, 1], pgd=[1, 0, 0, 1])
     got = accuracies(answers, labels)
@@ -88,7 +88,7 @@ def test_an_image_counts_if_it_is_right_before_and_after():
     assert got["worst_case"] == proportion(np.array([False, False, False, True]))
 
 
-def test_agreement_is_of_classes_and_of_probabilities():
+def test_agreement_by_hand():
     expected = np.float32([[0.75, 0.25], [0.25, 0.75], [0.5625, 0.4375], [1, 0]])
     got = np.float32([[0.5, 0.5], [0.25, 0.75], [0.4375, 0.5625], [1, 0]])
     assert agreement(expected, got) == {"same_class": 0.75, "largest_difference": 0.25}
@@ -104,7 +104,7 @@ def test_a_warning_names_each_accuracy_below_the_interval():
     assert worst == pgd.replace("(pgd)", "(worst case)")
 
 
-def test_what_lies_in_the_interval_or_above_it_is_no_loss():
+def test_accuracies_in_the_interval_or_above_cause_no_warning():
     low = result_of(0.75)["ci95"][0]
     for share, count in ((low + 0.01, 0), (1.0, 0), (low - 0.01, 2)):
         others = [model("int8", 0.95, 0.8, round(share, 2))]
@@ -126,7 +126,7 @@ def attacked():
     return pixels, Robustness(labels, labels, verdicts)
 
 
-def test_attacked_images_come_back_bit_equal(attacked, tmp_path):
+def test_attacked_images_are_stored_exactly(attacked, tmp_path):
     pixels, robustness = attacked
     kept = AttackedImages.of(pixels, robustness, 4)
     kept.save(tmp_path / "attacked.npz")
@@ -141,7 +141,7 @@ def test_attacked_images_come_back_bit_equal(attacked, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "other arrays"])
-def test_a_damaged_file_of_attacked_images_is_named(attacked, tmp_path, damage):
+def test_a_damaged_file_of_attacked_images_is_refused(attacked, tmp_path, damage):
     path = tmp_path / "attacked.npz"
     AttackedImages.of(*attacked, 4).save(path)
     if damage == "other arrays":
@@ -155,7 +155,7 @@ def test_a_damaged_file_of_attacked_images_is_named(attacked, tmp_path, damage):
 # Latency.
 
 
-def test_calls_are_timed_in_turns(monkeypatch):
+def test_functions_are_timed_in_turns(monkeypatch):
     clock = {"now": 0.0}
     monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
     order = []
@@ -181,7 +181,7 @@ def test_calls_are_timed_in_turns(monkeypatch):
 # All together.
 
 
-def test_each_published_file_is_measured(tmp_path, monkeypatch):
+def test_every_exported_file_is_measured(tmp_path, monkeypatch):
     """Whose answers are which: a SavedModel and files that differ from the Keras model."""
     import tensorflow as tf
 
@@ -237,7 +237,7 @@ def test_each_published_file_is_measured(tmp_path, monkeypatch):
     assert [line.split(":")[0] for line in part["warnings"]] == ["savedmodel lost accuracy (clean)"]
 
 
-def test_a_slow_model_is_asked_about_fewer_images():
+def test_a_slow_model_is_measured_on_fewer_images():
     empty = np.zeros((500, 1, 1, 1), np.float32)
     attacked = AttackedImages(empty, np.zeros(500, np.int32), {"fgsm": empty, "pgd": empty})
     for milliseconds, images in ((0.5, 20000), (100, 100), (5000, 50)):

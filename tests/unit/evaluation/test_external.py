@@ -1,4 +1,4 @@
-"""Models from elsewhere: files and servers as attacks see them, and what is said of bad ones."""
+"""External models: files and servers under attack, and errors of invalid ones."""
 
 import json
 import threading
@@ -106,7 +106,7 @@ def refused(source, samples, info=INFO):
 # Those with gradients.
 
 
-def test_our_savedmodel_comes_back_as_logits(savedmodel, classifier, samples, logits):
+def test_an_exported_savedmodel_has_logits(savedmodel, classifier, samples, logits):
     model = opened(savedmodel, samples)
     assert model[1:] == ("SavedModel", str(savedmodel), "logits", ())
     assert model.describe()["attacks"] == "all"
@@ -120,7 +120,7 @@ def test_our_savedmodel_comes_back_as_logits(savedmodel, classifier, samples, lo
     np.testing.assert_allclose(*images, atol=1e-6)
 
 
-def test_of_probabilities_the_logarithms_are_attacked(classifier, samples, logits, tmp_path):
+def test_probabilities_become_logarithms(classifier, samples, logits, tmp_path):
     outputs = keras.layers.Softmax()(classifier.output)
     keras.Model(classifier.input, outputs).save(tmp_path / "softmax.keras")
     model = opened(tmp_path / "softmax.keras", samples)
@@ -136,7 +136,7 @@ def test_of_probabilities_the_logarithms_are_attacked(classifier, samples, logit
     np.testing.assert_allclose(same.model.logits(samples), logits, atol=1e-6)
 
 
-def test_a_probability_of_0_counts_as_the_smallest_number(samples, tmp_path):
+def test_a_probability_of_0_becomes_the_smallest_number(samples, tmp_path):
     def one_hot(images):
         return tf.one_hot(tf.zeros(tf.shape(images)[0], tf.int32), 3)
 
@@ -158,7 +158,7 @@ def first_pixels(images):
     return tf.reshape(images, [-1, 64])[:, :3] - 5.0
 
 
-def test_a_savedmodel_with_a_signature_of_its_own(samples, tmp_path):
+def test_a_savedmodel_with_its_own_signature(samples, tmp_path):
     save_module(tmp_path / "own", first_pixels)
     got = opened(tmp_path / "own", samples).model.logits(samples)
     np.testing.assert_allclose(got, samples.reshape(12, -1)[:, :3] - 5.0, atol=1e-6)
@@ -168,7 +168,7 @@ def test_a_savedmodel_with_a_signature_of_its_own(samples, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["serving_default", "image"])
-def test_a_savedmodel_that_takes_encoded_images_alone_is_refused(name, samples, tmp_path):
+def test_a_savedmodel_of_encoded_images_is_refused(name, samples, tmp_path):
     spec = tf.TensorSpec([None], tf.string, name="image_bytes")
     save_module(tmp_path / "bytes", lambda data: tf.zeros([tf.size(data), 3]), name, spec)
     assert f"{name!r} takes encoded images" in refused(tmp_path / "bytes", samples)
@@ -183,7 +183,7 @@ def test_a_savedmodel_that_takes_encoded_images_alone_is_refused(name, samples, 
     ],
     ids=["integers", "stopped", "ranks"],
 )
-def test_a_savedmodel_without_a_gradient_is_only_asked(function, samples, tmp_path):
+def test_a_savedmodel_without_gradients_is_a_query_model(function, samples, tmp_path):
     save_module(tmp_path / "flat", function)
     model = opened(tmp_path / "flat", samples)
     assert isinstance(model.model, QueryModel)
@@ -196,7 +196,7 @@ def test_a_savedmodel_without_a_gradient_is_only_asked(function, samples, tmp_pa
     assert len(outcome.outcomes["square"].classes) == 12
 
 
-def test_a_gradient_that_is_0_everywhere_is_said(samples, tmp_path):
+def test_a_zero_gradient_causes_a_warning(samples, tmp_path):
     save_module(tmp_path / "steps", lambda x: 1e6 * first_pixels(x))
     model = opened(tmp_path / "steps", samples)
     assert model.model.has_gradients
@@ -210,7 +210,7 @@ def test_a_gradient_that_is_0_everywhere_is_said(samples, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "within"), [("float32", 1e-5), ("int8", 0.05)])
-def test_our_tflite_files_answer_with_log_probabilities(ours, samples, logits, kind, within):
+def test_exported_tflite_files_have_log_probabilities(ours, samples, logits, kind, within):
     model = opened(ours / f"model_{kind}.tflite", samples)
     assert (model.kind, model.outputs, model.model.has_gradients) == (
         "TFLite file", "probabilities", False,
@@ -233,9 +233,7 @@ def test_tensors_of_8_bits_are_scaled(classifier, samples, logits, tmp_path, sou
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=0.05 * spread)
 
 
-def test_an_attack_by_queries_finds_the_same_in_the_file_as_in_the_model(
-    ours, classifier, samples, logits
-):
+def test_a_query_attack_on_the_file_equals_that_on_the_model(ours, classifier, samples, logits):
     model = opened(ours / "model_float32.tflite", samples).model
     outcomes = [
         evaluate_robustness(model, samples, logits.argmax(axis=1), [GRID, SQUARE])
@@ -248,7 +246,7 @@ def test_an_attack_by_queries_finds_the_same_in_the_file_as_in_the_model(
     assert set(outcomes[0].outcomes) == {"gridadv", "square"}
 
 
-def test_tflite_files_that_cannot_be_used_are_named(ours, samples, tmp_path):
+def test_invalid_tflite_files_are_refused(ours, samples, tmp_path):
     file, content = tmp_path / "x.tflite", (ours / "model_float32.tflite").read_bytes()
     assert "can't be read" in refused(file, samples)
     file.write_bytes(b"no such thing")
@@ -265,7 +263,7 @@ def test_tflite_files_that_cannot_be_used_are_named(ours, samples, tmp_path):
     assert "2 classes" in line
 
 
-def test_a_file_with_integers_that_mean_nothing_is_refused(samples, tmp_path):
+def test_integers_without_a_scale_are_refused(samples, tmp_path):
     class Counts(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([1, 8, 8, 1], tf.float32)])
         def __call__(self, images):
@@ -327,7 +325,7 @@ def address(server):
     return f"{server.url}/v1/models/bright"
 
 
-def test_a_server_gets_floats_bit_by_bit_and_one_version_answers(server, address, samples):
+def test_a_server_gets_exact_floats_for_one_version(server, address, samples):
     model = opened(address, samples)
     assert (model.kind, model.outputs, model.model.has_gradients) == ("server", "logits", False)
     expected = samples.reshape(12, -1)[:, :3] - 5.0
@@ -347,7 +345,7 @@ def test_many_images_go_in_several_requests(server, address, samples):
     assert [len(body["instances"]) for body in server.bodies] == [256, 256, 88]
 
 
-def test_keras_srt_serve_is_attacked(samples, tmp_path):
+def test_keras_srt_serve_can_be_attacked(samples, tmp_path):
     levels = np.float32(np.linspace(0.03, 0.99, 13))[:, None, None, None]
     images = np.broadcast_to(levels, (13, 8, 8, 1))
     with running(publish(tmp_path / "standin", 1)) as served:
@@ -377,12 +375,12 @@ def test_keras_srt_serve_is_attacked(samples, tmp_path):
     ],
     ids=["NaN", "null", "invalid", "one too few", "ragged", "text", "empty", "an object", "2"],
 )
-def test_answers_that_cannot_be_used_are_named(server, address, samples, spoil, words):
+def test_invalid_responses_are_refused(server, address, samples, spoil, words):
     server.spoil = spoil
     assert words in refused(address, samples)
 
 
-def test_named_outputs_are_told_apart(server, address, samples):
+def test_named_outputs_are_distinguished(server, address, samples):
     server.spoil = lambda rows: [{"classes": ["a"] * 3, "logits": row} for row in rows]
     expected = samples.reshape(12, -1)[:, :3] - 5.0
     np.testing.assert_allclose(opened(address, samples).model.logits(samples), expected)
@@ -390,12 +388,12 @@ def test_named_outputs_are_told_apart(server, address, samples):
     np.testing.assert_allclose(opened(address, samples).model.logits(samples), expected)
 
 
-def test_a_model_that_takes_encoded_images_alone_is_refused(server, address, samples):
+def test_a_server_of_encoded_images_is_refused(server, address, samples):
     server.signatures = {"serving_default": {"inputs": {"image_bytes": {"dtype": "DT_STRING"}}}}
     assert "takes images as floats" in refused(address, samples)
 
 
-def test_a_server_that_is_away_slow_or_not_one_is_named(server, address, samples, monkeypatch):
+def test_an_unreachable_or_slow_server_is_refused(server, address, samples, monkeypatch):
     assert "404" in refused(f"{server.url}/v1/models/other", samples)
     assert "/v1/models/NAME" in refused(f"{server.url}/predict", samples)
     nobody = "http://127.0.0.1:9/v1/models/bright"
@@ -417,7 +415,7 @@ def open_slowly(address, samples):
     return line
 
 
-def test_a_server_that_breaks_in_the_middle_stops_the_evaluation(server, address, samples):
+def test_a_server_error_stops_the_evaluation(server, address, samples):
     model = opened(address, samples).model
     left = iter([True] * 4)
     server.spoil = lambda rows: rows if next(left, False) else [[float("nan")] * 3] * len(rows)
@@ -428,7 +426,7 @@ def test_a_server_that_breaks_in_the_middle_stops_the_evaluation(server, address
 # What is possible, and what isn't.
 
 
-def test_attacks_without_gradients_are_those_that_run_on_answers_alone(samples):
+def test_attacks_without_gradients(samples):
     names = attacks_without_gradients()
     assert {"randadv", "gridadv_t", "square", "pointwise"} <= set(names)
     assert not {"fgsm", "pgd", "cw", "apgd_ce", "autoattack", "pgd_plus"} & set(names)
@@ -442,7 +440,7 @@ def test_attacks_without_gradients_are_those_that_run_on_answers_alone(samples):
         assert evaluate_robustness(model, samples[:2], labels[:2], [attack]).outcomes
 
 
-def test_gradient_attacks_are_refused_with_the_ones_to_use():
+def test_gradient_attacks_are_refused_with_alternatives():
     model = ExternalModel(QueryModel(lambda x: x), "TFLite file", "m.tflite", "logits")
     model.check_attacks([SQUARE, GRID])
     with pytest.raises(UserError) as caught:
@@ -454,7 +452,7 @@ def test_gradient_attacks_are_refused_with_the_ones_to_use():
     assert [ATTACKS.build({"name": name}).needs_gradients for name in given] == [False] * len(given)
 
 
-def test_what_a_model_is_goes_into_the_report():
+def test_the_report_describes_the_model():
     model = ExternalModel(
         QueryModel(lambda x: x), "server", "http://h/v1/models/m", "probabilities"
     )
@@ -472,7 +470,7 @@ def test_what_a_model_is_goes_into_the_report():
 # What can't be loaded.
 
 
-def test_what_cannot_be_loaded_is_named(samples, tmp_path):
+def test_a_file_that_can_not_be_loaded_is_refused(samples, tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"PK no archive")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no protobuf")

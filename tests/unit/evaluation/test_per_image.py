@@ -1,4 +1,4 @@
-"""What a model answered, image by image: worst case, classes, mistakes, and the file."""
+"""Per-image predictions: worst case, classes, mistakes, and the file."""
 
 import numpy as np
 import pytest

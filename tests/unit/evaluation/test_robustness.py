@@ -8,7 +8,7 @@ from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 from keras_srt.evaluation.runner import evaluate_robustness
 
 
-def test_risks_obey_equation_6_image_by_image(some_right, pictures):
+def test_risks_obey_equation_6(some_right, pictures):
     classifier, labels = some_right
     space = RandAdv(num_samples=2, max_rotation=5, max_translation=0.2)
     attacks = [FGSM(epsilon=0.005), PGD(epsilon=0.005, num_steps=3), space]
@@ -31,7 +31,7 @@ def test_risks_of_a_single_image_keep_their_shape(some_right, pictures):
     assert [risk.dtype for risk in outcome.risks()] == [np.float64] * 3
 
 
-def test_the_worst_case_is_taken_image_by_image():
+def test_the_worst_case_by_hand():
     labels = np.int32([0, 0, 0, 0, 0])
     clean = np.int32([0, 0, 0, 0, 1])
     after = {"a": np.int32([0, 1, 0, 0, 0]), "b": np.int32([0, 0, 2, 0, 0])}
@@ -48,7 +48,7 @@ def test_the_worst_case_is_taken_image_by_image():
     assert report["worst_case"]["attacks"] == ["a", "b"]
 
 
-def test_a_classifier_without_attacks_is_measured_clean(some_right, pictures):
+def test_without_attacks_the_worst_case_is_the_clean_accuracy(some_right, pictures):
     classifier, labels = some_right
     report = evaluate_robustness(classifier, pictures, labels, []).report()
     assert report["attacks"] == []

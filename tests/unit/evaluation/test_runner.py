@@ -1,4 +1,4 @@
-"""Evaluation: intervals, risks, the worst case, names, and images that can't be used."""
+"""Evaluation runs: names, batches, invalid images, and threat models."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from keras_srt.evaluation.runner import evaluate_robustness
 SMALL_GRID = GridAdv(grid=(3, 3, 5), max_rotation=20, max_translation=1)
 
 
-def test_attacks_on_wrong_images_aim_at_their_own_answer(some_right, pictures):
+def test_attacks_on_misclassified_images_change_their_class(some_right, pictures):
     classifier, labels = some_right
     outcome = evaluate_robustness(classifier, pictures, labels, [PGD(epsilon=0.3, num_steps=10)])
     wrong = ~outcome.correct
@@ -20,7 +20,7 @@ def test_attacks_on_wrong_images_aim_at_their_own_answer(some_right, pictures):
     assert not outcome.surviving("pgd")[wrong].any()
 
 
-def test_attacks_that_come_twice_have_names_of_their_own(some_right, pictures):
+def test_repeated_attacks_get_unique_names(some_right, pictures):
     classifier, labels = some_right
     attacks = [
         FGSM(epsilon=0.1),
@@ -36,7 +36,7 @@ def test_attacks_that_come_twice_have_names_of_their_own(some_right, pictures):
     assert [outcome.outcomes[name].attack for name in names] == attacks
 
 
-def test_what_an_attack_says_of_its_success_counts_for_nothing(some_right, pictures, monkeypatch):
+def test_the_success_that_an_attack_claims_is_ignored(some_right, pictures, monkeypatch):
     classifier, labels = some_right
     honest = evaluate_robustness(classifier, pictures, labels, [SMALL_GRID])
     run = GridAdv.run
@@ -51,7 +51,7 @@ def test_what_an_attack_says_of_its_success_counts_for_nothing(some_right, pictu
     assert honest.surviving("gridadv").any()
 
 
-def test_verdicts_do_not_depend_on_the_batch_size(some_right, pictures):
+def test_outcomes_do_not_depend_on_the_batch_size(some_right, pictures):
     classifier, labels = some_right
     attacks = [FGSM(epsilon=0.02), SMALL_GRID]
     told = []
@@ -68,7 +68,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(some_right, pictures):
     assert told[-1] == ("gridadv", 30, 30)
 
 
-def test_a_seed_fixes_the_outcome_and_batches_draw_differently():
+def test_draws_differ_by_seed_and_batch():
     same = np.full((4, 8, 8, 1), 0.5, np.float32)
     flat = lambda x: 0.0 * tf.reshape(x, [-1, 64])[:, :2] + [1.0, 0.0]  # noqa: E731
     found = [
@@ -92,7 +92,7 @@ def test_uint8_images_are_divided_by_255(some_right, pictures):
     np.testing.assert_array_equal(one.outcomes["fgsm"].images, other.outcomes["fgsm"].images)
 
 
-def test_inputs_are_left_as_they_were(some_right, pictures):
+def test_inputs_are_not_modified(some_right, pictures):
     classifier, labels = some_right
     before, its_labels = pictures.copy(), labels.copy()
     weights = classifier.get_weights()
@@ -103,7 +103,7 @@ def test_inputs_are_left_as_they_were(some_right, pictures):
         np.testing.assert_array_equal(now, then)
 
 
-def test_a_model_that_answers_nan_is_wrong(pictures):
+def test_nan_logits_are_wrong(pictures):
     def broken(images):
         first = images[:, 0, 0, 0]
         nan = tf.where(first > 0.5, np.nan, 0.0)
@@ -118,7 +118,7 @@ def test_a_model_that_answers_nan_is_wrong(pictures):
     assert not outcome.worst_case()[~expected].any()
 
 
-def test_a_model_without_a_gradient_is_refused_by_attacks_that_need_one(pictures):
+def test_a_model_without_gradients_is_refused(pictures):
     def steps(images):
         return tf.round(tf.stop_gradient(tf.reshape(images, [-1, 128])[:, :2]))
 
@@ -143,7 +143,7 @@ def test_a_model_without_a_gradient_is_refused_by_attacks_that_need_one(pictures
     ],
     ids=["nan", "inf", "above", "below", "0 to 255", "empty", "rank", "count", "text"],
 )
-def test_images_that_cannot_be_used_are_refused(some_right, pictures, spoil, words):
+def test_invalid_images_are_refused(some_right, pictures, spoil, words):
     classifier, labels = some_right
     with pytest.raises(ValueError, match=words):
         evaluate_robustness(classifier, spoil(pictures), labels, [FGSM(epsilon=0.1)])
@@ -155,7 +155,7 @@ def test_an_empty_set_is_refused(some_right, pictures):
         evaluate_robustness(classifier, pictures[:0], [], [FGSM(epsilon=0.1)])
 
 
-def test_repeated_evaluations_are_not_taken_for_retracing(some_right, pictures, caplog):
+def test_repeated_evaluations_cause_no_retracing_warning(some_right, pictures, caplog):
     classifier, labels = some_right
     caplog.set_level("WARNING", logger="tensorflow")
     tf.get_logger().propagate = True
@@ -165,9 +165,7 @@ def test_repeated_evaluations_are_not_taken_for_retracing(some_right, pictures, 
 
 
 @pytest.mark.parametrize("attack", [PGD(epsilon=0.1, num_steps=2), GridAdv(grid=(1, 1, 3))])
-def test_a_neighborhood_made_anew_for_each_batch_is_traced_once(
-    some_right, pictures, attack, monkeypatch
-):
+def test_equal_neighborhoods_are_traced_once(some_right, pictures, attack, monkeypatch):
     classifier, labels = some_right
     kind, method = type(attack.neighborhood), "apply"
     if attack.needs_gradients:

@@ -1,4 +1,4 @@
-"""Runs side by side: the tests of significance, and what can't be compared."""
+"""Significance tests between runs, and runs that can not be compared."""
 
 import copy
 import json
@@ -36,7 +36,7 @@ def write(folder, clean, pgd, gridadv, keep=True, name=None, **changes):
     return folder
 
 
-def test_mcnemar_is_the_binomial_tail_of_those_that_differ():
+def test_mcnemar_equals_a_binomial_tail():
     one, other = np.ones(20, bool), np.ones(20, bool)
     other[:6] = False
     assert mcnemar(one, other) == pytest.approx(2 * 0.5**6)
@@ -50,7 +50,7 @@ def test_fisher_by_hand():
     assert fisher({"accuracy": 1.0, "n": 3}, {"accuracy": 0.0, "n": 3}) == pytest.approx(0.1)
 
 
-def test_each_row_against_the_first(tmp_path):
+def test_rows_compare_with_the_first_run(tmp_path):
     runs = [write(tmp_path / "srt", 38, 30, 20), write(tmp_path / "rt", 38, 18, 22)]
     made = compare(runs)
     assert [row["name"] for row in made["rows"]] == [
@@ -71,7 +71,7 @@ def test_each_row_against_the_first(tmp_path):
     assert made["left_out"] == []
 
 
-def test_without_the_answers_fisher_decides_and_the_worst_case_is_left_out(tmp_path):
+def test_without_stored_predictions_fisher_replaces_mcnemar(tmp_path):
     runs = [write(tmp_path / "a", 38, 30, 20), write(tmp_path / "b", 38, 18, 22, keep=False)]
     made = compare(runs)
     assert made["runs"][1]["paired"] is False
@@ -82,7 +82,7 @@ def test_without_the_answers_fisher_decides_and_the_worst_case_is_left_out(tmp_p
     assert "Fisher's exact test" in "\n".join(comparison_lines(made))
 
 
-def test_attacks_of_other_settings_are_left_out_by_name(tmp_path):
+def test_attacks_with_different_settings_are_left_out(tmp_path):
     one = write(tmp_path / "a", 38, 30, 20)
     other = write(tmp_path / "b", 38, 18, 22)
     report = json.loads((other / "report.json").read_text())
@@ -98,7 +98,7 @@ def test_attacks_of_other_settings_are_left_out_by_name(tmp_path):
     ]
 
 
-def test_what_cannot_be_compared(tmp_path):
+def test_incomparable_runs_are_refused(tmp_path):
     one = write(tmp_path / "a", 38, 30, 20)
     other = write(tmp_path / "b", 38, 18, 22, dataset={**REPORT["dataset"], "title": "CIFAR-10"})
     with pytest.raises(UserError, match=r"a is of MNIST, .*b of CIFAR-10"):
