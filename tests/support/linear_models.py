@@ -35,7 +35,7 @@ def without_gradient(classifier, levels=16):
     return logits
 
 
-def classes(classifier, images):
+def predict_classes(classifier, images):
     """Predicted classes."""
     return np.int32(np.argmax(classifier(tf.constant(images)), axis=1))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import classes, constant, dual_norm, length, linear, moved, run
+from linear_models import constant, dual_norm, length, linear, moved, predict_classes, run
 
 from keras_srt.attacks import APGDCE, APGDDLR, APGDT, PGD
 from keras_srt.attacks.apgd import checkpoints, should_halve
@@ -127,7 +127,7 @@ def test_step_sizes_shrink_until_the_peak_is_found(norm_ball):
 def test_apgd_finds_the_worst_margin_of_a_linear_model(norm_ball):
     weights = WEIGHTS[..., :2]
     model = linear(weights)
-    labels = classes(model, IMAGES)
+    labels = predict_classes(model, IMAGES)
     away = (weights[..., 1] - weights[..., 0]).ravel()
     score = np.where(labels == 1, 1, -1) * ((np.float64(IMAGES) - 0.5).reshape(40, -1) @ away)
     epsilon = 0.5 * float(np.median(score) / dual_norm(away, norm_ball))
@@ -145,7 +145,7 @@ def test_apgd_finds_the_worst_margin_of_a_linear_model(norm_ball):
 def test_linf_results_reach_the_corners_of_the_box():
     images = np.float32(np.clip(np.random.default_rng(1).uniform(-0.4, 1.4, (10, 6, 6, 1)), 0, 1))
     weights = WEIGHTS[..., :2]
-    labels = classes(linear(weights), images)
+    labels = predict_classes(linear(weights), images)
     away = np.where(labels == 1, -1, 1)[:, None, None, None] * (
         weights[..., 1] - weights[..., 0]
     )  # fmt: skip
@@ -158,7 +158,7 @@ def test_linf_results_reach_the_corners_of_the_box():
 
 @pytest.mark.parametrize("norm_ball", ["linf", "l2"])
 def test_apgd_t_succeeds_exactly_where_the_bound_over_all_classes_allows(norm_ball):
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     flat = WEIGHTS.reshape(-1, 5)
     logits = (np.float64(IMAGES) - 0.5).reshape(40, -1) @ flat
     gaps = logits[np.arange(40), labels][:, None] - logits
@@ -174,11 +174,11 @@ def test_apgd_t_succeeds_exactly_where_the_bound_over_all_classes_allows(norm_ba
 
 
 def test_a_targeted_attack_uses_only_its_own_target():
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 2) % 5)
     for attack in (APGDCE(epsilon=0.3), APGDDLR(epsilon=0.3), APGDT(epsilon=0.3)):
         found, model = run(attack, linear(WEIGHTS), IMAGES, labels, targets=targets)
-        now = classes(linear(WEIGHTS), found.images)
+        now = predict_classes(linear(WEIGHTS), found.images)
         np.testing.assert_array_equal(found.success, now == targets)
         assert found.success.all()
         assert model.queries <= 40 * 101
@@ -221,7 +221,7 @@ def test_a_run_costs_one_gradient_pass_more_than_steps(attack, passes):
 
 
 def test_images_drop_out_after_a_success():
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     all_fall = APGDCE(epsilon=0.3, num_steps=50)
     found, model = run(all_fall, linear(WEIGHTS), IMAGES, labels)
     assert found.success.all()
@@ -331,7 +331,7 @@ def test_restarts_never_lower_success():
 
 def test_two_classes_are_enough_for_every_version():
     weights = WEIGHTS[..., :2]
-    labels = classes(linear(weights), IMAGES)
+    labels = predict_classes(linear(weights), IMAGES)
     for attack in (APGDDLR(epsilon=0.3, num_steps=10), APGDT(epsilon=0.3, num_steps=10)):
         assert run(attack, linear(weights), IMAGES, labels)[0].success.all()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import SEED, classes, constant, linear, run, without_gradient
+from linear_models import SEED, constant, linear, predict_classes, run, without_gradient
 
 from keras_srt.attacks import APGDCE, ATTACKS, AutoAttack, Criterion, Square, TargetModel
 from keras_srt.core.errors import InvalidSettings, UserError
@@ -72,7 +72,7 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_each_member_attacks_the_surviving_images():
     """Some images fall to the first member, others to a later member or to none."""
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, first, model = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     alone = APGDCE(epsilon=0.02, num_steps=8).run(
@@ -90,7 +90,7 @@ def test_each_member_attacks_the_surviving_images():
 
 
 def test_an_image_survives_only_if_it_survives_every_member():
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, _, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     for number in (0, 2):  # whose draws, if any, don't depend on who is left
@@ -99,7 +99,7 @@ def test_an_image_survives_only_if_it_survives_every_member():
         )
         assert one.success.sum() > 0
         assert np.all(one.success <= found.success)
-    again = classes(linear(WEIGHTS), found.images)
+    again = predict_classes(linear(WEIGHTS), found.images)
     np.testing.assert_array_equal(found.success, again != labels)
 
 
@@ -127,7 +127,7 @@ def test_a_model_without_gradients_is_refused():
 
 
 def test_an_adversarial_image_is_left_unchanged():
-    wrong = np.int32((classes(linear(WEIGHTS), IMAGES) + 1) % 5)
+    wrong = np.int32((predict_classes(linear(WEIGHTS), IMAGES) + 1) % 5)
     found, first, model = run_members(
         AutoAttack(epsilon=0.1, **QUICK), linear(WEIGHTS), IMAGES, wrong
     )
@@ -138,11 +138,11 @@ def test_an_adversarial_image_is_left_unchanged():
 
 
 def test_every_member_attacks_towards_the_target():
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     targets = np.int32((labels + 3) % 5)
     attack = AutoAttack(epsilon=0.2, num_steps=30, queries=40)
     found, first, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels, targets)
-    np.testing.assert_array_equal(classes(linear(WEIGHTS), found.images), targets)
+    np.testing.assert_array_equal(predict_classes(linear(WEIGHTS), found.images), targets)
     assert np.all(first >= 0)
     _, stuck, model = run_members(
         AutoAttack(epsilon=0.0, **QUICK), constant(5), IMAGES, targets * 0, targets * 0 + 2
@@ -152,10 +152,10 @@ def test_every_member_attacks_towards_the_target():
     assert model.queries == 24 * (1 + 9 + 9 + (2 + 8 * 2) + 40)
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_two_classes_are_enough(classes):
-    weights = WEIGHTS[..., :classes]
-    labels = classes(linear(weights), IMAGES)
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_classes_are_enough(count):
+    weights = WEIGHTS[..., :count]
+    labels = predict_classes(linear(weights), IMAGES)
     for version in ("standard", "rand"):
         attack = AutoAttack(epsilon=0.3, version=version, num_steps=10, queries=20, eot_iter=1)
         assert run(attack, linear(weights), IMAGES, labels)[0].success.all()
@@ -168,7 +168,7 @@ def test_the_randomized_version_averages_twenty_passes():
 
 
 def test_the_report_has_one_entry():
-    labels = classes(linear(WEIGHTS), IMAGES)
+    labels = predict_classes(linear(WEIGHTS), IMAGES)
     attacks = [AutoAttack(epsilon=0.02, **QUICK), Square(epsilon=0.02, queries=40)]
     outcome = evaluate_robustness(linear(WEIGHTS), IMAGES, labels, attacks)
     report = outcome.report()["attacks"][0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import classes, constant, dual_norm, length, linear, moved, run
+from linear_models import constant, dual_norm, length, linear, moved, predict_classes, run
 from scipy.optimize import linprog, minimize
 
 from keras_srt.attacks import FABT
@@ -15,7 +15,7 @@ NORMS = pytest.mark.parametrize("norm", ["linf", "l2"])
 generator = np.random.default_rng(13)
 WEIGHTS = generator.normal(size=(6, 6, 1, 4))
 IMAGES = np.float32(generator.uniform(0.4, 0.6, (30, 6, 6, 1)))
-LABELS = classes(linear(WEIGHTS), IMAGES)
+LABELS = predict_classes(linear(WEIGHTS), IMAGES)
 
 
 # The shortest step to a hyperplane in the box.
@@ -127,7 +127,7 @@ def nearest_of_linear(weights, images, labels, norm):
 def test_the_nearest_boundary_of_a_linear_model_is_found_within_1_percent(norm, spread):
     images = np.clip(0.5 + generator.uniform(-spread, spread, (30, 6, 6, 1)), 0, 1)
     images = np.float32(images)
-    labels = classes(linear(WEIGHTS), images)
+    labels = predict_classes(linear(WEIGHTS), images)
     attack = FABT(epsilon=0.0, norm_ball=norm, num_steps=30)
     found, _ = run(attack, linear(WEIGHTS), images, labels)
     got = length((np.float64(found.nearest) - images).reshape(30, -1), norm)
@@ -135,7 +135,7 @@ def test_the_nearest_boundary_of_a_linear_model_is_found_within_1_percent(norm, 
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(got, expected, rtol=0.01)
     assert np.all(got >= expected - 1e-6)
-    assert np.all(classes(linear(WEIGHTS), found.nearest) != labels)
+    assert np.all(predict_classes(linear(WEIGHTS), found.nearest) != labels)
 
 
 @NORMS
@@ -175,7 +175,7 @@ def test_targets_are_reached_at_their_distance(norm):
         FABT(epsilon=5.0 if norm == "l2" else 0.9, norm_ball=norm, num_steps=15),
         linear(WEIGHTS), IMAGES, LABELS,
     )  # fmt: skip
-    np.testing.assert_array_equal(classes(linear(WEIGHTS), found.nearest), targets)
+    np.testing.assert_array_equal(predict_classes(linear(WEIGHTS), found.nearest), targets)
     aimed, any_class = (
         length((np.float64(f.nearest) - IMAGES).reshape(30, -1), norm) for f in (found, free)
     )
@@ -221,7 +221,7 @@ def test_the_final_search_only_shortens_distances():
     expected = nearest_of_linear(WEIGHTS, IMAGES, LABELS, "linf")
     assert np.all(far_away > 1.4 * expected)
     np.testing.assert_allclose(nearer, expected, rtol=0.01)
-    assert np.all(classes(linear(WEIGHTS), near.nearest) != LABELS)
+    assert np.all(predict_classes(linear(WEIGHTS), near.nearest) != LABELS)
     # Before and after, the ranking, a step towards each of three; both ends and three steps.
     assert model.queries == 30 * (2 + 1 + 3 * 2 + 2 + 3)
 
@@ -259,7 +259,7 @@ def test_the_seed_has_no_effect():
 
 def test_two_classes_have_one_boundary():
     weights = WEIGHTS[..., :2]
-    labels = classes(linear(weights), IMAGES)
+    labels = predict_classes(linear(weights), IMAGES)
     found, _ = run(FABT(epsilon=0.5, num_steps=20), linear(weights), IMAGES, labels)
     got = length((np.float64(found.nearest) - IMAGES).reshape(30, -1), "linf")
     np.testing.assert_allclose(got, nearest_of_linear(weights, IMAGES, labels, "linf"), rtol=0.01)

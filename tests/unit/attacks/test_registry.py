@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import SEED, run
+from linear_models import SEED
 
-from keras_srt.attacks import ATTACKS, PGD, Criterion, QueryModel
+from keras_srt.attacks import ATTACKS, PGD, Criterion, QueryModel, TargetModel
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.evaluation.runner import check_inside
 
@@ -85,8 +85,19 @@ def attack(name):
 
 
 @pytest.fixture(scope="module")
-def result(attack, classifier, pictures, predicted):
-    return run(attack, classifier, pictures, predicted)[0]
+def attacked(classifier):
+    """Run an attack on one model, whose functions are traced once for all tests."""
+    model = TargetModel(classifier)
+
+    def run(attack, images, labels, targets=None):
+        return attack.run(model, images, Criterion(labels, targets), tf.constant(SEED))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def result(attack, attacked, pictures, predicted):
+    return attacked(attack, pictures, predicted)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +107,8 @@ def targets(predicted):
 
 
 @pytest.fixture(scope="module")
-def targeted(attack, classifier, pictures, predicted, targets):
-    return run(attack, classifier, pictures, predicted, targets=targets)[0]
+def targeted(attack, attacked, pictures, predicted, targets):
+    return attacked(attack, pictures, predicted, targets)
 
 
 def assert_in_threat_model(attack, pictures, result):
@@ -147,8 +158,8 @@ def test_targeted_success_is_the_prediction_of_the_target(classifier, targets, t
     assert 0 < targeted.success.sum() < len(targets)
 
 
-def test_the_same_seed_gives_the_same_result(attack, classifier, pictures, predicted, result):
-    again, _ = run(attack, classifier, pictures, predicted)
+def test_the_same_seed_gives_the_same_result(attack, attacked, pictures, predicted, result):
+    again = attacked(attack, pictures, predicted)
     np.testing.assert_array_equal(result.images, again.images)
     for one, other in zip(
         *map(tf.nest.flatten, (result.parameters, again.parameters)), strict=True
@@ -156,19 +167,19 @@ def test_the_same_seed_gives_the_same_result(attack, classifier, pictures, predi
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_empty_threat_model_changes_nothing(name, classifier, pictures, predicted):
+def test_an_empty_threat_model_changes_nothing(name, attacked, pictures, predicted):
     attack = ATTACKS.build({"name": name, **ATTACK_ROWS[name][2]})
-    result, _ = run(attack, classifier, pictures, predicted)
+    result = attacked(attack, pictures, predicted)
     np.testing.assert_allclose(result.images, pictures, atol=1e-6)
     assert not result.success.any()
 
 
 def test_images_that_are_adversarial_already_stay_adversarial(
-    attack, classifier, pictures, predicted
+    attack, attacked, classifier, pictures, predicted
 ):
     wrong = (predicted + 1) % 3
     for targets in (None, predicted):
-        result, _ = run(attack, classifier, pictures, wrong, targets=targets)
+        result = attacked(attack, pictures, wrong, targets)
         assert result.success.all()
         classes = np.argmax(classifier(result.images), axis=1)
         if targets is None:
@@ -179,8 +190,8 @@ def test_images_that_are_adversarial_already_stay_adversarial(
             np.testing.assert_allclose(result.images, pictures, atol=1e-6)
 
 
-def test_an_empty_batch_has_an_empty_result(attack, classifier, pictures, predicted):
-    result, _ = run(attack, classifier, pictures[:0], predicted[:0])
+def test_an_empty_batch_has_an_empty_result(attack, attacked, pictures, predicted):
+    result = attacked(attack, pictures[:0], predicted[:0])
     assert result.images.shape == (0, 8, 8, 1)
     assert result.success.shape == (0,)
 

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 from linear_models import (
     SEED,
-    classes,
     constant,
     dual_norm,
     length,
     linear,
     moved,
+    predict_classes,
     run,
     without_gradient,
 )
@@ -23,7 +23,7 @@ BALLS = pytest.mark.parametrize("norm_ball", ["linf", "l2"])
 generator = np.random.default_rng(12)
 WEIGHTS = generator.normal(size=(8, 8, 1, 2))
 IMAGES = np.float32(generator.uniform(0.4, 0.6, (30, 8, 8, 1)))
-LABELS = classes(linear(WEIGHTS), IMAGES)
+LABELS = predict_classes(linear(WEIGHTS), IMAGES)
 AWAY = (WEIGHTS[..., 1] - WEIGHTS[..., 0]).ravel()
 SCORE = np.abs((np.float64(IMAGES) - 0.5).reshape(30, -1) @ AWAY)
 
@@ -97,7 +97,7 @@ def test_equal_images_get_different_proposals(norm_ball):
 @BALLS
 def test_square_succeeds_where_gradients_are_masked(norm_ball):
     model = without_gradient(linear(WEIGHTS), levels=64)
-    labels = classes(model, IMAGES)
+    labels = predict_classes(model, IMAGES)
     epsilon = 0.1 if norm_ball == "linf" else 0.7
     ascents = (
         PGD(epsilon=epsilon, norm_ball=norm_ball),
@@ -123,12 +123,14 @@ def test_a_query_model_is_enough():
 @BALLS
 def test_targets_are_reached(norm_ball):
     weights = np.random.default_rng(5).normal(size=(8, 8, 1, 4))
-    labels = classes(linear(weights), IMAGES)
+    labels = predict_classes(linear(weights), IMAGES)
     targets = np.int32((labels + 1) % 4)
     epsilon = 0.3 if norm_ball == "linf" else 2.5
     attack = Square(epsilon=epsilon, norm_ball=norm_ball, queries=300)
     found, _ = run(attack, linear(weights), IMAGES, labels, targets=targets)
-    np.testing.assert_array_equal(found.success, classes(linear(weights), found.images) == targets)
+    np.testing.assert_array_equal(
+        found.success, predict_classes(linear(weights), found.images) == targets
+    )
     assert found.success.mean() > 0.9
 
 

@@ -155,8 +155,9 @@ def test_an_empty_set_is_refused(some_right, pictures):
         evaluate_robustness(classifier, pictures[:0], [], [FGSM(epsilon=0.1)])
 
 
-def test_repeated_evaluations_cause_no_retracing_warning(some_right, pictures, caplog):
-    classifier, labels = some_right
+def test_repeated_evaluations_cause_no_retracing_warning(pictures, caplog):
+    classifier = lambda x: tf.reshape(x, [-1, 128])[:, :3]  # noqa: E731
+    labels = np.zeros(len(pictures), np.int32)
     caplog.set_level("WARNING", logger="tensorflow")
     tf.get_logger().propagate = True
     for _ in range(7):
