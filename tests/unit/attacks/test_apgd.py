@@ -234,7 +234,7 @@ def test_images_drop_out_after_a_success():
 def test_large_logits_mask_the_cross_entropy_but_not_dlr():
     """A softmax of 1 to the last bit has no slope: PGD and APGD on CE stay where they start."""
     masked = linear(WEIGHTS, scale=1e5)
-    labels = classes(masked, IMAGES)
+    labels = predict_classes(masked, IMAGES)
     away = [
         run(attack, masked, IMAGES, labels)[0].success.mean()
         for attack in (

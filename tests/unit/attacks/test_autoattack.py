@@ -105,7 +105,7 @@ def test_an_image_survives_only_if_it_survives_every_member():
 
 def test_later_members_succeed_where_the_softmax_saturates():
     masked = linear(WEIGHTS, scale=1e6)
-    labels = classes(masked, IMAGES)
+    labels = predict_classes(masked, IMAGES)
     found, first, _ = run_members(AutoAttack(epsilon=0.08, **QUICK), masked, IMAGES, labels)
     assert found.success.all()
     assert np.mean(first == 1) > 0.5
@@ -113,7 +113,7 @@ def test_later_members_succeed_where_the_softmax_saturates():
 
 def test_square_succeeds_where_the_gradient_is_zero():
     blind = without_gradient(linear(WEIGHTS))
-    labels = classes(blind, IMAGES)
+    labels = predict_classes(blind, IMAGES)
     attack = AutoAttack(epsilon=0.1, num_steps=2, num_targets=1, queries=300)
     found, first, _ = run_members(attack, blind, IMAGES, labels)
     assert found.success.all()
@@ -153,7 +153,7 @@ def test_every_member_attacks_towards_the_target():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_few_classes_are_enough(count):
+def test_two_classes_are_enough(count):
     weights = WEIGHTS[..., :count]
     labels = predict_classes(linear(weights), IMAGES)
     for version in ("standard", "rand"):
