@@ -44,8 +44,9 @@ from .data import (
     make_split,
     training_batches,
 )
+from .evaluation.evaluate import evaluate
 from .evaluation.runner import evaluate_robustness
-from .exporters.export import export_classifier
+from .exporters.export import export, export_classifier
 from .models import MODELS, MobileNetV2, ResNet, ResNet50, SmallCNN, WideResNet
 from .neighborhoods import (
     L0,
@@ -142,7 +143,9 @@ __all__ = [
     "attacks",
     "batch_sizes",
     "data",
+    "evaluate",
     "evaluate_robustness",
+    "export",
     "export_classifier",
     "keras",
     "make_split",

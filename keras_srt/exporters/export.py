@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.core.errors import UserError
+from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.model_versions import next_version, prune, publishing
 from keras_srt.exporters.savedmodel import write_savedmodel
@@ -100,3 +100,42 @@ def export_classifier(
         model_config,
         tuple(pruned),
     )
+
+
+def export(
+    model: Any,
+    path: str | Path,
+    class_names: Sequence[str],
+    samples: np.ndarray | None = None,
+    **settings: Any,
+) -> ExportResult:
+    """Publish a `RobustModel` or a classifier as a SavedModel and as TFLite files.
+
+    Args:
+        model: A `RobustModel`, or a Keras classifier, images in [0, 1] -> logits.
+        path: `saved_models/<name>`; the next version is written below it.
+        class_names: Class names in the order of their ids.
+        samples: Images [n, height, width, channels] in [0, 1], on which the files are compared
+            with the model, and which calibrate the int8 file; by default the first training
+            batch of the `RobustModel`.
+        **settings: Further arguments of `export_classifier`.
+
+    Returns:
+        The published folders and their agreement with the model.
+
+    Raises:
+        InvalidSettings: There are no samples.
+        UserError: The version exists or the folder can't be written.
+        RuntimeError: An exported file doesn't agree with the model.
+    """
+    if samples is None and hasattr(model, "example_images"):
+        samples = model.example_images()
+    if samples is None:
+        raise InvalidSettings(
+            [
+                "samples: missing; allowed: images [n, height, width, channels] in [0, 1], because "
+                "the model was not trained in this process"
+            ]
+        )
+    classifier = getattr(model, "inference_model", model)
+    return export_classifier(classifier, class_names, path, samples, **settings)

@@ -229,11 +229,17 @@ class RobustModel(keras.Model):
         self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
     ) -> keras.callbacks.History:
         """Train as `keras.Model.fit` does, with images rescaled from 0…255 if necessary."""
-        x, validation_data = (
-            to_unit_range(x, "x"),
-            to_unit_range(validation_data, "validation_data"),
-        )
+        for name in ("class_weight", "sample_weight"):
+            if kwargs.get(name) is not None:
+                raise InvalidSettings([f"{name}: got a value; allowed: None, it is not supported"])
+        x = to_unit_range(x, "x")
+        # AutoGraph would change the type of errors inside `train_step`.
+        if y is not None:
+            self._check_batch((x, np.asarray(y)))
+        elif isinstance(x, tf.data.Dataset):
+            self._check_batch(x.element_spec)
         self._training_data = functools.partial(first_images, x)
+        validation_data = to_unit_range(validation_data, "validation_data")
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -309,36 +315,45 @@ class RobustModel(keras.Model):
             "robust_accuracy": self._robust_accuracy.result(),
         }
 
-    def _as_batch(self, data: Any) -> Batch:
+    def _check_batch(self, data: Any) -> dict[str, Any]:
+        """The parts of a batch, or of the specification of a dataset's batches, by name.
+
+        Raises:
+            InvalidSettings: Parts are missing or unknown, or the labels are not class ids.
+        """
         parts = dict(data) if isinstance(data, Mapping) else {"labeled": data}
+        objective, problem = self.objective, ""
         if "labeled" not in parts or not parts.keys() <= {"labeled", "unlabeled", "pseudo_labels"}:
-            raise InvalidSettings(
-                [
-                    f"batch: got the keys {sorted(parts)}; allowed: labeled and, for objectives "
-                    "that use them, unlabeled and pseudo_labels"
-                ]
+            problem = (
+                f"the keys {sorted(parts)}; allowed: labeled and, for objectives that use them, "
+                "unlabeled and pseudo_labels"
             )
-        if len(parts["labeled"]) != 2:
-            raise InvalidSettings(["batch: got weights of samples or classes; allowed: none"])
-        (images, labels), objective = parts["labeled"], self.objective
-        unlabeled, pseudo_labels = parts.get("unlabeled"), parts.get("pseudo_labels")
-        if objective.uses_unlabeled and unlabeled is None:
-            raise InvalidSettings(
-                [
-                    "batch: got no unlabeled images; allowed: {'labeled': (images, labels), "
-                    f"'unlabeled': images}}, because the objective is {objective.name!r} "
-                    f"({objective.without_unlabeled!r} is the same without unlabeled images)"
-                ]
+        elif not isinstance(parts["labeled"], tuple) or len(parts["labeled"]) != 2:
+            problem = "another structure; allowed: (images, labels)"
+        elif objective.uses_unlabeled and parts.get("unlabeled") is None:
+            problem = (
+                "no unlabeled images; allowed: {'labeled': (images, labels), 'unlabeled': "
+                f"images}}, because the objective is {objective.name!r} "
+                f"({objective.without_unlabeled!r} is the same without unlabeled images)"
             )
-        if objective.uses_teacher and pseudo_labels is None:
-            raise InvalidSettings(
-                [
-                    "batch: got no pseudo_labels; allowed: class ids of the unlabeled images, "
-                    f"because the objective {objective.name!r} uses the predictions of a teacher"
-                ]
+        elif objective.uses_teacher and parts.get("pseudo_labels") is None:
+            problem = (
+                "no pseudo_labels; allowed: class ids of the unlabeled images, because the "
+                f"objective {objective.name!r} uses the predictions of a teacher"
             )
+        if problem:
+            raise InvalidSettings([f"batch: got {problem}"])
+        _check_labels(parts["labeled"][1].shape)
+        return parts
+
+    def _as_batch(self, data: Any) -> Batch:
+        parts = self._check_batch(data)
+        images, labels = parts["labeled"]
+        pseudo_labels = parts.get("pseudo_labels")
         pseudo_labels = None if pseudo_labels is None else _as_class_ids(pseudo_labels)
-        return _with_rows(Batch(images, _as_class_ids(labels), unlabeled, pseudo_labels))
+        return _with_rows(
+            Batch(images, _as_class_ids(labels), parts.get("unlabeled"), pseudo_labels)
+        )
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
@@ -353,9 +368,12 @@ def _with_rows(batch: Batch) -> Batch:
     return batch._replace(rows=replicas.held_rows(counts))
 
 
-def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:
-    if labels.shape.rank == 2 and labels.shape[1] != 1:
+def _check_labels(shape: Any) -> None:
+    if len(shape) == 2 and shape[1] != 1:
         raise InvalidSettings(
-            [f"labels: got shape {labels.shape}; allowed: class ids [batch], not one-hot vectors"]
+            [f"labels: got shape {tuple(shape)}; allowed: class ids [batch], not one-hot vectors"]
         )
+
+
+def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reshape(labels, [-1]), tf.int32)

@@ -1,0 +1,106 @@
+"""`evaluate`: the robustness of a Keras model on a dataset as Keras users have it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_srt.attacks import Attack
+from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.tensorflow import tf
+from keras_srt.data.keras_datasets import to_unit_range
+from keras_srt.evaluation.runner import Robustness, evaluate_robustness
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """Accuracies under attack.
+
+    Attributes:
+        robustness: Predictions before and after each attack, image by image.
+    """
+
+    robustness: Robustness
+
+    @property
+    def clean_accuracy(self) -> float:
+        """The fraction of clean images that are correctly classified."""
+        return float(self.report()["clean"]["accuracy"])
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The fraction of images that are correctly classified before and after all attacks."""
+        return float(self.report()["worst_case"]["accuracy"])
+
+    @property
+    def confidence_interval(self) -> tuple[float, float]:
+        """The 95% Wilson interval of the robust accuracy."""
+        low, high = self.report()["worst_case"]["ci95"]
+        return low, high
+
+    def report(self) -> dict[str, Any]:
+        """Return accuracies, attacks and risks as in `report.json`."""
+        return self.robustness.report()
+
+
+def evaluate(
+    model: Callable[..., Any],
+    data: Any,
+    attacks: Sequence[Attack],
+    *,
+    batch_size: int = 500,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> EvaluationResult:
+    """Attack a model on a dataset and count the images that remain correctly classified.
+
+    Images with values from 0 to 255 are rescaled to [0, 1].
+
+    Args:
+        model: A `RobustModel`, a Keras model or a function, images float32 [batch, height,
+            width, channels] in [0, 1] -> logits [batch, classes]; or a `QueryModel`.
+        data: A `tf.data.Dataset` of batches `(images, labels)`, or a tuple of two arrays:
+            images [n, height, width, channels] and class ids [n].
+        attacks: The attacks, each on all images.
+        batch_size: Number of images to attack at once.
+        seed: Seed of the attacks' random draws.
+        progress: Called with attack name, images done and images in all; or None.
+
+    Returns:
+        Clean and robust accuracy with a confidence interval.
+
+    Raises:
+        InvalidSettings: The data has another structure.
+        UserError: An attack needs gradients and the model has none.
+
+    Example:
+        >>> import numpy as np, tensorflow as tf
+        >>> from keras_srt import FGSM
+        >>> brightness = lambda x: tf.stack([0.5 + 0 * x[:, 0, 0, 0], x[:, 0, 0, 0]], axis=1)
+        >>> images, labels = np.float32([[[[0.9]]], [[[0.55]]]]), np.int32([1, 1])
+        >>> result = evaluate(brightness, (images, labels), [FGSM(0.1)])
+        >>> result.clean_accuracy, result.robust_accuracy
+        (1.0, 0.5)
+    """
+    images, labels = _arrays(to_unit_range(data, "data"))
+    found = evaluate_robustness(
+        model, images, labels, attacks, batch_size=batch_size, seed=seed, progress=progress
+    )
+    return EvaluationResult(found)
+
+
+def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, tf.data.Dataset):
+        data = tuple(np.concatenate(parts) for parts in zip(*data.as_numpy_iterator(), strict=True))
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise InvalidSettings(
+            [
+                "data: got another structure; allowed: a tf.data.Dataset of batches (images, "
+                "labels), or a tuple (images, labels)"
+            ]
+        )
+    images, labels = np.asarray(data[0]), np.asarray(data[1])
+    return images, labels.reshape(-1) if labels.shape == (len(images), 1) else labels
