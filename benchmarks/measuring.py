@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_srt.core.files import write_json
 from keras_srt.core.formatting import format_duration
-from keras_srt.pipeline.run_folder import write_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 

@@ -16,13 +16,12 @@ from measuring import StealClock
 from keras_srt.attacks import Attack
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import format_duration
-from keras_srt.core.tensorflow import keras
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import Progress, evaluate_robustness
-from keras_srt.pipeline.classifiers import best_classifier, load_config
-from keras_srt.pipeline.data import train
-from keras_srt.pipeline.evaluate import load_test
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.train import train
 
 SEEDS = (0, 1, 2)
 
@@ -90,9 +89,9 @@ def _conditions(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train(job: Job) -> None:
-    config, run = _opened(job)
-    run.claim(config.to_json(), resume=False)
-    train(config, run, job.data_dir)
+    context = _opened(job)
+    context.folder.claim(context.config.to_json(), resume=False)
+    train(context)
 
 
 def attack_trained(job: Job, attacks: Sequence[Attack], limit: int | None) -> Robustness:
@@ -103,31 +102,27 @@ def attack_trained(job: Job, attacks: Sequence[Attack], limit: int | None) -> Ro
         attacks: on it.
         limit: of test images, the first ones; None for all.
     """
-    test = load_test(_opened(job)[0], job.data_dir, limit)
+    context = _opened(job)
+    test = context.source.test(limit)
     return evaluate_robustness(
-        _chosen(job), test.images, test.labels, attacks, progress=_progress()
+        context.best_classifier, test.images, test.labels, attacks, progress=_progress()
     )
 
 
 def fingerprint(job: Job) -> str:
     """SHA-256 of the chosen classifier's weights: equal ones need no second attack."""
-    weights = _chosen(job).get_weights()
+    weights = _opened(job).best_classifier.get_weights()
     return hashlib.sha256(b"".join(array.tobytes() for array in weights)).hexdigest()
 
 
 def trained_steps(job: Job) -> int:
     """How many steps a training took."""
-    return int(_opened(job)[1].read_history()[-1]["step"])
+    return int(_opened(job).folder.read_history()[-1]["step"])
 
 
-def _opened(job: Job) -> tuple[Any, RunFolder]:
+def _opened(job: Job) -> RunContext:
     config = load_config(job.config, job.variant, job.overrides)
-    return config, RunFolder(Path(job.scratch) / config.name)
-
-
-def _chosen(job: Job) -> keras.Model:
-    config, run = _opened(job)
-    return best_classifier(config, run, config.data.dataset.info(job.data_dir))
+    return RunContext.open(config, RunFolder(Path(job.scratch) / config.name), job.data_dir)
 
 
 def _progress() -> Progress:

@@ -59,17 +59,26 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
-    """The one tiny run of the session, trained, evaluated and exported: read it, don't change it.
+def counted_run(tmp_path_factory):
+    """The one tiny run of the session, and how often it planned, read its dataset and built."""
+    from tiny_runs import counted_calls
 
-    Its config exports into `config.parent / "exported"`.
-    """
     from keras_srt.cli import main as cli
 
     folder = tmp_path_factory.mktemp("finished")
     run = Run(write_config(folder), folder / "run")
-    assert cli.main(["train", "--config", str(run.config), "--run-dir", str(run.folder)]) == 0
-    return run
+    with counted_calls() as calls:
+        assert cli.main(["train", "--config", str(run.config), "--run-dir", str(run.folder)]) == 0
+    return run, calls
+
+
+@pytest.fixture(scope="session")
+def finished_run(counted_run):
+    """The one tiny run of the session, trained, evaluated and exported: read it, don't change it.
+
+    Its config exports into `config.parent / "exported"`.
+    """
+    return counted_run[0]
 
 
 @pytest.fixture

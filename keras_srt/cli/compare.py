@@ -1,4 +1,4 @@
-"""`keras-srt compare`."""
+"""`keras-srt compare`: compare finished runs, with tests of significance."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 
 from keras_srt.core.errors import UserError
 
+HELP = "Compare finished runs, and say which differences are significant."
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    options.add_argument(
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN",
-        help="run folder, or what `evaluate --report-dir` wrote; all are compared with the first",
+        help="run folder, or a folder of `evaluate --report-dir`; all are compared with the first",
     )  # fmt: skip
-    options.add_argument(
+    parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="also write significance.md, significance.png and significance.json into this folder",
+        help="also write comparison.md, comparison.png and comparison.json into this folder",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compares runs, and writes what was found."""
+    """Run the command."""
     from keras_srt import report
+    from keras_srt.core.files import write_json
     from keras_srt.evaluation import significance
-    from keras_srt.pipeline.run_folder import write_json
 
     made = significance.compare(options.runs)
     lines = report.comparison_lines(made)

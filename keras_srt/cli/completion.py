@@ -1,4 +1,4 @@
-"""Scripts that teach a shell the commands, options and choices of the command line."""
+"""`keras-srt completion`: print a script that completes commands and options in a shell."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+HELP = "Print a script that completes commands, options and files in a shell."
 SHELLS = ("bash", "zsh")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("shell", choices=SHELLS, help="of the script")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    from keras_srt.cli.main import make_parser
+
+    print(script(make_parser(), options.shell))
+
+
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
-    """The completion script of a command line, for a shell to read at its start.
+    """Make the completion script of a command line.
 
     Args:
-        parser: of the command line. Options that take a path complete file names.
-        shell: one of `SHELLS`.
-
-    Returns:
-        The script.
+        parser: The parser; options of type `Path` complete file names.
+        shell: One of `SHELLS`.
 
     Example:
         >>> "complete -o" in script(argparse.ArgumentParser(prog="tool"), "bash")
@@ -32,7 +42,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Every option and argument, also of the commands and of commands of these."""
+    """Yield every option and argument, also of subcommands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

@@ -1,4 +1,4 @@
-"""`keras-srt evaluate`."""
+"""`keras-srt evaluate`: attack a finished run or an external model."""
 
 from __future__ import annotations
 
@@ -6,44 +6,51 @@ import argparse
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from keras_srt.cli import options as shared
 from keras_srt.core.errors import InvalidSettings, UserError
 
+if TYPE_CHECKING:
+    from keras_srt.attacks import Attack
+    from keras_srt.config.schema import Config
+
+HELP = "Attack a finished run or an external model."
 _TARGETS = ("random", "next", "least_likely")
 
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    options.add_argument("--run", type=Path, help="folder of a finished run")
-    options.add_argument(
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    shared.add_config_options(parser, required=False)
+    parser.add_argument("--run", type=Path, help="folder of a finished run")
+    parser.add_argument(
         "--model",
         help="SavedModel folder, .keras file, .tflite file, or a server's "
         "http://host:port/v1/models/NAME (with --config for the data)",
     )
-    options.add_argument(
+    parser.add_argument(
         "--foreign",
         action="store_true",
         help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
     )
-    options.add_argument(
+    parser.add_argument(
         "--attacks", help="names, separated by commas (pgd,gridadv or pgd@0.1); default: all"
     )
-    options.add_argument(
+    parser.add_argument(
         "--target", help="make the attacks targeted: random, next, least_likely or a class id"
     )
-    options.add_argument("--limit", type=int, help="test images, the first ones")
-    options.add_argument(
+    parser.add_argument("--limit", type=int, help="test images, the first ones")
+    parser.add_argument(
         "--masking", type=int, metavar="N", help="look for gradient masking on N images; 0: don't"
     )
-    options.add_argument(
+    parser.add_argument(
         "--curves",
         type=int,
         metavar="N",
         help="measure the accuracy against eps, angle and translation on N images; 0: don't",
     )
-    options.add_argument("--output", type=Path, help="also write the report as JSON to this file")
-    options.add_argument(
+    parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
+    parser.add_argument(
         "--report-dir",
         type=Path,
         help="also write all reports into this folder, a new or an empty one: report.html, "
@@ -52,33 +59,43 @@ def add_options(options: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Attacks a run or a model, and prints and writes the reports."""
-    _check_evaluate_options(options)
+    """Run the command."""
+    _check_options(options)
     from keras_srt import report
-    from keras_srt.pipeline import run as pipeline
-    from keras_srt.pipeline.run_folder import RunFolder, write_json
+    from keras_srt.core.files import write_json
+    from keras_srt.pipeline import reevaluate
+    from keras_srt.pipeline.configs import load_run_config
+    from keras_srt.pipeline.context import RunContext
+    from keras_srt.pipeline.run_folder import RunFolder
+    from keras_srt.pipeline.source import CachedDataset
 
-    run = None if options.run is None else RunFolder(options.run)
-    config = (
-        pipeline.load_config(options.config, options.variant, options.set)
-        if run is None
-        else pipeline.load_run_config(run)
-    )
-    _check_foreign(options)
-    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves")}
-    changes = {key: value for key, value in changes.items() if value is not None}
-    attacks = _choose_attacks(config, options.attacks, options.target)
-    evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
-    config = dataclasses.replace(config, evaluation=evaluation)
+    folder = None if options.run is None else RunFolder(options.run)
+    config = shared.load_config(options) if folder is None else load_run_config(folder)
+    _check_trusted(options)
+    config = _with_options(config, options)
     if options.report_dir is not None:
         options.report_dir.mkdir(exist_ok=True)
-    made = pipeline.evaluate_again(config, run, options.model, options.data_dir, options.report_dir)
+    if folder is None:
+        source = CachedDataset(config.data.dataset, options.data_dir)
+        made = reevaluate.evaluate_external(config, source, options.model, options.report_dir)
+    else:
+        context = RunContext.open(config, folder, options.data_dir)
+        made = reevaluate.evaluate_run(context, options.report_dir)
     print(report.terminal_table(made, shutil.get_terminal_size((100, 24)).columns))
     if options.output is not None:
         write_json(options.output, made)
 
 
-def _check_evaluate_options(options: argparse.Namespace) -> None:
+def _with_options(config: Config, options: argparse.Namespace) -> Config:
+    """Return the config with the evaluation that the options choose."""
+    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves")}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    attacks = _choose_attacks(config, options.attacks, options.target)
+    evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
+    return dataclasses.replace(config, evaluation=evaluation)
+
+
+def _check_options(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.model is None):
         raise UserError("evaluate: give one of --run RUN and --model MODEL (with --config)")
     for name, value, least in (
@@ -99,7 +116,7 @@ def _check_evaluate_options(options: argparse.Namespace) -> None:
         raise UserError("evaluate --model: give --config NAME, for the dataset and the attacks")
 
 
-def _check_foreign(options: argparse.Namespace) -> None:
+def _check_trusted(options: argparse.Namespace) -> None:
     if options.model is None or options.foreign:
         return
     folder = Path(options.model)
@@ -118,8 +135,8 @@ def _check_report_dir(folder: Path | None) -> None:
         raise UserError(f"--report-dir {folder}: is not an empty folder; give another one")
 
 
-def _choose_attacks(config: Any, names: str | None, target: str | None) -> tuple[Any, ...]:
-    """The config's attacks, or those named: as the config sets them, else by defaults."""
+def _choose_attacks(config: Config, names: str | None, target: str | None) -> tuple[Attack, ...]:
+    """Return the config's attacks, or the named ones, with the config's settings if it has any."""
     from keras_srt.attacks import ATTACKS
 
     chosen = list(config.evaluation.attacks) if names is None else []
@@ -128,7 +145,7 @@ def _choose_attacks(config: Any, names: str | None, target: str | None) -> tuple
         try:
             chosen += same or [ATTACKS.build({"name": name})]
         except InvalidSettings as error:
-            hint = f"; give {name}@0.1, say" if "epsilon: missing" in str(error) else ""
+            hint = f"; give {name}@0.1, for example" if "epsilon: missing" in str(error) else ""
             raise UserError(f"--attacks {name}: {error}{hint}") from error
     if target is None:
         return tuple(chosen)

@@ -1,4 +1,4 @@
-"""`keras-srt predict`."""
+"""`keras-srt predict`: classify images, and sort them by class."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import Any
 
 from keras_srt.core.errors import UserError
 
+HELP = "Classify images, and sort the files by class."
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    options.add_argument(
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
         "images",
         nargs="+",
         metavar="IMAGE",
         help="PNG or JPEG files, folders with such files, quoted globs ('photos/**/*.png')",
     )
-    options.add_argument(
+    parser.add_argument(
         "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
     )
-    options.add_argument(
+    parser.add_argument(
         "--foreign",
         action="store_true",
         help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
     )
-    options.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
-    options.add_argument(
+    parser.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
+    parser.add_argument(
         "--server",
         metavar="URL",
         help="http://host:8501[/v1/models/NAME], of TF Serving or `keras-srt serve`",
     )
-    options.add_argument("--grpc", action="store_true", help="the server speaks gRPC (host:8500)")
-    options.add_argument("--name", help="the model's name on the server")
-    options.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (3)")
-    options.add_argument("--json", action="store_true", help="print a JSON object for each image")
-    options.add_argument(
-        "--sort-into", type=Path, metavar="DIR", help="file the images into DIR/CLASS/"
+    parser.add_argument("--grpc", action="store_true", help="the server speaks gRPC (host:8500)")
+    parser.add_argument("--name", help="the model's name on the server")
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes to show (3)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each image")
+    parser.add_argument(
+        "--sort-into", type=Path, metavar="DIR", help="sort the images into DIR/CLASS/"
     )
-    filing = options.add_mutually_exclusive_group()
+    filing = parser.add_mutually_exclusive_group()
     filing.add_argument("--link", action="store_true", help="by symbolic links (default)")
     filing.add_argument("--copy", action="store_true", help="by copies")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Classifies images; 1 where some could not be read, else 0."""
+    """Run the command; return 1 if an image can't be read, else 0."""
     _check_predict_options(options)
     from keras_srt.predict import printing as predict
 

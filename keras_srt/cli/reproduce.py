@@ -1,4 +1,4 @@
-"""`keras-srt reproduce`: its options, and what they ask for."""
+"""`keras-srt reproduce`: reproduce the paper's tables and figures."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from keras_srt.core.validation import unknown_name_message
 _DEFAULT_RUNS, _DEFAULT_OUTPUT = Path("runs/reproduce"), Path("reproduced")
 
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command to its parser."""
-    options.add_argument(
+HELP = "Reproduce the paper's tables and figures: our results, the paper's, the difference."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
         "targets",
         nargs="+",
         metavar="TARGET",
         help="table1 … table6, figure6, figure7, figure8, or labels (a label sweep)",
     )
-    options.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
-    options.add_argument("--scale", default="quick", help="smoke, quick (default) or full")
-    options.add_argument("--data-dir", type=Path, help="where prepared datasets lie")
-    options.add_argument(
+    parser.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
+    parser.add_argument("--scale", default="quick", help="smoke, quick (default) or full")
+    parser.add_argument("--data-dir", type=Path, help="folder of prepared datasets")
+    parser.add_argument(
         "--runs", type=Path, default=_DEFAULT_RUNS, help="trained models; default: runs/reproduce"
     )
-    options.add_argument(
+    parser.add_argument(
         "--output", type=Path, default=_DEFAULT_OUTPUT, help="results; default: reproduced"
     )
-    options.add_argument("--seeds", type=int, default=1, help="of each model (default: 1)")
-    options.add_argument("--limit", type=int, help="test images of an attack, the first ones")
-    options.add_argument(
-        "--no-train", action="store_true", help="use trained models alone; others are 'not run'"
+    parser.add_argument("--seeds", type=int, default=1, help="of each model (default: 1)")
+    parser.add_argument("--limit", type=int, help="test images of an attack, the first ones")
+    parser.add_argument(
+        "--no-train", action="store_true", help="use only trained models; others are 'not run'"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Does what the options ask for.
-
-    Raises:
-        InvalidSettings, UserError: they can't be done.
-    """
+    """Run the command."""
     from keras_srt.reproduce.specs import SCALES, Target
     from keras_srt.reproduce.targets import TARGETS, datasets_of, make_target
 
@@ -70,7 +69,6 @@ def run(options: argparse.Namespace) -> None:
             options.seeds,
             options.limit,
             train=not options.no_train,
-            command=_command(options),
         )
     )
 
@@ -89,8 +87,8 @@ def _check_names(
         raise InvalidSettings(problems)
 
 
-def _command(options: argparse.Namespace) -> str:
-    """The command that goes on with this, whoever called it."""
+def resume_command(options: argparse.Namespace) -> str:
+    """Return the command line that continues this command."""
     words = ["keras-srt", "reproduce", *options.targets, "--scale", options.scale]
     for name in ("dataset", "data_dir", "limit"):
         value = getattr(options, name)

@@ -1,4 +1,4 @@
-"""`keras-srt serve`."""
+"""`keras-srt serve`: serve models by TF Serving's REST protocol."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from keras_srt.core.errors import UserError
 
+HELP = "Serve models by TF Serving's REST protocol."
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    options.add_argument(
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
         "--model",
         nargs="+",
         action="extend",
@@ -18,22 +20,22 @@ def add_options(options: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folders saved_models/NAME (default: all in saved_models); with --backend, names",
     )
-    options.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
-    options.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
-    options.add_argument(
+    parser.add_argument("--host", default="127.0.0.1", help="default: only this machine")
+    parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
+    parser.add_argument(
         "--backend", metavar="URL", help="be a gateway for a TF Serving, as http://host:8501"
     )
-    options.add_argument("--max-body-mb", type=float, default=32, help="of a request; default: 32")
-    options.add_argument(
+    parser.add_argument("--max-body-mb", type=float, default=32, help="of a request; default: 32")
+    parser.add_argument(
         "--max-queue", type=int, default=256, help="requests at a time; default: 256"
     )
-    options.add_argument(
+    parser.add_argument(
         "--timeout", type=float, default=30, help="seconds for a request; default: 30"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serves until it is told to stop."""
+    """Run the command, until a signal stops it."""
     for name, value, low, high in (
         ("--port", options.port, 0, 65535),
         ("--max-body-mb", options.max_body_mb, 0.001, 1024),

@@ -1,44 +1,42 @@
-"""`keras-srt tune`: its options, and what they ask for."""
+"""`keras-srt tune`: search settings with keras-tuner."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from keras_srt.core.shell import format_command
+from keras_srt.cli import options as shared
+from keras_srt.cli.signals import sigterm_as_ctrl_c
 from keras_srt.core.tensorflow import load_tensorflow
 
+HELP = "Search settings with keras-tuner, by robust validation accuracy."
 
-def add_options(options: argparse.ArgumentParser) -> None:
-    """Adds the options of the command, beside those of a config, to its parser."""
-    options.add_argument(
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    shared.add_config_options(parser)
+    parser.add_argument(
         "--run-dir", type=Path, help="folder of the search (default: runs/NAME-tune)"
     )
-    options.add_argument("--resume", action="store_true", help="go on after an interruption")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted search")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Does what the options ask for.
-
-    Raises:
-        InvalidSettings, UserError: it can't be done.
-    """
-    from keras_srt.pipeline import run as pipeline
+    """Run the command."""
+    from keras_srt.pipeline.configs import COMPONENTS
     from keras_srt.tuning.trial_config import check_space, with_length
 
-    config = with_length(pipeline.load_config(options.config, options.variant, options.set))
-    # Before the seconds that importing TensorFlow and keras-tuner takes.
-    check_space(config, pipeline.COMPONENTS)
-    load_tensorflow()  # which keras-tuner imports
+    config = with_length(shared.load_config(options))
+    # Before the seconds that it takes to import TensorFlow and keras-tuner.
+    check_space(config, COMPONENTS)
+    load_tensorflow()  # before keras-tuner imports it
     from keras_srt.tuning.study import tune
 
-    folder = options.run_dir
-    again = [argument for argument in sys.argv if argument != "--resume"]
-    tune(
-        config,
-        Path("runs") / f"{config.name}-tune" if folder is None else folder,
-        options.data_dir,
-        options.resume,
-        format_command([*again, "--resume"]),
-    )
+    folder = options.run_dir or Path("runs") / f"{config.name}-tune"
+    with sigterm_as_ctrl_c():
+        tune(config, folder, options.data_dir, options.resume)
+
+
+def resume_command(options: argparse.Namespace) -> str:
+    """Return the command line that continues an interrupted search."""
+    return shared.resume_command()

@@ -41,4 +41,15 @@ class NotFinite(UserError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C during training; the state is saved, and the text says how to go on."""
+    """A run was interrupted, by Ctrl-C for example; its state is saved.
+
+    Args:
+        step: The step of the saved state; None if the run has no steps.
+        all_workers: Whether all workers have to be started again.
+    """
+
+    def __init__(self, step: int | None = None, all_workers: bool = False) -> None:
+        self.step, self.all_workers = step, all_workers
+        state = "finished parts are" if step is None else f"the state after step {step} is"
+        hint = "; start all workers again" if all_workers else ""
+        super().__init__(f"interrupted: {state} saved{hint}")

@@ -1,48 +1,30 @@
-"""Configs and classifiers: from a config's file to its model, from a run to its best one."""
+"""The classifier of a run: its model with fresh weights, and the best one of its checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import logging
+from typing import TYPE_CHECKING
 
-from keras_srt.attacks import ATTACKS
-from keras_srt.config import loader as configs
-from keras_srt.config.schema import Components, Config
+from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.data import DATASETS, DatasetInfo
-from keras_srt.models import MODELS
-from keras_srt.neighborhoods import NEIGHBORHOODS
-from keras_srt.objectives import OBJECTIVES
-from keras_srt.pipeline import plan as plans
+from keras_srt.data import DatasetInfo
 from keras_srt.pipeline.plan import Plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training.checkpoint_files import check_best
+from keras_srt.training.schedules import learning_rate
 
-COMPONENTS = Components(DATASETS, MODELS, NEIGHBORHOODS, OBJECTIVES, ATTACKS)
+if TYPE_CHECKING:
+    from keras_srt.training.model import RobustModel
 
-
-def load_config(name: str, variant: str | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Finds and reads a config, see `keras_srt.config.loader.load`."""
-    return configs.load(configs.find(name), COMPONENTS, variant, overrides)
-
-
-def load_run_config(run: RunFolder) -> Config:
-    """Reads the config of an existing run.
-
-    Raises:
-        UserError: the folder is no run.
-    """
-    if not run.config.is_file():
-        raise UserError(f"{run.path}: is not a run (no config.json); give the folder of a run")
-    return configs.load(run.config, COMPONENTS)
+logger = logging.getLogger(__name__)
 
 
 def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras.Model:
-    """The config's model with fresh weights, drawn from the config's seed.
+    """Build the config's model with fresh weights, drawn from the config's seed.
 
     Raises:
-        InvalidSettings: the model can't take the images of the dataset.
+        InvalidSettings: The model doesn't support the size of the images.
     """
     keras.utils.set_random_seed(config.seed)
     try:
@@ -51,8 +33,8 @@ def build_classifier(config: Config, info: DatasetInfo, precision: str) -> keras
         raise error.with_prefix("model") from None
 
 
-def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
-    """The compiled `RobustModel` of a config."""
+def build_model(config: Config, info: DatasetInfo, plan: Plan) -> RobustModel:
+    """Build and compile the `RobustModel` of a config."""
     from keras_srt.training.model import RobustModel
     from keras_srt.training.optimization import make_optimizer
 
@@ -64,13 +46,13 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
         raise error.with_prefix("model") from None
     in_float16 = training.precision == "mixed_float16"
     if in_float16 and not tf.config.list_physical_devices("GPU"):
-        print("warning: training.precision mixed_float16 is very slow without a GPU", flush=True)
+        logger.warning("training.precision mixed_float16 is very slow without a GPU")
     model = RobustModel(
         classifier,
         config.neighborhood,
         config.objective,
         seed=config.seed,
-        # AdamW decays the weights itself.
+        # AdamW applies its weight decay itself.
         weight_decay=training.weight_decay if training.optimizer == "sgd" else 0.0,
         gradient_clip=training.gradient_clip,
         ema=training.ema,
@@ -79,29 +61,29 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> Any:
         weight_warmup=plan.weight_steps,
         search_growth=plan.growth_steps,
     )
-    rate = plans.learning_rate(config, plan)
+    rate = learning_rate(training, plan.steps, plan.steps_per_epoch)
     optimizer = make_optimizer(training.optimizer, rate, training.momentum, training.weight_decay)
     model.compile(optimizer, jit_compile=training.jit_compile)
     model.optimizer.build(model.classifier.trainable_variables)
     return model
 
 
-def best_classifier(config: Config, run: RunFolder, info: DatasetInfo) -> keras.Model:
-    """The classifier with the best validation result, in float32, as it is shipped.
+def load_best_classifier(config: Config, folder: RunFolder, info: DatasetInfo) -> keras.Model:
+    """Load the classifier with the best validation result, in float32.
 
     Raises:
-        UserError: the run has none yet, or the file is damaged or of another model.
+        UserError: The run has none yet, or its file is damaged or of another model.
     """
     classifier = build_classifier(config, info, "float32")
-    check_best(run.checkpoints)
-    if not run.best_weights.is_file():
-        raise UserError(f"{run.path}: has no trained classifier yet; train it with --resume")
+    check_best(folder.checkpoints)
+    path = folder.best_weights
+    if not path.is_file():
+        raise UserError(f"{folder.path}: has no trained classifier yet; train it with --resume")
     try:
-        classifier.load_weights(run.best_weights)
+        classifier.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"{run.best_weights}: can't be loaded, it is damaged or of another model "
-            f"({reason[0][:120]})"
+            f"{path}: can't be loaded, it is damaged or of another model ({reason})"
         ) from error
     return classifier

@@ -1,136 +1,158 @@
-"""The training of a run: its split, a teacher where the objective has one, the classifier."""
+"""The training data of a run: its split, and the batches of labeled and unlabeled images."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from keras_srt.config.schema import Config
-from keras_srt.core.errors import Interrupted
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import (
-    DatasetInfo,
-    Records,
+    ONE_REPLICA,
+    Augmentation,
+    Images,
+    Replicas,
     Split,
+    evaluation_batches,
     load_labels,
     make_split,
     make_streamed_split,
-    translate_read_errors,
+    training_batches,
 )
-from keras_srt.pipeline.distribution import Distribution
-from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.pipeline.streamed import StreamedPart
-from keras_srt.pipeline.teacher import ask_teacher
-from keras_srt.pipeline.train import TrainingPart, train_stage
+from keras_srt.pipeline.plan import Plan
+from keras_srt.pipeline.source import CachedDataset
+from keras_srt.pipeline.streamed import StreamedData
+
+if TYPE_CHECKING:
+    from keras_srt.pipeline.context import RunContext
 
 
-def train(
-    config: Config,
-    run: RunFolder,
-    data_dir: Path | None,
-    resume: bool = False,
-    how_to_resume: str = "",
-    distribution: Distribution | None = None,
-) -> None:
-    """Trains, from the start or from the last checkpoint, and leaves the best classifier.
+class TrainingData(Protocol):
+    """The training part of a dataset, split into labeled, unlabeled and validation images."""
 
-    Args:
-        config: of the run.
-        run: its folder, claimed.
-        data_dir: where prepared datasets lie, or None.
-        resume: whether to go on from the last checkpoint, if there is one.
-        how_to_resume: the command to print after Ctrl-C.
-        distribution: the devices to train on; None for one.
+    @property
+    def split(self) -> Split:
+        """Which images are labeled, unlabeled and for validation."""
+
+    @property
+    def validation(self) -> Images:
+        """The validation images with their labels."""
+
+    def batches(
+        self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
+    ) -> tf.data.Dataset:
+        """Make the training batches from a step on.
+
+        Args:
+            config: The run's configuration.
+            plan: The run's plan.
+            first_step: The step of the first batch.
+            replicas: The replicas of this process.
+        """
+
+    def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
+        """Make batches of the unlabeled images in the order of the split, float32 in [0, 1]."""
+
+    def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> TrainingData:
+        """Return the same data with an int32 label for each unlabeled image."""
+
+
+class InMemoryData(NamedTuple):
+    """Training data in memory.
+
+    Attributes:
+        images: uint8 [n, height, width, channels].
+        labels: int32 [n]; the labels of unlabeled images are never read.
+        split: Which images are labeled, unlabeled and for validation.
+        pseudo_labels: int32, a teacher's label for each unlabeled image, or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: Split
+    pseudo_labels: np.ndarray | None = None
+
+    @property
+    def validation(self) -> Images:
+        """The validation images with their labels."""
+        return Images(self.images[self.split.validation], self.labels[self.split.validation])
+
+    def batches(
+        self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
+    ) -> tf.data.Dataset:
+        """Make the training batches from a step on, see `training_batches`."""
+        images, split = self.images, self.split
+        return training_batches(
+            images[split.labeled],
+            self.labels[split.labeled],
+            images[np.asarray(split.unlabeled)] if plan.num_unlabeled else images[:0],
+            plan.sizes,
+            seed=config.seed,
+            first_step=first_step,
+            augmentation=Augmentation(config.data.augmentation.pad, config.data.augmentation.flip),
+            pseudo_labels=self.pseudo_labels,
+            replicas=replicas,
+        )
+
+    def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
+        """Make batches of the unlabeled images in the order of the split, float32 in [0, 1]."""
+        images = self.images[np.asarray(self.split.unlabeled)]
+        no_labels = np.zeros(len(images), np.int32)
+        return evaluation_batches(images, no_labels, batch_size).map(lambda image, _: image)
+
+    def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> InMemoryData:
+        """Return the same data with an int32 label for each unlabeled image."""
+        return self._replace(pseudo_labels=pseudo_labels)
+
+
+def load_training_data(context: RunContext) -> TrainingData:
+    """Load the training data of a run, with its saved split or a new one that is saved.
 
     Raises:
-        UserError: the dataset, the split, pseudo-labels or a checkpoint can't be used.
-        Interrupted: after Ctrl-C, with the state saved.
+        InvalidSettings: The split can't be drawn.
+        UserError: The images or the saved split can't be used.
     """
-    if not tf.config.list_physical_devices("GPU"):
-        # Equal seeds give equal results; on CPUs this costs nothing measurable.
-        tf.config.experimental.enable_op_determinism()
-    info = config.data.dataset.info(data_dir)
-
-    def load() -> TrainingPart | StreamedPart:
-        data = _load(config, run, info, data_dir)
-        if not config.objective.uses_teacher:
-            return data
-        answers = ask_teacher(config, run, info, data, resume, how_to_resume, distribution)
-        return data._replace(pseudo_labels=answers)
-
-    with translate_read_errors() if config.data.shuffle_buffer is not None else nullcontext():
-        train_stage(config, run, info, load, resume, how_to_resume, distribution)
-
-
-def _load(
-    config: Config, run: RunFolder, info: DatasetInfo, data_dir: Path | None
-) -> TrainingPart | StreamedPart:
-    """The training part, in memory or streamed, with the run's split."""
-    source = config.data.dataset
+    config, source = context.config, context.source
+    split = _saved_or_drawn(context, lambda: draw_split(config, source))
     if config.data.shuffle_buffer is not None:
-        records = source.records(data_dir)
-        split = _split(run, info, lambda: draw_streamed_split(config, records, info))
-        return StreamedPart.load(records, split)
-    images, labels = source.load_train(data_dir)
-    return TrainingPart(images, labels, _split(run, info, lambda: draw_split(config, labels, info)))
+        return StreamedData.load(source.records, split)
+    return InMemoryData(*source.train, split)
 
 
-def _split(run: RunFolder, info: DatasetInfo, draw: Callable[[], Split]) -> Split:
-    """The run's split: read if it was saved, else drawn and saved."""
-    if run.split.is_file():
-        split = Split.load(run.split)
+def _saved_or_drawn(context: RunContext, draw: Callable[[], Split]) -> Split:
+    path, info = context.folder.split, context.info
+    if path.is_file():
+        split = Split.load(path)
         split.check(info.num_train, info.fingerprint)
         return split
     split = dataclasses.replace(draw(), fingerprint=info.fingerprint)
-    split.save(run.split)
+    split.save(path)
     return split
 
 
-def draw_split(config: Config, labels: np.ndarray, info: DatasetInfo) -> Split:
-    """Draws the split of a run, and saves nothing.
+def draw_split(config: Config, source: CachedDataset) -> Split:
+    """Draw the split of a run. If the run is streamed, only its first records are read.
+
+    Args:
+        config: The run's configuration.
+        source: The dataset.
 
     Raises:
-        InvalidSettings: it can't be drawn.
+        InvalidSettings: The split can't be drawn; the labeled images lack a class, for example.
+        UserError: The records can't be read.
     """
-    return make_split(labels, len(info.class_names), **_settings(config))
-
-
-def draw_streamed_split(config: Config, records: Records, info: DatasetInfo) -> Split:
-    """Draws the split of a streamed run from the labels of its first records.
-
-    Raises:
-        InvalidSettings: it can't be drawn.
-        UserError: the records can't be read.
-    """
-    if records.known_labels is not None:
-        return draw_split(config, records.known_labels, info)
-    classes = len(info.class_names)
-    return make_streamed_split(
-        lambda count: load_labels(records, count), info.num_train, classes, **_settings(config)
-    )
-
-
-def _settings(config: Config) -> dict[str, Any]:
     names = ("labeled", "validation", "unlabeled", "selection")
-    return {name: getattr(config.data, name) for name in names} | {"seed": config.seed}
-
-
-def check_split(config: Config, info: DatasetInfo, data_dir: Path | None) -> None:
-    """Draws the split for nothing but to see whether it can be drawn.
-
-    Raises:
-        InvalidSettings: it can't, as the labeled images lack a class.
-    """
-    source = config.data.dataset
-    if config.data.shuffle_buffer is not None:
-        draw_streamed_split(config, source.records(data_dir), info)
-    else:
-        draw_split(config, source.load_train(data_dir).labels, info)
-
-
-__all__ = ["Interrupted", "check_split", "draw_split", "train"]
+    settings: dict[str, Any] = {name: getattr(config.data, name) for name in names}
+    settings["seed"] = config.seed
+    classes = len(source.info.class_names)
+    if config.data.shuffle_buffer is None:
+        return make_split(source.train.labels, classes, **settings)
+    records = source.records
+    if records.known_labels is not None:
+        return make_split(records.known_labels, classes, **settings)
+    return make_streamed_split(
+        lambda count: load_labels(records, count), source.info.num_train, classes, **settings
+    )

@@ -1,4 +1,4 @@
-"""The evaluation of a classifier: attacks, curves, the search for gradient masking."""
+"""Evaluate a classifier: attacks, gradient masking and accuracy curves."""
 
 from __future__ import annotations
 
@@ -6,28 +6,86 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import Attack, QueryModel
+from keras_srt.attacks import Attack, QueryModel, TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
+from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.curves import accuracy_curves
 from keras_srt.evaluation.masking import find_masking
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import Progress, evaluate_robustness
+from keras_srt.pipeline.context import RunContext
 
 
-def evaluate(
+class Evaluation(NamedTuple):
+    """The results of an evaluation.
+
+    Attributes:
+        test: The test images.
+        robustness: The results of the attacks.
+        parts: The parts `masking`, `curves` and `cost` of report.json.
+    """
+
+    test: Images
+    robustness: Robustness
+    parts: dict[str, Any]
+
+
+def evaluate(context: RunContext) -> Evaluation:
+    """Evaluate the best classifier of a run, and keep attacked images for its deployment."""
+    settings = context.config.evaluation
+    target_model = TargetModel(context.best_classifier, settings.batch_size)
+    evaluation = measure(context.config, target_model, context.source.test(settings.limit))
+    if settings.deployment:
+        attacked = AttackedImages.of(
+            evaluation.test.images, evaluation.robustness, settings.deployment
+        )
+        attacked.save(context.folder.attacked)
+    return evaluation
+
+
+def measure(config: Config, target_model: QueryModel, test: Images) -> Evaluation:
+    """Attack a model, look for gradient masking and measure curves, as the config says.
+
+    Args:
+        config: The settings of the evaluation.
+        target_model: The model.
+        test: The test images.
+    """
+    began, queries = time.perf_counter(), target_model.queries
+    robustness = run_attacks(config, target_model, test, config.evaluation.attacks)
+    parts: dict[str, Any] = {}
+    for name, function, count in (
+        ("masking", find_masking, config.evaluation.masking),
+        ("curves", accuracy_curves, config.evaluation.curves),
+    ):
+        if count:
+            part = _on_first_images(function, count, config, target_model, test)
+            parts |= {} if part is None else {name: part}
+    seconds = round(time.perf_counter() - began, 1)
+    parts["cost"] = {"evaluation": {"queries": target_model.queries - queries, "seconds": seconds}}
+    return Evaluation(test, robustness, parts)
+
+
+def run_attacks(
     config: Config,
     classifier: Callable[[tf.Tensor], tf.Tensor] | QueryModel,
     test: Images,
     attacks: Sequence[Attack],
 ) -> Robustness:
-    """Attacks a classifier on test images and shows progress."""
+    """Attack a classifier on test images, with progress bars.
+
+    Args:
+        config: The batch size and the seed.
+        classifier: Images to logits, or a model under attack.
+        test: The test images.
+        attacks: The attacks.
+    """
     with _progress_bars() as progress:
         return evaluate_robustness(
             classifier,
@@ -39,47 +97,14 @@ def evaluate(
         )
 
 
-class Measured(NamedTuple):
-    """All that an evaluation found.
-
-    Attributes:
-        test: the test images.
-        robustness: what the attacks did to them.
-        parts: `masking` and `curves` of report.json, where they were asked for, and the cost.
-    """
-
-    test: Images
-    robustness: Robustness
-    parts: dict[str, Any]
-
-
-def measure(config: Config, target_model: QueryModel, test: Images) -> Measured:
-    """Attacks a classifier, looks for gradient masking and measures curves, as the config says."""
-    began, asked = time.perf_counter(), target_model.queries
-    robustness = evaluate(config, target_model, test, config.evaluation.attacks)
-    parts = {}
-    for name, function, count in (
-        ("masking", find_masking, config.evaluation.masking),
-        ("curves", accuracy_curves, config.evaluation.curves),
-    ):
-        if (
-            count
-            and (part := _of_the_first(function, count, config, target_model, test)) is not None
-        ):
-            parts[name] = part
-    seconds = round(time.perf_counter() - began, 1)
-    parts["cost"] = {"evaluation": {"queries": target_model.queries - asked, "seconds": seconds}}
-    return Measured(test, robustness, parts)
-
-
-def _of_the_first(
+def _on_first_images(
     function: Callable[..., dict[str, Any] | None],
     count: int,
     config: Config,
     target_model: QueryModel,
     test: Images,
 ) -> dict[str, Any] | None:
-    """A part of report.json, measured on the first test images; shows progress."""
+    """Measure a part of report.json on the first test images, with progress bars."""
     images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
     with _progress_bars() as progress:
         return function(
@@ -92,15 +117,9 @@ def _of_the_first(
         )
 
 
-def load_test(config: Config, data_dir: Path | None, limit: int | None) -> Images:
-    """Reads the test part, or its first `limit` images."""
-    images, labels = config.data.dataset.load_test(data_dir)
-    return Images(images[:limit], labels[:limit])
-
-
 @contextmanager
 def _progress_bars() -> Iterator[Progress]:
-    """One bar for each attack, with ETA; gone when the attack is done."""
+    """Show a bar with the remaining time for each attack, until it is done."""
     from tqdm import tqdm
 
     bars: dict[str, Any] = {}

@@ -1,7 +1,8 @@
-"""What a run publishes: SavedModel, TFLite files, and what they are worth."""
+"""Publish a run: SavedModel and TFLite files, and their accuracy and latency."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,63 +12,139 @@ import numpy as np
 from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
-from keras_srt.core.tensorflow import keras
+from keras_srt.core.files import write_json
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
 from keras_srt.exporters.export import ExportResult, export_classifier
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
-from keras_srt.pipeline.classifiers import best_classifier
-from keras_srt.pipeline.evaluate import evaluate, load_test
-from keras_srt.pipeline.report_files import read_json
-from keras_srt.pipeline.run_folder import RunFolder, write_json
+from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.describe import describe_export
+from keras_srt.pipeline.evaluate import run_attacks
+from keras_srt.pipeline.report import read_json
 
-_EXPORT_SAMPLES = 64
-_CALIBRATION_IMAGES = 300
-# Objectives that a device can go on with: their losses are the two of its step.
+logger = logging.getLogger(__name__)
+
+_NUM_SAMPLES = 64
+_NUM_CALIBRATION = 300
+# The objectives whose losses are those of the training step on devices.
 _ON_DEVICES = ("srt", "rt")
 
 
+def publish(
+    context: RunContext,
+    version: int | None = None,
+    keep: int | None = None,
+    trainable: DeviceTrainingSettings | None = None,
+) -> dict[str, Any]:
+    """Export the best classifier of a run, and evaluate the exported files.
+
+    Args:
+        context: The run.
+        version: A free version, or None for the next one.
+        keep: The number of latest versions to keep, or None for all.
+        trainable: Settings for a file that can be trained on devices, or None for no such file.
+
+    Returns:
+        The part of report.json about the exported files, `{"deployment": …}`; empty if the
+        config or the run has none.
+    """
+    exported = export_run(context, version, keep, trainable)
+    logger.info(describe_export(exported))
+    return add_deployment(context, exported)
+
+
 def export_run(
-    config: Config,
-    run: RunFolder,
-    data_dir: Path | None,
+    context: RunContext,
     version: int | None = None,
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
 ) -> ExportResult:
-    """Publishes the best classifier of a run; compares on its validation images."""
-    info = config.data.dataset.info(data_dir)
-    classifier = best_classifier(config, run, info)
-    split = Split.load(run.split)
+    """Export the best classifier of a run, see `publish`.
+
+    The exported files are compared with the classifier on validation images.
+    """
+    config, info = context.config, context.info
+    classifier = context.best_classifier
+    split = Split.load(context.folder.split)
     split.check(info.num_train, info.fingerprint)
-    samples, calibration = (
-        np.float32(images / 255.0) for images in _some_images(config, split, data_dir)
-    )
+    samples, calibration = (np.float32(part / 255.0) for part in _some_images(context, split))
     folder = Path(config.export) / config.name
     return export_classifier(
         classifier, info.class_names, folder, samples, version, calibration, keep, trainable
     )
 
 
+def _some_images(context: RunContext, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Return validation images to compare on and training images to calibrate with, uint8."""
+    source, seed, compared = context.source, context.config.seed, split.validation[:_NUM_SAMPLES]
+    if context.config.data.shuffle_buffer is None:
+        images = source.train.images
+        trained_on = np.concatenate([split.labeled, split.unlabeled])
+        return images[compared], images[_calibration(trained_on, seed)]
+    # The labeled images are in the first shards; unlabeled ones would be read from all shards.
+    chosen = np.sort(_calibration(split.labeled, seed))
+    return tuple(load_records(source.records, part).images for part in (compared, chosen))
+
+
+def _calibration(trained_on: np.ndarray, seed: int) -> np.ndarray:
+    """Choose training images, the same at each export."""
+    size = min(_NUM_CALIBRATION, len(trained_on))
+    return np.random.default_rng(seed).choice(trained_on, size, replace=False)
+
+
+def add_deployment(context: RunContext, exported: ExportResult) -> dict[str, Any]:
+    """Evaluate exported files and add the result to report.json and report.html.
+
+    Args:
+        context: A run with a report, which an interruption leaves unchanged.
+        exported: The exported files.
+
+    Returns:
+        `{"deployment": …}`, or nothing if the config or the run has none.
+    """
+    folder = context.folder
+    if not context.config.evaluation.deployment or not folder.report.is_file():
+        return {}
+    attacked = _attacked(context)
+    measured = measure(context.best_classifier, exported.savedmodel, exported.tflite, attacked)
+    report = read_json(folder.report) | {"deployment": measured}
+    reports.write_pages(report, reports.written_figures(folder.path), folder.path)
+    write_json(folder.report, report)
+    logger.info("\n" + reports.deployment_table(measured))
+    return {"deployment": measured}
+
+
+def _attacked(context: RunContext) -> AttackedImages:
+    """Return the attacked test images of a run; attack them now if they were not kept."""
+    path, config = context.folder.attacked, context.config
+    if not path.is_file():
+        count = min(config.evaluation.deployment, config.evaluation.limit or sys.maxsize)
+        test = context.source.test(count)
+        attacks = config.evaluation.attacks
+        robustness = run_attacks(config, context.best_classifier, test, attacks)
+        AttackedImages.of(test.images, robustness, count).save(path)
+    return AttackedImages.load(path)
+
+
 def device_training_settings(
     config: Config, labeled: int = 8, unlabeled: int = 24
 ) -> DeviceTrainingSettings:
-    """How a classifier goes on learning on a device: as it was trained, in smaller batches.
+    """Make the settings of training on a device: those of the run, with smaller batches.
 
     Args:
-        config: of the run.
-        labeled: images in a labeled batch on the device.
-        unlabeled: images in an unlabeled batch.
+        config: The run's configuration.
+        labeled: Labeled images of a batch on the device.
+        unlabeled: Unlabeled images of a batch on the device.
 
     Raises:
-        UserError: its neighborhood or its loss has no step for devices.
+        UserError: Training on devices doesn't support the neighborhood or the objective.
     """
     ball, objective, training = config.neighborhood, config.objective, config.training
     if objective.name not in _ON_DEVICES:
         raise UserError(
             f"--trainable: got the objective {objective.name!r}; allowed: "
-            f"{', '.join(_ON_DEVICES)}, whose step is the one that devices have"
+            f"{', '.join(_ON_DEVICES)}, whose training step devices support"
         )
     if getattr(ball, "name", None) != "linf":
         raise UserError(
@@ -94,82 +171,3 @@ def device_training_settings(
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
-
-
-def _some_images(
-    config: Config, split: Split, data_dir: Path | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Validation images to compare on, and training images to calibrate with, uint8."""
-    source, compared = config.data.dataset, split.validation[:_EXPORT_SAMPLES]
-    if config.data.shuffle_buffer is None:
-        images = source.load_train(data_dir).images
-        trained_on = np.concatenate([split.labeled, split.unlabeled])
-        return images[compared], images[_calibration(trained_on, config.seed)]
-    records = source.records(data_dir)
-    # The labeled ones lie in the first shards; others would have all shards read.
-    chosen = np.sort(_calibration(split.labeled, config.seed))
-    return load_records(records, compared).images, load_records(records, chosen).images
-
-
-def _calibration(trained_on: np.ndarray, seed: int) -> np.ndarray:
-    """Some of the training images, the same ones at each export."""
-    size = min(_CALIBRATION_IMAGES, len(trained_on))
-    return np.random.default_rng(seed).choice(trained_on, size, replace=False)
-
-
-def add_deployment(
-    config: Config, run: RunFolder, exported: ExportResult, data_dir: Path | None
-) -> dict[str, Any]:
-    """Measures what was published; prints it and adds it to report.json and report.html.
-
-    Args:
-        config: of the run.
-        run: a run with an evaluation; Ctrl-C leaves its report as it was.
-        exported: what was published.
-        data_dir: where prepared datasets lie, or None.
-
-    Returns:
-        `{"deployment": …}`, or nothing where the config or the run has none.
-    """
-    if not config.evaluation.deployment or not run.report.is_file():
-        return {}
-    info = config.data.dataset.info(data_dir)
-    classifier = best_classifier(config, run, info)
-    attacked = _attacked(config, classifier, run, data_dir)
-    part = {"deployment": measure(classifier, exported.savedmodel, exported.tflite, attacked)}
-    report = read_json(run.report) | part
-    reports.write_pages(report, reports.written_figures(run.path), run.path)
-    write_json(run.report, report)
-    print("\n" + reports.deployment_table(part["deployment"]), flush=True)
-    return part
-
-
-def _attacked(
-    config: Config, classifier: keras.Model, run: RunFolder, data_dir: Path | None
-) -> AttackedImages:
-    """The attacked test images of a run; made now if they were not kept."""
-    if not run.attacked.is_file():
-        count = min(config.evaluation.deployment, config.evaluation.limit or sys.maxsize)
-        test = load_test(config, data_dir, count)
-        robustness = evaluate(config, classifier, test, config.evaluation.attacks)
-        AttackedImages.of(test.images, robustness, count).save(run.attacked)
-    return AttackedImages.load(run.attacked)
-
-
-def describe_export(exported: ExportResult) -> str:
-    """Where the files lie and how closely they agree with the Keras model."""
-    files = ", ".join(f"{f.name} {f.difference:.1e}" for f in exported.tflite_files if f.published)
-    lines = [
-        f"SavedModel  {exported.savedmodel} (probabilities within "
-        f"{exported.savedmodel_difference:.1e} of Keras)",
-        f"TFLite      {exported.tflite} (within {files})",
-    ]
-    if exported.pruned:
-        lines.append(f"removed     versions {', '.join(map(str, exported.pruned))}")
-    lines += [
-        f"warning: no {file.name} file: it gives the class of Keras for only {file.share:.0%} of "
-        "the images"
-        for file in exported.tflite_files
-        if not file.published
-    ]
-    return "\n".join(lines)

@@ -73,8 +73,13 @@ class RunFolder:
         return found[0].stem if found else ""
 
     @property
-    def retreats(self) -> Path:
-        """Where a training went back to a lower learning rate, see `OnNaNSettings`."""
+    def last_step(self) -> int:
+        """The step of the last state of training, 0 if there is none yet."""
+        return int(self.last_state.rpartition("-")[2] or 0)
+
+    @property
+    def rollbacks(self) -> Path:
+        """The reasons of the rollbacks of a training, see `OnNaNSettings`."""
         return self.checkpoints / "retreats.json"
 
     @property

@@ -1,4 +1,4 @@
-"""A training part of which only the labeled and the validation images lie in memory."""
+"""Training data whose unlabeled images are streamed from disk."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from keras_srt.data import (
 from keras_srt.pipeline.plan import Plan
 
 
-class StreamedPart(NamedTuple):
-    """What `TrainingPart` is in memory, with the unlabeled images read as they are needed.
+class StreamedData(NamedTuple):
+    """Training data with streamed unlabeled images; labeled and validation images in memory.
 
     Attributes:
-        records: of the training part.
-        split: which images are labeled, unlabeled and for validation.
-        labeled: in memory, with labels.
-        validation: in memory, with labels.
-        pseudo_labels: int32, a teacher's answers to the unlabeled images, or None.
+        records: The records of the training part.
+        split: Which images are labeled, unlabeled and for validation.
+        labeled: The labeled images.
+        validation: The validation images.
+        pseudo_labels: int32, a teacher's label for each unlabeled image, or None.
     """
 
     records: Records
@@ -43,11 +43,11 @@ class StreamedPart(NamedTuple):
     pseudo_labels: np.ndarray | None = None
 
     @classmethod
-    def load(cls, records: Records, split: Split) -> StreamedPart:
-        """Reads the labeled and the validation images.
+    def load(cls, records: Records, split: Split) -> StreamedData:
+        """Load the labeled and the validation images.
 
         Raises:
-            UserError: they can't be read.
+            UserError: They can't be read.
         """
         parts = (split.labeled, split.validation)
         return cls(records, split, *(load_records(records, part) for part in parts))
@@ -55,10 +55,10 @@ class StreamedPart(NamedTuple):
     def batches(
         self, config: Config, plan: Plan, first_step: int, replicas: Replicas = ONE_REPLICA
     ) -> tf.data.Dataset:
-        """Training batches from a step on, see `streamed_batches`.
+        """Make the training batches from a step on, see `streamed_batches`.
 
         Raises:
-            ValueError: the config has no shuffle buffer.
+            ValueError: The config has no shuffle buffer.
         """
         data = config.data
         settings: dict[str, Any] = {
@@ -71,7 +71,7 @@ class StreamedPart(NamedTuple):
             none = self.labeled.images[:0]
             return training_batches(*self.labeled, none, plan.sizes, **settings)
         if data.shuffle_buffer is None:
-            raise ValueError("data.shuffle_buffer: got null; allowed: a number, for streamed data")
+            raise ValueError("data.shuffle_buffer: got null; allowed: a number for streamed data")
         return streamed_batches(
             self.labeled,
             self.records,
@@ -83,8 +83,12 @@ class StreamedPart(NamedTuple):
         )
 
     def unlabeled_batches(self, batch_size: int) -> tf.data.Dataset:
-        """The unlabeled images in the order of the split, float32 in [0, 1]."""
+        """Make batches of the unlabeled images in the order of the split, float32 in [0, 1]."""
         return ordered_batches(self.records, _as_ranges(self.split.unlabeled), batch_size)
+
+    def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> StreamedData:
+        """Return the same data with an int32 label for each unlabeled image."""
+        return self._replace(pseudo_labels=pseudo_labels)
 
 
 def _as_ranges(indices: np.ndarray | IndexRanges) -> IndexRanges:

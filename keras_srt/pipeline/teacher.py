@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,76 +12,74 @@ import numpy as np
 from keras_srt.config.schema import Config, ScheduleSettings, TrainingSettings
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import atomic_write, write_json
-from keras_srt.core.tensorflow import keras
-from keras_srt.data import DatasetInfo
 from keras_srt.objectives import Standard
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline.classifiers import best_classifier
-from keras_srt.pipeline.distribution import Distribution
-from keras_srt.pipeline.plan import Plan
+from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.data import TrainingData
+from keras_srt.pipeline.plan import Plan, make_plan
 from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.pipeline.streamed import StreamedPart
-from keras_srt.pipeline.train import VALIDATION_BATCH, TrainingPart, train_stage
+from keras_srt.pipeline.training_loop import VALIDATION_BATCH, train_classifier
+
+logger = logging.getLogger(__name__)
 
 
-def ask_teacher(
-    config: Config,
-    run: RunFolder,
-    info: DatasetInfo,
-    data: TrainingPart | StreamedPart,
-    resume: bool,
-    how_to_resume: str,
-    distribution: Distribution | None = None,
-) -> np.ndarray:
-    """A teacher's answers to the unlabeled images of a run: read, or trained for and saved.
+def label_unlabeled(context: RunContext, data: TrainingData) -> np.ndarray:
+    """Load the teacher's labels of the unlabeled images, or train a teacher and save them.
 
-    The teacher sees the labeled images alone, and is the one of its checkpoints that is
-    right on most validation images, untampered ones.
+    The teacher is trained on the labeled images only. Of its checkpoints the one with the
+    highest clean validation accuracy labels the images.
 
     Args:
-        config: of the run.
-        run: its folder; the teacher's is `teacher/` in it.
-        info: of the dataset.
-        data: images, labels and split.
-        resume: whether to use what lies there.
-        how_to_resume: the command to print after Ctrl-C.
-        distribution: the devices to train on; None for one.
+        context: The run; with `resume`, saved labels are used.
+        data: The run's training data.
 
     Returns:
         int32, one class id for each unlabeled image, in the order of the split.
 
     Raises:
-        UserError: the saved answers or a checkpoint can't be used.
-        Interrupted: after Ctrl-C, with the state saved.
+        UserError: The saved labels or a checkpoint can't be used.
+        Interrupted: Training was interrupted; its state is saved.
     """
-    count = len(data.split.unlabeled)
-    if resume and run.pseudo_labels.is_file():
-        print(f"teacher   its answers are in {run.pseudo_labels}", flush=True)
-        return _load(run, count, len(info.class_names))
-    teacher = teacher_config(config, plans.make_plan(config, info))
-    print(
-        f"teacher   first, a standard classifier on the labeled images, in {run.teacher.path}",
-        flush=True,
+    folder, count = context.folder, len(data.split.unlabeled)
+    if context.resume and folder.pseudo_labels.is_file():
+        logger.info("teacher   its labels are in %s", folder.pseudo_labels)
+        return _load(folder, count, len(context.info.class_names))
+    logger.info(
+        "teacher   first, a standard classifier on the labeled images, in %s", folder.teacher.path
     )
-    run.teacher.checkpoints.mkdir(parents=True, exist_ok=True)
-    train_stage(teacher, run.teacher, info, lambda: data, resume, how_to_resume, distribution)
-    answers = _answers(best_classifier(teacher, run.teacher, info), data)
-    summary = _summary(run, plans.make_plan(teacher, info), count)
-    write_json(run.teacher_summary, summary)
-    _save(run, answers)
-    print(conclusion(summary, answers), flush=True)
-    return answers
+    folder.teacher.checkpoints.mkdir(parents=True, exist_ok=True)
+    teacher = teacher_context(context)
+    train_classifier(teacher, lambda: data)
+    batches = data.unlabeled_batches(VALIDATION_BATCH)
+    labels = np.int32(teacher.best_classifier.predict(batches, verbose=0).argmax(axis=-1))
+    summary = _summary(teacher, count)
+    write_json(folder.teacher_summary, summary)
+    with atomic_write(folder.pseudo_labels) as draft:
+        np.save(draft, labels, allow_pickle=False)
+    logger.info(describe_teacher(summary, len(labels)))
+    if len(np.unique(labels)) == 1:
+        logger.warning(
+            "the teacher gave all unlabeled images one class, which teaches the student nothing; "
+            "raise objective.teacher_steps or lower training.learning_rate"
+        )
+    return labels
+
+
+def teacher_context(context: RunContext) -> RunContext:
+    """Return the run that trains the teacher of a run."""
+    config = teacher_config(context.config, context.plan)
+    plan, folder = make_plan(config, context.info), context.folder.teacher
+    return dataclasses.replace(context, config=config, plan=plan, folder=folder)
 
 
 def teacher_config(config: Config, plan: Plan) -> Config:
-    """The config of the teacher: the student's, but standard training on labeled images.
+    """Return the config of the teacher: standard training on the labeled images.
 
     Args:
-        config: of the student.
-        plan: of the student.
+        config: The student's configuration.
+        plan: The student's plan.
 
     Returns:
-        A config with no neighborhood; milestones keep their share of the length.
+        A config without a neighborhood; milestones keep their relative positions.
     """
     training = dataclasses.replace(
         config.training,
@@ -96,88 +95,65 @@ def teacher_config(config: Config, plan: Plan) -> Config:
 
 
 def _schedule(training: TrainingSettings, plan: Plan) -> ScheduleSettings:
-    """The student's schedule, stretched to the teacher's steps."""
+    """Return the student's schedule, scaled to the teacher's steps."""
     schedule = training.schedule
     if schedule.name != "step":
         return schedule
-    stretched = {round(m * plan.teacher_steps / training.length) for m in schedule.milestones}
-    inside = tuple(sorted(m for m in stretched if 1 <= m < plan.teacher_steps))
+    scaled = {round(m * plan.teacher_steps / training.length) for m in schedule.milestones}
+    inside = tuple(sorted(m for m in scaled if 1 <= m < plan.teacher_steps))
     if not inside:
         return ScheduleSettings()
     return dataclasses.replace(schedule, milestones=inside)
 
 
-def _answers(classifier: keras.Model, data: TrainingPart | StreamedPart) -> np.ndarray:
-    """The classes that a classifier gives the unlabeled images, int32."""
-    batches = data.unlabeled_batches(VALIDATION_BATCH)
-    return np.int32(classifier.predict(batches, verbose=0).argmax(axis=-1))
-
-
-def _summary(run: RunFolder, plan: Plan, unlabeled: int) -> dict[str, float | int | str]:
-    """What the teacher was, for the reports."""
-    rows = run.teacher.read_history()
-    # As the best checkpoint is chosen: of equal ones the later.
+def _summary(teacher: RunContext, num_unlabeled: int) -> dict[str, float | int | str]:
+    """Describe the teacher for the reports."""
+    rows = teacher.folder.read_history()
+    # Of equal accuracies the later one, as for the best checkpoint.
     best = max(rows, key=lambda row: (float(row["val_accuracy"]), int(row["step"])))
     return {
         "objective": Standard.name,
-        "steps": plan.steps,
+        "steps": teacher.plan.steps,
         "best_step": int(best["step"]),
         "val_accuracy": round(float(best["val_accuracy"]), 6),
-        "labeled": plan.num_labeled,
-        "pseudo_labeled": unlabeled,
+        "labeled": teacher.plan.num_labeled,
+        "pseudo_labeled": num_unlabeled,
         "train_seconds": round(sum(float(row["seconds"]) for row in rows), 1),
     }
 
 
-def conclusion(summary: Mapping[str, Any], answers: np.ndarray) -> str:
-    """What came of the teacher, in lines; a warning if its answers are worth nothing.
+def describe_teacher(summary: Mapping[str, Any], num_labels: int) -> str:
+    """Describe a trained teacher in one line.
 
     Args:
-        summary: what `teacher.json` holds.
-        answers: int32, its pseudo-labels.
-
-    Returns:
-        Text for the terminal.
+        summary: The content of `teacher.json`.
+        num_labels: The number of images that it labeled.
 
     Example:
-        >>> print(conclusion({"val_accuracy": 0.9, "best_step": 400}, np.int32([1, 0])))
-        teacher   90.0% of the validation images right after step 400; it labeled 2 images
+        >>> describe_teacher({"val_accuracy": 0.9, "best_step": 400}, 2)
+        'teacher   90.0% validation accuracy after step 400; it labeled 2 images'
     """
-    lines = [
-        f"teacher   {100 * summary['val_accuracy']:.1f}% of the validation images right after "
-        f"step {summary['best_step']:,}; it labeled {len(answers):,} images"
-    ]
-    if len(np.unique(answers)) == 1:
-        lines.append(
-            "warning: the teacher gave all of them one class, which teaches the student nothing; "
-            "raise objective.teacher_steps or lower training.learning_rate"
-        )
-    return "\n".join(lines)
+    return (
+        f"teacher   {100 * summary['val_accuracy']:.1f}% validation accuracy after step "
+        f"{summary['best_step']:,}; it labeled {num_labels:,} images"
+    )
 
 
-def _save(run: RunFolder, answers: np.ndarray) -> None:
-    """Writes the answers so that a kill leaves a whole file or none."""
-    with atomic_write(run.pseudo_labels) as draft:
-        np.save(draft, answers, allow_pickle=False)
-
-
-def _load(run: RunFolder, count: int, num_classes: int) -> np.ndarray:
-    """Reads them, and checks that they belong to this split."""
-    path = run.pseudo_labels
+def _load(folder: RunFolder, count: int, num_classes: int) -> np.ndarray:
+    """Read the saved labels and check that they belong to the split."""
+    path, remedy = folder.pseudo_labels, "remove the file, and --resume labels the images again"
     try:
-        answers = np.load(path, allow_pickle=False)
+        labels = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: can't be read ({error}); {remedy}") from error
+    if labels.shape != (count,) or labels.dtype != np.int32:
         raise UserError(
-            f"{path}: can't be read ({error}); remove it, and --resume asks the teacher again"
-        ) from error
-    if answers.shape != (count,) or answers.dtype != np.int32:
-        raise UserError(
-            f"{path}: got {answers.dtype} {list(answers.shape)}; allowed: int32 [{count}], one for "
-            "each unlabeled image; remove it, and --resume asks the teacher again"
+            f"{path}: got {labels.dtype} {list(labels.shape)}; allowed: int32 [{count}], one for "
+            f"each unlabeled image; {remedy}"
         )
-    if not ((answers >= 0) & (answers < num_classes)).all():
+    if not ((labels >= 0) & (labels < num_classes)).all():
         raise UserError(
-            f"{path}: got class ids from {answers.min()} to {answers.max()}; allowed: 0 to "
-            f"{num_classes - 1}; remove it, and --resume asks the teacher again"
+            f"{path}: got class ids from {labels.min()} to {labels.max()}; allowed: 0 to "
+            f"{num_classes - 1}; {remedy}"
         )
-    return answers
+    return labels

@@ -1,7 +1,7 @@
-"""A thread that ends this process where another one of its cluster can't be reached any more.
+"""A thread that reports when another process of the cluster stops accepting connections.
 
-TensorFlow's own service usually ends the sums over replicas that wait for a lost worker, within
-about ten seconds; now and then one of them goes on waiting, and a training would for ever.
+TensorFlow usually ends a sum over replicas within ten seconds of losing a worker, but now and
+then such a sum waits forever.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-# Connections are tried that often; TensorFlow gets this long to notice by itself.
-_INTERVAL, _PATIENCE = 2.0, 18.0
-_TIMEOUT = 2.0
+# Seconds between connection attempts, seconds until a process counts as lost (TensorFlow should
+# notice first), and the timeout of an attempt.
+_INTERVAL, _PATIENCE, _TIMEOUT = 2.0, 18.0, 2.0
 
 
 @contextlib.contextmanager
 def watching(
     addresses: Sequence[str],
-    on_gone: Callable[[str], None],
+    on_lost: Callable[[str], None],
     interval: float = _INTERVAL,
     patience: float = _PATIENCE,
 ) -> Iterator[None]:
-    """Looks after other processes while the body runs.
+    """Watch other processes while the body runs.
 
     Args:
-        addresses: "host:port" of each, where it accepts connections.
-        on_gone: called once, in a thread of its own, with the address of a process that none
-            could be made to for that long.
-        interval: seconds between the trials.
-        patience: seconds.
+        addresses: The address of each process, "host:port".
+        on_lost: Called once, in the watching thread, with the address of the first process
+            that accepted no connection for `patience` seconds.
+        interval: Seconds between connection attempts.
+        patience: Seconds without a connection after which a process counts as lost.
     """
     stop = threading.Event()
     watch = threading.Thread(
-        target=_watch, args=(addresses, on_gone, interval, patience, stop), daemon=True
+        target=_watch, args=(addresses, on_lost, interval, patience, stop), daemon=True
     )
     if addresses:
         watch.start()
@@ -47,7 +47,7 @@ def watching(
 
 def _watch(
     addresses: Sequence[str],
-    on_gone: Callable[[str], None],
+    on_lost: Callable[[str], None],
     interval: float,
     patience: float,
     stop: threading.Event,
@@ -55,15 +55,14 @@ def _watch(
     last_seen = dict.fromkeys(addresses, time.monotonic())
     while not stop.wait(interval):
         for address in addresses:
-            if _accepts(address):
+            if _accepts_connections(address):
                 last_seen[address] = time.monotonic()
             elif time.monotonic() - last_seen[address] > patience and not stop.is_set():
-                on_gone(address)
+                on_lost(address)
                 return
 
 
-def _accepts(address: str) -> bool:
-    """Whether a connection can be made."""
+def _accepts_connections(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT):

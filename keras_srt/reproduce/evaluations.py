@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack
+from keras_srt.core.files import write_json
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.robustness import Robustness
-from keras_srt.pipeline.run_folder import RunFolder, write_json
+from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.reproduce.store import digest
 
 _FOLDER = "evaluations"

@@ -6,10 +6,15 @@ import dataclasses
 from pathlib import Path
 
 from keras_srt.attacks import TargetModel
+from keras_srt.core.errors import Interrupted
 from keras_srt.core.formatting import format_duration
 from keras_srt.data import Images
 from keras_srt.evaluation.intervals import proportion
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.classifiers import load_best_classifier
+from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.evaluate import run_attacks
+from keras_srt.pipeline.source import CachedDataset
+from keras_srt.pipeline.train import train
 from keras_srt.reproduce.evaluations import Outcome
 from keras_srt.reproduce.job_costs import Clock, Costs
 from keras_srt.reproduce.output import write_target
@@ -31,7 +36,6 @@ class Request:
         seeds: how many of each model.
         limit: test images of an attack, or None for what the scale says.
         train: whether missing models are trained.
-        command: that does this, to be shown after Ctrl-C.
     """
 
     targets: tuple[Target, ...]
@@ -41,7 +45,6 @@ class Request:
     seeds: int = 1
     limit: int | None = None
     train: bool = True
-    command: str = ""
 
     def command_for(self, target: Target) -> str:
         """The command that makes one target anywhere, for its page."""
@@ -67,10 +70,8 @@ def reproduce(request: Request) -> list[Path]:
     """
     try:
         return _Job(request).run()
-    except (KeyboardInterrupt, pipeline.Interrupted):
-        raise pipeline.Interrupted(
-            f"interrupted: what is done is kept; go on with\n  {request.command}"
-        ) from None
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted from None
 
 
 class _Job:
@@ -137,7 +138,7 @@ class _Job:
             return
         run, config = model.begun
         # One for all attacks, so that the model is traced once.
-        classifier = pipeline.best_classifier(config, run, model.info)
+        classifier = load_best_classifier(config, run, model.info)
         target_model = TargetModel(classifier, model.config.evaluation.batch_size)
         for wanted in missing:
             self._evaluate(model, target_model, wanted)
@@ -148,7 +149,7 @@ class _Job:
             model.stored = self._store.claim(model.config)
         run, config = model.stored
         print(f"{self._clock.begin()} train {run.path.name}{self._left()}", flush=True)
-        pipeline.train(config, run, self._request.data_dir, resume=True)
+        train(RunContext.open(config, run, self._request.data_dir, resume=True))
         seconds = self._clock.end("train", estimate)
         print(f"    trained in {format_duration(seconds)}", flush=True)
 
@@ -157,7 +158,7 @@ class _Job:
         head = self._clock.begin()
         attacks = [] if wanted.attack is None else [wanted.attack]
         test = self._test(model, wanted.limit)
-        robustness = pipeline.evaluate(model.config, target_model, test, attacks)
+        robustness = run_attacks(model.config, target_model, test, attacks)
         outcome = Outcome.of(robustness, wanted.attack, wanted.limit, model.config.seed)
         model.open().add(outcome)
         seconds = self._clock.end("attack", estimate)
@@ -174,6 +175,7 @@ class _Job:
     def _test(self, model: Model, limit: int | None) -> Images:
         name = model.config.data.dataset.name
         if name not in self._tests:
-            self._tests[name] = pipeline.load_test(model.config, self._request.data_dir, None)
+            dataset = CachedDataset(model.config.data.dataset, self._request.data_dir)
+            self._tests[name] = dataset.test()
         images, labels = self._tests[name]
         return Images(images[:limit], labels[:limit])

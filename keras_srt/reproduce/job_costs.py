@@ -8,8 +8,8 @@ from typing import Any
 
 from keras_srt.core.registry import settings_of
 from keras_srt.objectives import StepPasses
-from keras_srt.pipeline import plan as plans
 from keras_srt.pipeline.classifiers import build_model
+from keras_srt.pipeline.cost import time_step
 from keras_srt.pipeline.plan import Plan
 from keras_srt.reproduce.store import digest, train_seconds
 from keras_srt.reproduce.trained_models import Model, Wanted
@@ -71,7 +71,7 @@ def _passes(plan: Plan, steps: int) -> float:
 def _timed(model: Model) -> float:
     """Seconds of a pass, by one step of a training that is to come."""
     built: Any = build_model(model.config, model.info, model.plan)
-    step = plans.time_step(built, model.plan, model.info)
+    step = time_step(built, model.plan, model.info)
     return step.seconds / model.plan.passes.relative_cost
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.pipeline.run_folder import write_json
+from keras_srt.core.files import write_json
 from keras_srt.reproduce.figures import draw
 from keras_srt.reproduce.tables import comma_separated, markdown
 from keras_srt.reproduce.target_results import Results

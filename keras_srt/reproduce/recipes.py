@@ -9,7 +9,7 @@ from typing import Any
 from keras_srt.config.schema import Config
 from keras_srt.data import batch_sizes
 from keras_srt.objectives import OBJECTIVES
-from keras_srt.pipeline.classifiers import load_config
+from keras_srt.pipeline.configs import load_config
 from keras_srt.reproduce.specs import ModelSpec
 
 CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}

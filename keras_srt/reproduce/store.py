@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.registry import settings_of
-from keras_srt.pipeline.classifiers import load_run_config
+from keras_srt.pipeline.configs import load_run_config
 from keras_srt.pipeline.run_folder import RunFolder
 
 # What a trained model depends on; the name, the evaluation and the export are no part of it.

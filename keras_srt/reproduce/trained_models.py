@@ -9,8 +9,7 @@ from pathlib import Path
 from keras_srt.attacks import ATTACKS, Attack
 from keras_srt.config.schema import Config
 from keras_srt.data import DatasetInfo
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline.plan import Plan
+from keras_srt.pipeline.plan import Plan, make_plan
 from keras_srt.reproduce.evaluations import Evaluations
 from keras_srt.reproduce.recipes import make_config
 from keras_srt.reproduce.specs import AttackSpec, ModelSpec, Target
@@ -126,7 +125,7 @@ class Models:
         if dataset not in self._infos:
             self._infos[dataset] = config.data.dataset.info(self.data_dir)
         info = self._infos[dataset]
-        plan = plans.make_plan(config, info)
+        plan = make_plan(config, info)
         return Model(config, info, plan, self.store.find(config, plan.steps))
 
     def of(self, target: Target) -> list[Model]:

@@ -153,11 +153,16 @@ class AllSteps(keras.callbacks.Callback):
         """Counts."""
         self._steps += 1
 
+    @property
+    def done(self) -> int:
+        """The number of steps that are trained."""
+        # The optimizer's count is already raised by a step without a batch.
+        return self._first + self._steps
+
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Compares, before anything is made of the interval."""
         if self._steps < self.params["steps"]:
-            # Not the optimizer's count, which a step without its batch has raised already.
-            raise UserError(data_ran_out(self._first + self._steps))
+            raise UserError(data_ran_out(self.done))
 
 
 def data_ran_out(step: int) -> str:

@@ -6,8 +6,9 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+from keras_srt.config.schema import TrainingSettings
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.core.tensorflow import tf
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.objectives import Batch, LossTerm, Objective
 from keras_srt.objectives.base import Classifier
@@ -170,3 +171,38 @@ def warmed(
         name: term._replace(weight=share * term.weight) if name in objective.warmed_terms else term
         for name, term in terms.items()
     }
+
+
+def learning_rate(training: TrainingSettings, steps: int, steps_per_epoch: int) -> Any:
+    """Make the learning rate of a training.
+
+    Args:
+        training: The settings.
+        steps: The steps of the training.
+        steps_per_epoch: The steps of a pass over the labeled images, the unit of milestones if
+            the length is set in epochs.
+
+    Returns:
+        A float, or a Keras schedule.
+    """
+    schedule, schedules = training.schedule, keras.optimizers.schedules
+    warmup = round((schedule.warmup or 0.0) * steps)
+    rate: Any = training.learning_rate
+    if schedule.name == "step":
+        unit = steps_per_epoch if training.epochs is not None else 1
+        # Keras still uses the value before a boundary at the boundary itself.
+        boundaries = [milestone * unit - 1 for milestone in schedule.milestones]
+        values = [rate * schedule.factor**i for i in range(len(boundaries) + 1)]
+        rate = schedules.PiecewiseConstantDecay(boundaries, values)
+    if schedule.name == "cosine":
+        return schedules.CosineDecay(
+            0.0 if warmup else rate,
+            max(1, steps - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    if not warmup:
+        return rate
+    from keras_srt.training.optimization import Warmup
+
+    return Warmup(rate, warmup)

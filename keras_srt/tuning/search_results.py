@@ -9,8 +9,8 @@ from pathlib import Path
 
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
-from keras_srt.pipeline.classifiers import COMPONENTS
-from keras_srt.pipeline.run_folder import write_json
+from keras_srt.core.files import write_json
+from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.tuning.figure import write_figure
 from keras_srt.tuning.trial_config import apply_values, tune_of
 from keras_srt.tuning.trial_results import Outcome, markdown_table, ranked, shown, terminal_table

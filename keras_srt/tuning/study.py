@@ -19,8 +19,8 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.configs import COMPONENTS, load_config
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.tuning.journal import Journal
 from keras_srt.tuning.oracles import OBJECTIVE, decode, make_oracle
@@ -101,7 +101,7 @@ class Search(BaseTuner):
         description = [f"trial {trial.trial_id} of the search {search.name}"]
         settings = {"name": name, "description": description}
         try:
-            config = apply_values(search, values | length, pipeline.COMPONENTS, **settings)
+            config = apply_values(search, values | length, COMPONENTS, **settings)
             tried = ", ".join(f"{key} {shown(value)}" for key, value in values.items())
             print(f"\ntrial {trial.trial_id}: {tried}", flush=True)
             return {OBJECTIVE: self._trials.run(trial.trial_id, values, config)}
@@ -118,7 +118,6 @@ def tune(
     folder: Path,
     data_dir: Path | None,
     resume: bool = False,
-    how_to_resume: str = "",
 ) -> list[Outcome]:
     """Searches the settings of `config.tune`, and writes down what was found.
 
@@ -127,7 +126,6 @@ def tune(
         folder: of the search; `trials/` in it has a run folder for each trial.
         data_dir: where prepared datasets lie, or None.
         resume: whether to go on with the search that lies in the folder.
-        how_to_resume: the command to print after Ctrl-C.
 
     Returns:
         The outcomes, the best first; none for a worker.
@@ -139,8 +137,8 @@ def tune(
     """
     role, config = read_role(), with_length(config)
     info = config.data.dataset.info(data_dir)
-    check_space(config, pipeline.COMPONENTS, lambda made: plans.make_plan(made, info))
-    own, read = RunFolder(folder), pipeline.load_config
+    check_space(config, COMPONENTS, lambda made: make_plan(made, info))
+    own = RunFolder(folder)
     with contextlib.ExitStack() as until_the_end:
         if role != "worker":
             until_the_end.enter_context(own.held())
@@ -148,9 +146,9 @@ def tune(
             own.claim(
                 config.to_json(),
                 resume or role == "worker",
-                read=lambda path: read(str(path)).to_json(),
+                read=lambda path: load_config(str(path)).to_json(),
             )
-        trials = Trials(config, folder / "trials", data_dir, how_to_resume)
+        trials = Trials(config, folder / "trials", data_dir)
         return _run(config, folder, trials, role)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_srt.pipeline.run_folder import write_json
+from keras_srt.core.files import write_json
 
 
 @dataclasses.dataclass(frozen=True)

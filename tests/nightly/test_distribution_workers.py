@@ -21,8 +21,8 @@ import sys
 import tensorflow as tf
 logical = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv.pop(1))
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], logical)
-from keras_srt import cli
-sys.exit(cli.main())
+from keras_srt.cli.main import main
+sys.exit(main())
 """
 STEPS, INTERVAL = 12, 3
 

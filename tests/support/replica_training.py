@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Augmentation, BatchSizes, evaluation_batches, training_batches
+from keras_srt.data.sharding import distribute, split_rows
 from keras_srt.models import MODELS
 from keras_srt.neighborhoods import L0, Color, Composite, LInf, Spatial
 from keras_srt.objectives import SRT, UAT, Standard
-from keras_srt.pipeline.distribution import Distribution, split_rows
 from keras_srt.training.model import RobustModel
+from keras_srt.training.strategy import make_strategy
 
 STEPS = 10
 PIXEL = LInf(epsilon=0.1, num_steps=2)
@@ -38,14 +39,14 @@ SIZES = BatchSizes(labeled=5, unlabeled=8)
 VALIDATION, VALIDATION_BATCH = 13, 8
 
 
-def trained(case, distribution):
+def trained(case, strategy):
     """The weights, how far they moved, the history, and the saved means of one training."""
     spec, neighborhood, objective, updated = CASES[case]
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (40, 16, 16, 1), np.uint8)
     labels = np.int32(generator.integers(0, 3, 40))
     answers = np.int32(generator.integers(0, 3, 31))
-    with distribution.strategy.scope():
+    with strategy.scope():
         keras.utils.set_random_seed(0)
         classifier = MODELS.build(spec).build((16, 16, 1), 3)
         model = RobustModel(
@@ -73,9 +74,9 @@ def trained(case, distribution):
     whole = evaluation_batches(images[:VALIDATION], labels[:VALIDATION], VALIDATION_BATCH)
     saved = SavedMeans()
     history = model.fit(
-        distribution.spread(lambda replicas: batches(replicas=replicas)),
+        distribute(strategy, lambda replicas: batches(replicas=replicas)),
         steps_per_epoch=STEPS,
-        validation_data=distribution.spread(functools.partial(split_rows, whole)),
+        validation_data=distribute(strategy, functools.partial(split_rows, whole)),
         validation_steps=-(-VALIDATION // VALIDATION_BATCH),
         callbacks=[saved],
         verbose=0,
@@ -113,15 +114,15 @@ def main(count, cases):
     logical = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpus[0], logical)
     # One strategy for all cases: TensorFlow numbers the sums of each anew, and mixes them up.
-    several = Distribution.make("mirrored")
+    several = make_strategy("mirrored")
     for case in cases:
-        one, moved, history, means = trained(case, Distribution.make("one_device"))
+        one, moved, history, means = trained(case, make_strategy("one_device"))
         weights, _, its_history, its_means = trained(case, several)
         pairs = list(zip(one, weights, strict=True))
         result = {
             "case": case,
-            "replicas": several.replicas,
-            "collective": collective_operations(several.strategy),
+            "replicas": several.num_replicas_in_sync,
+            "collective": collective_operations(several),
             "moved": moved,
             "difference": max(float(np.max(np.abs(a - b))) for a, b in pairs),
             "history": {name: [history[name], its_history[name]] for name in history},

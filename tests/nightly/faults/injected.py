@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_srt.core import files
-from keras_srt.pipeline import plan
+from keras_srt.pipeline import cost
 from keras_srt.pipeline import run as pipeline
-from keras_srt.pipeline.train import TrainingPart
+from keras_srt.pipeline.data import InMemoryData
 from keras_srt.training import callbacks
 from keras_srt.training import model as training
 from keras_srt.training import optimization as updates
@@ -27,9 +27,9 @@ def inject(finish=False, **faults):
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # No step is timed: that would trace each of them once more.
-    plan.time_step = lambda *_: plan.StepTime(0.01, 16)
+    cost.time_step = lambda *_: cost.StepTime(0.01, 16)
     if not finish:
-        pipeline._finish = lambda *_: {}
+        pipeline.evaluate = pipeline.report = pipeline.publish = lambda *_: {}
     for name, arguments in faults.items():
         globals()[name](*arguments)
 
@@ -127,7 +127,7 @@ def poison(what, step):
         scaled = updates.Update.scaled
         updates.Update.scaled = lambda self, loss: scaled(self, loss) * factor()
     if what == "image":
-        batches = TrainingPart.batches
+        batches = InMemoryData.batches
 
         def poisoned(self, config, plan, first_step, replicas):
             def change(index, batch):
@@ -138,19 +138,19 @@ def poison(what, step):
             made = batches(self, config, plan, first_step, replicas)
             return made.enumerate(first_step).map(change)
 
-        TrainingPart.batches = poisoned
+        InMemoryData.batches = poisoned
 
 
 def run_out(batches):
     """Data of that many batches, counted from the first step."""
-    endless = TrainingPart.batches
+    endless = InMemoryData.batches
 
     def limited(self, config, plan, first_step, replicas):
         made = endless(self, config, plan, first_step, replicas).take(batches - first_step)
         # A stream doesn't know its length; where Keras does, it begins again at a boundary.
         return made.filter(lambda _: True)
 
-    TrainingPart.batches = limited
+    InMemoryData.batches = limited
 
 
 def fill_at_step(step, filler):
@@ -192,14 +192,16 @@ def interrupt_after(step):
 
 
 def _count_trials():
+    from keras_srt.tuning import trial
+
     trained = {"count": 0}
-    train = pipeline.train
+    train = trial.train
 
     def counting(*args, **kwargs):
         trained["count"] += 1
         return train(*args, **kwargs)
 
-    pipeline.train = counting
+    trial.train = counting
     return trained
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_srt.config import loader as configs
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.pipeline.classifiers import COMPONENTS, load_config
+from keras_srt.pipeline.configs import COMPONENTS, load_config
 
 GROUP = "bad configs"
 EXAMPLES = 1000

@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
+from tiny_runs import train_in
 
 from keras_srt.cli import main as cli
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
+from keras_srt.core.errors import Interrupted
+from keras_srt.pipeline.classifiers import build_model, load_best_classifier
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training import callbacks
 from keras_srt.training.checkpoints import Checkpoints
@@ -40,21 +43,10 @@ def typed(tmp_path_factory):
     return python(*command), folder
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The config of a finished tiny run and its folder; tests work on copies of it."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = write_config(folder)
-    assert cli.main(["train", "--config", str(config), "--run-dir", str(folder / "run")]) == 0
-    return config, folder / "run"
-
-
 @pytest.fixture
-def run_copy(finished, tmp_path):
-    """A config and a copy of its finished run."""
-    config, run = finished
-    shutil.copytree(run, tmp_path / "run")
-    return config, tmp_path / "run"
+def finished(finished_run):
+    """The config of the session's tiny run and its folder; tests that change it take `run_copy`."""
+    return finished_run
 
 
 @pytest.fixture
@@ -459,9 +451,9 @@ def forget_the_last_step(run):
 def test_a_checkpoint_of_another_model_stops_resume(run_copy, tmp_path, rejected):
     config, run = run_copy
     shutil.rmtree(run / "checkpoints")
-    other = pipeline.load_config(str(config), overrides=["model.width=3"])
+    other = load_config(str(config), overrides=["model.width=3"])
     info = other.data.dataset.info(None)
-    model = pipeline.build_model(other, info, plans.make_plan(other, info))
+    model = build_model(other, info, make_plan(other, info))
     checkpoints = Checkpoints(run / "checkpoints", model)
     checkpoints.set_model(model)
     (run / "checkpoints").mkdir()
@@ -573,13 +565,6 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
     assert [int(row["step"]) for row in history] == list(range(20, 301, 20))
 
 
-def train_in(folder, config, resume=False):
-    run = RunFolder(folder)
-    run.claim(config.to_json(), resume)
-    pipeline.train(config, run, None, resume, how_to_resume="again")
-    return run
-
-
 @pytest.mark.parametrize(
     ("at", "objective"), [(4, "srt"), (6, "rt")], ids=["within an interval", "at its end"]
 )
@@ -593,7 +578,7 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatc
         model__dropout=0.5,
         data__augmentation={"pad": 2, "flip": True},
     )
-    config = pipeline.load_config(str(write_config(tmp_path, settings)))
+    config = load_config(str(write_config(tmp_path, settings)))
     whole = train_in(tmp_path / "whole", config)
 
     class InterruptAt(callbacks.StopAtNaN):
@@ -603,15 +588,15 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(callbacks, "StopAtNaN", InterruptAt)
-        with pytest.raises(pipeline.Interrupted, match=f"step {at}"):
+        with pytest.raises(Interrupted, match=f"step {at}"):
             train_in(tmp_path / "cut", config)
     resumed = train_in(tmp_path / "cut", config, resume=True)
 
     info = config.data.dataset.info(None)
-    plan = plans.make_plan(config, info)
+    plan = make_plan(config, info)
     states = []
     for run in (whole, resumed):
-        model = pipeline.build_model(config, info, plan)
+        model = build_model(config, info, plan)
         assert Checkpoints(run.checkpoints, model).restore()
         states.append([v.numpy() for v in (*model.classifier.weights, *model.optimizer.variables)])
     assert any(np.any(value) for value in states[0][-4:])  # momentum, too
@@ -623,6 +608,6 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatc
             row.pop("seconds")
     assert histories[1] == histories[0]  # losses, too
     assert whole.split.read_text() == resumed.split.read_text()
-    best = [pipeline.best_classifier(config, run, info).get_weights() for run in (whole, resumed)]
+    best = [load_best_classifier(config, run, info).get_weights() for run in (whole, resumed)]
     for one, other in zip(*best, strict=True):
         np.testing.assert_array_equal(one, other)

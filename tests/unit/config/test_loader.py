@@ -11,7 +11,7 @@ from helpers import ROOT, python, tiny
 from keras_srt.config import loader as configs
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.configs import COMPONENTS
 
 CONFIG_FILES = sorted((ROOT / "configs").glob("*.json"))
 

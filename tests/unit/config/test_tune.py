@@ -8,7 +8,7 @@ from helpers import tiny
 from keras_srt.config import loader as configs
 from keras_srt.config.tune import Range, TuneSettings, choices, corners
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.tuning.trial_config import apply_values, check_space, trial_steps, with_length
 
 RATE = {"min": 0.01, "max": 1.0, "sampling": "log"}

@@ -14,7 +14,7 @@ from keras_srt.cli import main as cli
 from keras_srt.folders.check import check
 from keras_srt.folders.starting_config import find_source
 from keras_srt.pipeline import plan
-from keras_srt.pipeline.classifiers import load_config
+from keras_srt.pipeline.configs import load_config
 
 
 @pytest.fixture

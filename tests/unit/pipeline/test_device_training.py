@@ -5,16 +5,17 @@ from helpers import tiny, write_config
 
 from keras_srt.core.errors import UserError
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.publish import device_training_settings
 
 
 def config_of(tmp_path, **changes):
-    return pipeline.load_config(str(write_config(tmp_path, tiny(**changes))))
+    return load_config(str(write_config(tmp_path, tiny(**changes))))
 
 
 def test_settings_follow_the_training(tmp_path):
     config = config_of(tmp_path, neighborhood__step_size=0.07)
-    assert pipeline.device_training_settings(config, 2, 6) == DeviceTrainingSettings(
+    assert device_training_settings(config, 2, 6) == DeviceTrainingSettings(
         num_steps=2,
         epsilon=0.1,
         step_size=0.07,
@@ -26,7 +27,7 @@ def test_settings_follow_the_training(tmp_path):
         weight_decay=config.training.weight_decay,
     )
     with pytest.raises(UserError, match="unlabeled: got 0"):
-        pipeline.device_training_settings(config, 2, 0)
+        device_training_settings(config, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -43,4 +44,4 @@ def test_settings_follow_the_training(tmp_path):
 )
 def test_unsupported_settings_are_refused(tmp_path, changes, reason):
     with pytest.raises(UserError, match=reason):
-        pipeline.device_training_settings(config_of(tmp_path, **changes))
+        device_training_settings(config_of(tmp_path, **changes))

@@ -11,9 +11,13 @@ from keras_srt.config import loader as configs
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.formatting import format_duration
 from keras_srt.data import DatasetInfo
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline import cost
+from keras_srt.pipeline.classifiers import build_model
+from keras_srt.pipeline.configs import COMPONENTS
+from keras_srt.pipeline.cost import StepTime, time_step
+from keras_srt.pipeline.describe import describe_cost
+from keras_srt.pipeline.plan import make_plan, segments
+from keras_srt.training.schedules import learning_rate
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 
@@ -23,7 +27,11 @@ def configured(**changes):
 
 
 def planned(**changes):
-    return plans.make_plan(configured(**changes), INFO)
+    return make_plan(configured(**changes), INFO)
+
+
+def rate_of(config, plan):
+    return learning_rate(config.training, plan.steps, plan.steps_per_epoch)
 
 
 # Segments.
@@ -37,7 +45,7 @@ def test_segments_cover_every_step_once_and_validate_where_they_should(steps, in
     due = sorted({*range(interval, steps + 1, interval), steps})
     for first in range(steps):
         done, validated, epochs = [], [], []
-        made = plans.segments(plan, first)
+        made = segments(plan, first)
         for segment in made:
             assert segment.first_step == first + len(done)
             assert segment.epochs > segment.initial_epoch
@@ -50,7 +58,7 @@ def test_segments_cover_every_step_once_and_validate_where_they_should(steps, in
         # An interval keeps its number, whatever was done before.
         assert epochs == [(step - 1) // interval for step in validated]
         assert len(made) <= 3
-    assert plans.segments(plan, steps) == []
+    assert segments(plan, steps) == []
 
 
 # Steps, epochs, intervals.
@@ -126,10 +134,10 @@ def test_every_config_of_the_repository_has_a_plan(path):
         config = configs.load(path, COMPONENTS, variant)
         size, channels, count = _SIZES[config.data.dataset.name]
         info = DatasetInfo("", (size, size, channels), tuple("0123456789"), count, 1000)
-        plan = plans.make_plan(config, info)
+        plan = make_plan(config, info)
         assert 1 <= plan.interval <= plan.steps
         assert sum(plan.sizes) == config.training.batch_size
-        boundaries = getattr(plans.learning_rate(config, plan), "boundaries", [])
+        boundaries = getattr(rate_of(config, plan), "boundaries", [])
         assert all(0 <= boundary < plan.steps for boundary in boundaries)
 
 
@@ -138,7 +146,7 @@ def test_every_config_of_the_repository_has_a_plan(path):
 
 def rates(steps_at, **changes):
     config = configured(training__learning_rate=1.0, **changes)
-    rate = plans.learning_rate(config, plans.make_plan(config, INFO))
+    rate = rate_of(config, make_plan(config, INFO))
     return [float(rate(step)) if callable(rate) else rate for step in steps_at]
 
 
@@ -183,8 +191,8 @@ def test_timing_a_step_leaves_no_trace(objective, monkeypatch):
         training__labeled_per_batch=8 if objective == "srt" else None,
         training__schedule={"name": "cosine"},
     )
-    plan = plans.make_plan(config, INFO)
-    model = pipeline.build_model(config, INFO, plan)
+    plan = make_plan(config, INFO)
+    model = build_model(config, INFO, plan)
     for variable in model.optimizer.variables[2:]:
         variable.assign(tf.ones_like(variable))  # as if training were under way
     state = [*model.classifier.weights, *model.optimizer.variables]
@@ -194,7 +202,7 @@ def test_timing_a_step_leaves_no_trace(objective, monkeypatch):
     monkeypatch.setattr(
         type(model), "train_step", lambda self, data: trained.append(1) or inner(self, data)
     )
-    step = plans.time_step(model, plan, INFO)
+    step = time_step(model, plan, INFO)
     assert trained
     assert step.seconds > 0
     assert step.timed_on == 16
@@ -206,12 +214,12 @@ def test_timing_a_step_leaves_no_trace(objective, monkeypatch):
 
 def test_a_step_that_takes_long_is_timed_on_fewer_images(monkeypatch):
     config = configured(training__batch_size=64, training__labeled_per_batch=16)
-    plan = plans.make_plan(config, INFO)
-    monkeypatch.setattr(plans, "_timed_share", lambda *_: 0.125)
-    step = plans.time_step(pipeline.build_model(config, INFO, plan), plan, INFO)
+    plan = make_plan(config, INFO)
+    monkeypatch.setattr(cost, "_timed_share", lambda *_: 0.125)
+    step = time_step(build_model(config, INFO, plan), plan, INFO)
     assert step.timed_on == 8
-    assert "timed on 8 images" in plans.estimate(plan, step)
-    assert "timed on" not in plans.estimate(plan, step._replace(timed_on=64))
+    assert "timed on 8 images" in describe_cost(plan, step)
+    assert "timed on" not in describe_cost(plan, step._replace(timed_on=64))
 
 
 @pytest.mark.parametrize(
@@ -236,6 +244,4 @@ def test_passes_over_the_labeled_images():
     # 40 labels, 8 in a batch: 6 steps show 48 of them.
     plan = planned()
     assert plan.labeled_passes == pytest.approx(8 / 40)
-    assert "6 steps = 1.2 passes over the labeled images" in plans.estimate(
-        plan, plans.StepTime(1.0, 16)
-    )
+    assert "6 steps = 1.2 passes over the labeled images" in describe_cost(plan, StepTime(1.0, 16))

@@ -13,8 +13,8 @@ from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 from keras_srt.evaluation.runner import evaluate_robustness
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.reproduce.attack_settings import attack
 from keras_srt.reproduce.evaluations import Evaluations, Outcome, worst_case
@@ -45,7 +45,7 @@ def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
         assert len({row.key for row in panel.rows}) == len(panel.rows)
     for spec in target.models():
         config = make_config(spec, dataset, scale)
-        assert plans.make_plan(config, INFOS[dataset]).num_labeled == spec.labeled
+        assert make_plan(config, INFOS[dataset]).num_labeled == spec.labeled
         assert config.data.dataset.name == dataset
         assert config.objective.name == spec.objective
         for wanted in target.attacks_on(spec):
@@ -177,14 +177,14 @@ def test_the_quick_recipe_is_that_of_the_runs_there_are():
     config = make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "quick")
     changes = ["data.labeled=300", "training.labeled_per_batch=32", "training.steps=1000"]
     changes += ["training.interval=250", "name=anything"]
-    assert fingerprint(config) == fingerprint(pipeline.load_config("mnist_pixel", "quick", changes))
+    assert fingerprint(config) == fingerprint(load_config("mnist_pixel", "quick", changes))
 
 
 @pytest.mark.parametrize("family", ["pixel", "spatial", "composite"])
 @pytest.mark.parametrize(("dataset", "prefix"), [("mnist", "mnist"), ("cifar10", "cifar")])
 def test_full_is_the_base_config_as_it_is(family, dataset, prefix):
     config = make_config(ModelSpec(family, "srt"), dataset, "full")
-    assert fingerprint(config) == fingerprint(pipeline.load_config(f"{prefix}_{family}"))
+    assert fingerprint(config) == fingerprint(load_config(f"{prefix}_{family}"))
 
 
 def test_full_with_few_labels_takes_as_many_steps_as_with_10000():
@@ -228,7 +228,7 @@ def test_searches_by_draws_draw_alike():
 
 
 def tiny_config(folder, overrides=(), **changes):
-    return pipeline.load_config(str(write_config(folder, tiny(**changes))), None, overrides)
+    return load_config(str(write_config(folder, tiny(**changes))), None, overrides)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,13 @@ import pytest
 from helpers import tiny, write_config
 
 from keras_srt.cli import main as cli
-from keras_srt.core.errors import UserError
+from keras_srt.cli.output import shown_logs
+from keras_srt.core.errors import Interrupted, UserError
 from keras_srt.evaluation.runner import evaluate_robustness
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline.configs import load_config, load_run_config
+from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.reproduce import job as reproduce_job
 from keras_srt.reproduce import tables
 from keras_srt.reproduce import trained_models as models
 from keras_srt.reproduce.figures import make_figure
@@ -50,7 +53,7 @@ def small_config(folder):
         )
         if spec.objective == "standard":
             settings["training"]["labeled_per_batch"] = None
-        return pipeline.load_config(str(write_config(folder, settings)))
+        return load_config(str(write_config(folder, settings)))
 
     return make
 
@@ -74,7 +77,8 @@ def job(finished, tmp_path, monkeypatch, capsys):
     def run(target=None, **options):
         capsys.readouterr()
         target = target or small_target()
-        reproduce(Request((target,), tmp_path / "runs", tmp_path / "output", **options))
+        with shown_logs():
+            reproduce(Request((target,), tmp_path / "runs", tmp_path / "output", **options))
         path = tmp_path / "output" / f"{target.file_name}.json"
         return capsys.readouterr().out, json.loads(path.read_text())
 
@@ -103,9 +107,9 @@ def test_the_results_are_those_of_one_evaluation(finished):
     cells = cells_of(results)
     for objective in ("standard", "srt"):
         run = run_of(finished, objective)
-        config = pipeline.load_run_config(run)
-        classifier = pipeline.best_classifier(config, run, config.data.dataset.info(None))
-        test = pipeline.load_test(config, None, 12)
+        config = load_run_config(run)
+        context = RunContext.open(config, run)
+        classifier, test = context.best_classifier, context.source.test(12)
         attacks = [models.ATTACKS.build(spec.settings) for spec in (FGSM, PGD)]
         all_images = evaluate_robustness(classifier, *test, attacks[:1])
         assert cells[objective, "clean"]["accuracy"] == np.mean(all_images.correct)
@@ -171,8 +175,8 @@ def test_what_is_missing_is_trained_and_resumed_and_the_rest_reused(job, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(callbacks, "StopAtNaN", InterruptAtStep4)
-        with pytest.raises(pipeline.Interrupted, match="keras-srt reproduce it"):
-            job(command="keras-srt reproduce it")
+        with pytest.raises(Interrupted, match="finished parts are saved"):
+            job()
     printed, results = job()
     assert "1 trained, 1 begun, 0 missing" in printed
     assert "resuming at step 4" in printed
@@ -184,7 +188,7 @@ def test_what_is_missing_is_trained_and_resumed_and_the_rest_reused(job, tmp_pat
 
 def test_an_interrupted_evaluation_loses_one_attack_at_most(job, tmp_path, monkeypatch):
     shutil.rmtree(run_of(tmp_path, "standard").path / "evaluations")
-    evaluate, calls = pipeline.evaluate, []
+    evaluate, calls = reproduce_job.run_attacks, []
 
     def interrupted(config, classifier, test, attacks):
         calls.append(attacks)
@@ -193,8 +197,8 @@ def test_an_interrupted_evaluation_loses_one_attack_at_most(job, tmp_path, monke
         return evaluate(config, classifier, test, attacks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "evaluate", interrupted)
-        with pytest.raises(pipeline.Interrupted, match="what is done is kept"):
+        patch.setattr(reproduce_job, "run_attacks", interrupted)
+        with pytest.raises(Interrupted, match="finished parts are saved"):
             job()
     printed, _ = job()
     assert printed.count(" on digits-pixel-10000-standard") == 1

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 from helpers import tiny
+from tiny_runs import train_in
 
 from keras_srt.config import loader as configs
 from keras_srt.core.errors import NotFinite, UserError
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import rollback
-from keras_srt.pipeline import run as pipeline
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline import cost, rollback
+from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training import callbacks, checkpoint_files
 from keras_srt.training.checkpoints import Checkpoints
@@ -91,19 +90,12 @@ def test_a_weight_that_is_not_finite_is_never_saved(value, made):
     assert checkpoint_files.best_weights(folder).read_bytes() == before
 
 
-# Going back.
+# Rolling back.
 
 
 @pytest.fixture
 def untimed(monkeypatch):
-    monkeypatch.setattr(plans, "time_step", lambda *_: plans.StepTime(0.01, 16))
-
-
-def train_in(folder, config, resume=False):
-    run = RunFolder(folder)
-    run.claim(config.to_json(), resume)
-    pipeline.train(config, run, None, resume, how_to_resume="again")
-    return run
+    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
 
 
 def configured(**changes):
@@ -125,7 +117,7 @@ def spoil(monkeypatch, step, rates):
 
 
 @pytest.mark.parametrize("step", [1, 5])
-def test_it_goes_back_to_the_last_good_state_with_a_lower_rate(
+def test_it_rolls_back_to_the_last_finite_state_with_a_lower_rate(
     step, untimed, monkeypatch, tmp_path, capsys
 ):
     config = configured(training__learning_rate=0.5)
@@ -137,27 +129,27 @@ def test_it_goes_back_to_the_last_good_state_with_a_lower_rate(
     assert rates == ([0.25, 0.25] if step == 1 else [0.5, 0.25])
     printed = capsys.readouterr().out
     assert f"resuming at step {0 if step == 1 else 3}" in printed
-    assert "going back to the last good state with a learning rate of 0.25 (1 of 2)" in printed
-    (reason,) = rollback.lower_rate(config, run)[1]
+    assert "rolling back to the last finite state with a learning rate of 0.25 (1 of 2)" in printed
+    (reason,) = rollback.read_rollbacks(run)
     assert f"loss is nan after step {step}" in reason
 
 
-def test_it_goes_back_no_more_often_than_allowed(untimed, monkeypatch, tmp_path):
+def test_it_rolls_back_no_more_often_than_allowed(untimed, monkeypatch, tmp_path):
     spoil(monkeypatch, 5, {0.5, 0.25, 0.125})
-    with pytest.raises(NotFinite, match=r"loss is nan after step 5.*went back 2 times"):
+    with pytest.raises(NotFinite, match=r"loss is nan after step 5.*rolled back 2 times"):
         train_in(tmp_path / "run", configured(training__learning_rate=0.5))
     run = RunFolder(tmp_path / "run")
-    assert len(rollback.lower_rate(configured(), run)[1]) == 2
+    assert len(rollback.read_rollbacks(run)) == 2
     # A resumed run keeps to the lower rate.
     monkeypatch.undo()
-    monkeypatch.setattr(plans, "time_step", lambda *_: plans.StepTime(0.01, 16))
+    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
     train_in(run.path, configured(training__learning_rate=0.5), resume=True)
     assert float(run.read_history()[-1]["learning_rate"]) == 0.125
 
 
-def test_a_damaged_record_of_retreats_is_named(tmp_path):
+def test_a_damaged_record_of_rollbacks_is_named(tmp_path):
     run = RunFolder(tmp_path)
     run.checkpoints.mkdir()
-    run.retreats.write_text("[3")
+    run.rollbacks.write_text("[3")
     with pytest.raises(UserError, match=r"retreats\.json: can't be read"):
-        rollback.lower_rate(configured(), run)
+        rollback.read_rollbacks(run)

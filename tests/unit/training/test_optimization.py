@@ -14,13 +14,14 @@ from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
 from keras_srt.neighborhoods import L0, L2, Color, LInf
 from keras_srt.objectives import SRT, Standard
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.classifiers import build_model
+from keras_srt.pipeline.configs import COMPONENTS, load_config
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training.checkpoints import Checkpoints
 from keras_srt.training.model import RobustModel
 from keras_srt.training.optimization import LossScale, Update, Warmup, WeightAverage, make_optimizer
+from keras_srt.training.schedules import learning_rate
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 PIXEL = LInf(epsilon=0.1, num_steps=2)
@@ -136,7 +137,7 @@ def test_sgd_with_momentum_is_its_formula():
 def test_weights_decay_once(name, coupled):
     """Coupled with SGD's gradient, or by AdamW itself; never both."""
     config = configured(training__optimizer=name, training__weight_decay=0.02)
-    model = pipeline.build_model(config, INFO, plans.make_plan(config, INFO))
+    model = build_model(config, INFO, make_plan(config, INFO))
     assert model.weight_decay == coupled
     weights = model.classifier.trainable_variables
     before = [w.numpy() for w in weights]
@@ -152,7 +153,8 @@ def test_weights_decay_once(name, coupled):
 
 def rates(steps_at, **changes):
     config = configured(training__learning_rate=1.0, training__interval=None, **changes)
-    rate = plans.learning_rate(config, plans.make_plan(config, INFO))
+    plan = make_plan(config, INFO)
+    rate = learning_rate(config.training, plan.steps, plan.steps_per_epoch)
     return [float(rate(step)) if callable(rate) else rate for step in steps_at]
 
 
@@ -301,14 +303,14 @@ def test_training_in_float16_is_close_to_float32(batches):
 
 def test_float16_without_a_gpu_is_warned_of_in_one_line(capsys, monkeypatch):
     config = configured(training__precision="mixed_float16")
-    plan = plans.make_plan(config, INFO)
+    plan = make_plan(config, INFO)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    model = pipeline.build_model(config, INFO, plan)
+    model = build_model(config, INFO, plan)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("warning: training.precision mixed_float16")
     assert set(model.update.checkpointed) == {"loss_scale", "good_steps"}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
-    pipeline.build_model(config, INFO, plan)
+    build_model(config, INFO, plan)
     assert capsys.readouterr().out == ""
 
 
@@ -369,7 +371,7 @@ def test_the_average_is_validated_and_saved_as_the_best(tmp_path, images, labels
 
 def test_an_average_from_a_config_has_the_weights_of_the_model():
     config = configured(training__ema=0.999)
-    model = pipeline.build_model(config, INFO, plans.make_plan(config, INFO))
+    model = build_model(config, INFO, make_plan(config, INFO))
     assert model.inference_model is model.average
     for one, other in zip(
         model.inference_model.get_weights(), model.classifier.get_weights(), strict=True
@@ -430,7 +432,7 @@ def test_a_run_older_than_these_settings_is_resumed(tmp_path):
     run.config.write_text(json.dumps(old))
 
     def read(path):
-        return pipeline.load_config(str(path)).to_json()
+        return load_config(str(path)).to_json()
 
     run.claim(config.to_json(), resume=True, read=read)
     for json_text, reader in (
@@ -473,7 +475,7 @@ def test_xla_is_refused_where_it_has_no_kernel(neighborhood):
 
 def test_xla_reaches_the_model():
     config = configured(training__jit_compile=True)
-    model = pipeline.build_model(config, INFO, plans.make_plan(config, INFO))
+    model = build_model(config, INFO, make_plan(config, INFO))
     assert model.jit_compile is True
 
 

@@ -23,8 +23,10 @@ from keras_srt.objectives import (
     WorstOfK,
     losses,
 )
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline.classifiers import COMPONENTS
+from keras_srt.pipeline.configs import COMPONENTS
+from keras_srt.pipeline.cost import StepTime, training_seconds
+from keras_srt.pipeline.describe import describe_cost
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.teacher import teacher_config
 from keras_srt.training.model import RobustModel
 from keras_srt.training.schedules import SearchGrowth
@@ -173,37 +175,37 @@ def test_every_objective_that_searches_can_grow(objective, batch):
 
 def test_the_plan_counts_the_mean_effort():
     changes = {"training__steps": 8, "neighborhood__num_steps": 4}
-    plan = plans.make_plan(configured(**changes, training__search_growth=0.5), INFO)
+    plan = make_plan(configured(**changes, training__search_growth=0.5), INFO)
     # 16 images forward, 2 for each ascent step and image, 3 for each of 8 + 16 trained.
     costs = [16 + 2 * 16 * k + 3 * 24 for k in (1, 1, 2, 2, 4, 4, 4, 4)]
     assert plan.growth_steps == 4
     assert plan.cost_ratio == pytest.approx(np.mean(costs) / costs[-1])
-    assert plan.passes == plans.make_plan(configured(**changes), INFO).passes
-    step = plans.StepTime(10.0, 16)
-    assert plans.training_seconds(plan, step) == pytest.approx(80.0 * plan.cost_ratio)
-    assert "with the full search, 81% of that on average" in plans.estimate(plan, step)
+    assert plan.passes == make_plan(configured(**changes), INFO).passes
+    step = StepTime(10.0, 16)
+    assert training_seconds(plan, step) == pytest.approx(80.0 * plan.cost_ratio)
+    assert "with the full search, 81% of that on average" in describe_cost(plan, step)
 
 
 def test_without_growth_the_estimate_is_as_it_was():
-    plan = plans.make_plan(configured(), INFO)
+    plan = make_plan(configured(), INFO)
     assert (plan.cost_ratio, plan.growth_steps, plan.weight_steps) == (1.0, 0, 0)
-    assert "on average" not in plans.estimate(plan, plans.StepTime(1.0, 16))
+    assert "on average" not in describe_cost(plan, StepTime(1.0, 16))
 
 
 def test_a_plan_with_nothing_to_grow_is_refused():
     with pytest.raises(InvalidSettings, match=r"training\.search_growth"):
-        plans.make_plan(configured(neighborhood__num_steps=1, training__search_growth=0.5), INFO)
+        make_plan(configured(neighborhood__num_steps=1, training__search_growth=0.5), INFO)
     objective = {"objective": {"name": "adversarial"}, "training__labeled_per_batch": None}
     config = configured(**objective, training__weight_warmup=0.5)
     with pytest.raises(InvalidSettings, match=r"training\.weight_warmup"):
-        plans.make_plan(config, INFO)
+        make_plan(config, INFO)
 
 
 def test_a_teacher_grows_nothing():
     growing = {"training__search_growth": 0.5, "training__weight_warmup": 0.5}
     config = configured(objective={"name": "rst"}, **growing)
-    teacher = teacher_config(config, plans.make_plan(config, INFO))
-    plan = plans.make_plan(teacher, INFO)
+    teacher = teacher_config(config, make_plan(config, INFO))
+    plan = make_plan(teacher, INFO)
     assert (plan.growth_steps, plan.weight_steps, plan.cost_ratio) == (0, 0, 1.0)
 
 

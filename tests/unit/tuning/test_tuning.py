@@ -15,8 +15,9 @@ from keras_srt.cli import main as cli
 from keras_srt.config import loader as configs
 from keras_srt.config.tune import TuneSettings
 from keras_srt.core.errors import UserError
-from keras_srt.pipeline import plan as plans
-from keras_srt.pipeline import run as pipeline
+from keras_srt.pipeline import cost
+from keras_srt.pipeline.configs import COMPONENTS, load_config
+from keras_srt.tuning import trial
 from keras_srt.tuning.figure import setting_axis
 from keras_srt.tuning.journal import Journal
 from keras_srt.tuning.oracles import decode, make_oracle
@@ -35,19 +36,19 @@ def settings(**changes):
 
 
 def config_of(**changes):
-    return configs.parse(settings(**changes), pipeline.COMPONENTS)
+    return configs.parse(settings(**changes), COMPONENTS)
 
 
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
-    monkeypatch.setattr(plans, "time_step", lambda *_: plans.StepTime(0.01, 16))
+    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune") / "search"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "time_step", lambda *_: plans.StepTime(0.01, 16))
+        patch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
         return folder, tune(config_of(), folder, None)
 
 
@@ -128,7 +129,7 @@ def test_a_search_leaves_table_figure_and_the_best_config(searched):
         "3 trials; accuracy on the validation images; no test image was seen"
         in (folder / "trials.md").read_text()
     )
-    best = pipeline.load_config(str(folder / "best.json"))
+    best = load_config(str(folder / "best.json"))
     assert (best.name, best.tune) == ("tiny-tuned", None)
     assert best.model.width == outcomes[0].values["model.width"]
     assert best.training.learning_rate == outcomes[0].values["training.learning_rate"]
@@ -172,15 +173,15 @@ def test_a_journal_ends_at_its_first_damaged_line(tmp_path, capsys):
 def test_a_failing_trial_is_recorded_and_too_many_end_the_search(tmp_path, monkeypatch, capsys):
     from keras_srt.core.errors import NotFinite
 
-    train, calls = pipeline.train, []
+    train, calls = trial.train, []
 
-    def failing(config, *args, **kwargs):
-        calls.append(config.name)
+    def failing(context):
+        calls.append(context.config.name)
         if len(calls) in fails:
             raise NotFinite("training: loss is nan after step 1; lower training.learning_rate")
-        return train(config, *args, **kwargs)
+        return train(context)
 
-    monkeypatch.setattr(pipeline, "train", failing)
+    monkeypatch.setattr(trial, "train", failing)
     fails = {1}
     outcomes = tune(config_of(trials=2), tmp_path / "one", None)
     assert [outcome.robust is None for outcome in outcomes] == [False, True]

@@ -1,0 +1,34 @@
+"""`keras-srt data check`: open every image of a config and report problems."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from keras_srt.cli import options as shared
+from keras_srt.core.errors import UserError
+
+HELP = "Open every image of a config with own images and report what is wrong."
+_FAILED = 1
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    shared.add_config_options(parser, positional=True)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all findings here")
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Run the command; return 1 if an image has to be repaired or removed."""
+    from keras_srt.core.files import write_json
+    from keras_srt.folders import check
+
+    config = shared.load_config(options)
+    if options.json is not None and not options.json.resolve().parent.is_dir():
+        raise UserError(f"--json {options.json}: its folder doesn't exist; make it first")
+    checked = check.check(check.checked_source(config.data.dataset), options.data_dir)
+    print(check.table(checked, shutil.get_terminal_size((100, 24)).columns))
+    if options.json is not None:
+        write_json(options.json, checked.as_json())
+    return _FAILED if checked.has_errors else None

@@ -1,0 +1,57 @@
+"""Options that several commands share, and the loading of the config that they choose."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_srt.core.shell import format_command
+
+if TYPE_CHECKING:
+    from keras_srt.config.schema import Config
+
+_CONFIG_HELP = "a JSON file, or a name in configs/ (cifar_pixel.json)"
+
+
+def add_config_options(
+    parser: argparse.ArgumentParser, *, required: bool = True, positional: bool = False
+) -> None:
+    """Add the options that choose a config and its dataset.
+
+    Args:
+        parser: The parser of a command.
+        required: Whether a config has to be given.
+        positional: Whether the config is an argument instead of the option `--config`.
+    """
+    if positional:
+        parser.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
+    else:
+        parser.add_argument("--config", required=required, help=_CONFIG_HELP)
+    parser.add_argument("--variant", help="a variant of the config: smoke, quick")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, as training.epochs=3; may be repeated",
+    )
+    add_data_dir(parser)
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the folder of prepared datasets."""
+    parser.add_argument("--data-dir", type=Path, help="folder of prepared datasets")
+
+
+def load_config(options: argparse.Namespace) -> Config:
+    """Load the config that the options choose."""
+    from keras_srt.pipeline import configs
+
+    return configs.load_config(options.config, options.variant, options.set)
+
+
+def resume_command() -> str:
+    """Return the command line of this process with `--resume`."""
+    return format_command([*(word for word in sys.argv if word != "--resume"), "--resume"])

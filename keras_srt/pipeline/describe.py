@@ -1,0 +1,75 @@
+"""Plans, costs and exports in words for the terminal."""
+
+from __future__ import annotations
+
+from keras_srt.core.formatting import format_duration
+from keras_srt.data import DatasetInfo
+from keras_srt.exporters.export import ExportResult
+from keras_srt.pipeline.cost import StepTime, teacher_seconds, training_seconds
+from keras_srt.pipeline.plan import Plan
+
+
+def describe_dataset(info: DatasetInfo, plan: Plan) -> str:
+    """Describe the sizes of a dataset and its split."""
+    return (
+        f"dataset   {info.title}: {info.num_train:,} training images ({plan.num_labeled:,} "
+        f"labeled, {plan.num_unlabeled:,} unlabeled, {plan.num_validation:,} validation), "
+        f"{info.num_test:,} test images of {' x '.join(map(str, info.input_shape))}"
+    )
+
+
+def describe_cost(plan: Plan, step: StepTime) -> str:
+    """Describe the cost of a training: batches, image passes, steps and time.
+
+    Args:
+        plan: The run's plan.
+        step: A timed step.
+    """
+    sizes, passes = plan.sizes, plan.passes
+    total = format_duration(training_seconds(plan, step))
+    timed = f", timed on {step.timed_on} images" if step.timed_on < sum(sizes) else ""
+    growth = (
+        f" with the full search, {100 * plan.cost_ratio:.0f}% of that on average"
+        if plan.growth_steps
+        else ""
+    )
+    lines = [
+        f"batch     {sizes.labeled} labeled + {sizes.unlabeled} unlabeled images "
+        f"(of {plan.num_labeled:,} and {plan.num_unlabeled:,})",
+        f"step      {passes.forward:,} forward, {passes.gradient:,} forward + input-gradient, "
+        f"{passes.training:,} training image passes",
+        f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
+        f"the labeled images, validation every {plan.interval:,} steps",
+        f"time      about {total} of training on this machine "
+        f"({step.seconds:.2f} s a step{timed}{growth}), plus validation and evaluation",
+    ]
+    if plan.teacher_steps:
+        lines.insert(0, _describe_teacher(plan, step))
+    return "\n".join(lines)
+
+
+def _describe_teacher(plan: Plan, step: StepTime) -> str:
+    return (
+        f"teacher   {plan.teacher_steps:,} steps first, each {sum(plan.sizes):,} training image "
+        f"passes over labeled images: about {format_duration(teacher_seconds(plan, step))}; then "
+        f"it labels {plan.num_unlabeled:,} images"
+    )
+
+
+def describe_export(exported: ExportResult) -> str:
+    """Describe exported files: their folders and their largest difference from Keras."""
+    files = ", ".join(f"{f.name} {f.difference:.1e}" for f in exported.tflite_files if f.published)
+    lines = [
+        f"SavedModel  {exported.savedmodel} (probabilities within "
+        f"{exported.savedmodel_difference:.1e} of Keras)",
+        f"TFLite      {exported.tflite} (within {files})",
+    ]
+    if exported.pruned:
+        lines.append(f"removed     versions {', '.join(map(str, exported.pruned))}")
+    lines += [
+        f"warning: no {file.name} file: it predicts the class of the Keras model for only "
+        f"{file.share:.0%} of the images"
+        for file in exported.tflite_files
+        if not file.published
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""Prepare a run: check everything before the run folder is made, then claim the folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from keras_srt.config.schema import Config
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.data import draw_split
+from keras_srt.pipeline.plan import make_plan
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.source import CachedDataset
+from keras_srt.pipeline.training_loop import is_trained
+from keras_srt.pipeline.workers import (
+    Distribution,
+    Task,
+    read_task,
+    watched,
+    writable_folder,
+)
+from keras_srt.training.strategy import check_replicas
+
+
+@contextlib.contextmanager
+def prepare(
+    config: Config,
+    folder: RunFolder,
+    source: CachedDataset,
+    *,
+    resume: bool = False,
+    strategy: str | None = None,
+) -> Iterator[RunContext | None]:
+    """Check a run, and hold its folder while the body runs.
+
+    Args:
+        config: The run's configuration.
+        folder: The run folder.
+        source: The dataset.
+        resume: Whether to continue an interrupted run.
+        strategy: The strategy to use instead of the config's.
+
+    Yields:
+        The run; None for a worker that has nothing left to do.
+
+    Raises:
+        InvalidSettings: The config can't be trained; no folder was made.
+        UserError: The folder or the devices can't be used, or another worker differs.
+    """
+    plan = make_plan(config, source.info)
+    strategy = config.training.strategy if strategy is None else strategy
+    task = read_task(strategy)
+    if resume and is_trained(folder, plan):
+        # If the chief was interrupted after the training, it resumes without the other workers.
+        if not task.is_chief:
+            yield None
+            return
+        strategy, task = "one_device", Task()
+    distribution = Distribution.make(strategy, task)
+    check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
+    with writable_folder(task, folder) as own:
+        context = RunContext(config, source, plan, own, distribution, resume)
+        if config.data.selection == "first" and not own.split.is_file():
+            # Only their labels tell whether the first images have every class.
+            draw_split(config, source)
+        with watched(task, own):
+            distribution.check_agreement(config.to_json(), own.last_state)
+            context.model  # noqa: B018  builds it, as it may not support the images
+        with own.held():
+            own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
+            yield context

@@ -1,0 +1,79 @@
+"""Evaluate a finished run again, or an external model."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_srt.attacks import TargetModel
+from keras_srt.config.schema import Config
+from keras_srt.evaluation.external.open_model import open_model
+from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.evaluate import Evaluation, measure
+from keras_srt.pipeline.report import make_report, write_report
+from keras_srt.pipeline.source import CachedDataset
+
+logger = logging.getLogger(__name__)
+
+# An external model is first called on so many test images.
+_NUM_SAMPLES = 16
+
+
+def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, Any]:
+    """Evaluate the best classifier of a run; its folder isn't changed.
+
+    Args:
+        context: The run, with the settings of the evaluation.
+        folder: An empty folder for all reports, or None.
+
+    Returns:
+        The content of report.json.
+    """
+    config = context.config
+    target_model = TargetModel(context.best_classifier, config.evaluation.batch_size)
+    evaluation = measure(config, target_model, context.source.test(config.evaluation.limit))
+    return _report(config, context.source, evaluation, config.name, folder, trained=context)
+
+
+def evaluate_external(
+    config: Config, source: CachedDataset, model: str, folder: Path | None = None
+) -> dict[str, Any]:
+    """Evaluate an external model.
+
+    Args:
+        config: The settings of the evaluation.
+        source: The dataset.
+        model: The model's file, folder or URL, see `open_model`.
+        folder: An empty folder for all reports, or None.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        UserError: The model can't be used, or not with these attacks.
+    """
+    settings, test = config.evaluation, source.test(config.evaluation.limit)
+    samples = np.float32(test.images[:_NUM_SAMPLES] / 255.0)
+    external = open_model(model, source.info, samples, settings.batch_size)
+    external.check_attacks(settings.attacks)
+    for warning in external.warnings:
+        logger.warning(warning)
+    evaluation = measure(config, external.model, test)
+    about = {"victim": external.describe()}
+    return _report(config, source, evaluation, model, folder, about=about)
+
+
+def _report(
+    config: Config,
+    source: CachedDataset,
+    evaluation: Evaluation,
+    name: str,
+    folder: Path | None,
+    **more: Any,
+) -> dict[str, Any]:
+    if folder is None:
+        return make_report(config, source, evaluation, name, **more)
+    return write_report(config, source, evaluation, name, folder, **more)
