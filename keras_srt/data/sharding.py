@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.pipeline import Replicas
+from keras_srt.data.batches import Replicas
 
 
 def distribute(
