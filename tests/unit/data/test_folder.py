@@ -377,9 +377,8 @@ def test_a_run_on_own_images(shuffle_buffer, root, capsys):
     config = write_config(root, run_settings(root, shuffle_buffer=shuffle_buffer))
     run = RunFolder(root / "run")
     assert cli.main(["train", "--config", str(config), "--run-dir", str(run.path)]) == 0
-    from keras_srt.pipeline.report import read_json
-
     from keras_srt.pipeline.configs import load_run_config
+    from keras_srt.pipeline.report import read_json
 
     dataset = read_json(run.report)["dataset"]
     assert (dataset["labeled"], dataset["validation"], dataset["unlabeled"]) == (24, 8, 30)
