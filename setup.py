@@ -1,29 +1,15 @@
-"""Installation; versions that import together are pinned here (see DESIGN, section 7)."""
+"""Installation. `constraints.txt` lists the exact versions that the test suite runs with."""
 
 import os
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# The reference has TensorFlow Addons; no TensorFlow that they fit runs on Python 3.12. What 3.12
-# gets, 3.11 gets by `KERAS_SRT_TENSORFLOW=2.21 pip install -e .`, so that the two can be compared.
+# TensorFlow Addons support TensorFlow up to 2.15, which needs Python 3.11 or older. Newer Pythons
+# get TensorFlow 2.21; Python 3.11 gets it with `KERAS_SRT_TENSORFLOW=2.21 pip install -e .`.
 _CURRENT_FROM = "3.11" if os.environ.get("KERAS_SRT_TENSORFLOW") == "2.21" else "3.12"
 _REFERENCE, _CURRENT = (f'python_version {sign} "{_CURRENT_FROM}"' for sign in ("<", ">="))
 _HERE = Path(__file__).parent
-# Below this line of constraints.txt stands what the extras `test` and `docs` alone bring along.
-_TOOLS = "# Tools"
-
-
-def _tested_versions() -> list[str]:
-    """The lines of constraints.txt that aren't for tools alone.
-
-    Left to choose the indirect dependencies, the pip that comes with Python 3.10 tries one
-    version after another for over ten minutes.
-    """
-    text = (_HERE / "constraints.txt").read_text(encoding="utf-8")
-    needed, _, _ = text.replace('"3.12"', f'"{_CURRENT_FROM}"').partition(_TOOLS)
-    return [line for line in needed.splitlines() if line and not line.startswith("#")]
-
 
 setup(
     name="keras-srt",
@@ -43,24 +29,28 @@ setup(
         "keras_srt.serving": ["page/*"],
     },
     install_requires=[
-        f"tensorflow==2.15.1; {_REFERENCE}",
-        f"tensorflow-addons==0.23.0; {_REFERENCE}",
-        # Newer ones want a protobuf that TensorFlow 2.15 can't take: `import
-        # tensorflow_datasets` then succeeds, and `tfds.load` is missing.
-        f"tensorflow-metadata>=1.16.1,<1.18; {_REFERENCE}",
-        f"protobuf>=4.25,<5; {_REFERENCE}",
-        # TFDS imports it on Python 3.11 without asking for it.
-        f"importlib_resources; {_REFERENCE}",
+        # The last versions that TensorFlow Addons support.
+        f"tensorflow==2.15.*; {_REFERENCE}",
+        f"tensorflow-addons==0.23.*; {_REFERENCE}",
+        f"tensorflow-serving-api==2.15.*; {_REFERENCE}",
+        # TensorFlow 2.15 was built for NumPy 1 and protobuf 4.
         f"numpy>=1.26,<2; {_REFERENCE}",
-        f"tensorflow-serving-api==2.15.1; {_REFERENCE}",
-        f"tensorflow==2.21.0; {_CURRENT}",
-        # Keras 2, which TensorFlow had in itself before.
-        f"tf-keras==2.21.0; {_CURRENT}",
+        f"protobuf>=4.25,<5; {_REFERENCE}",
+        # Newer versions need protobuf 5; `import tensorflow_datasets` then succeeds, but
+        # `tfds.load` is missing.
+        f"tensorflow-metadata>=1.16.1,<1.18; {_REFERENCE}",
+        # TFDS imports it on Python 3.11 without requiring it.
+        f"importlib_resources; {_REFERENCE}",
+        # Newer versions need Python 3.11, which pip 23 finds out after minutes of backtracking.
+        'etils<1.14; python_version < "3.11"',
+        # tf-keras is Keras 2; its version must be that of TensorFlow.
+        f"tensorflow==2.21.*; {_CURRENT}",
+        f"tf-keras==2.21.*; {_CURRENT}",
         f"numpy>=2; {_CURRENT}",
         f"tensorboard>=2.20; {_CURRENT}",
         f"tensorflow-serving-api>=2.19; {_CURRENT}",
-        "tensorflow-datasets==4.9.10",
-        "keras-tuner==1.4.8",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "keras-tuner>=1.4.8,<2",
         "grpcio>=1.60",
         "lazy_loader>=0.4",
         "matplotlib>=3.8",
@@ -76,12 +66,11 @@ setup(
         "typing_extensions>=4.8",
         "urllib3>=2.6",
         "uvicorn>=0.30",
-        *_tested_versions(),
     ],
     extras_require={
         "cuda": [
-            f"tensorflow[and-cuda]==2.15.1; {_REFERENCE}",
-            f"tensorflow[and-cuda]==2.21.0; {_CURRENT}",
+            f"tensorflow[and-cuda]==2.15.*; {_REFERENCE}",
+            f"tensorflow[and-cuda]==2.21.*; {_CURRENT}",
         ],
         "test": [
             "ai-edge-litert>=2.0",

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 from helpers import ROOT, python
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 
@@ -30,31 +31,40 @@ def requirements(python_version="3.11", tensorflow=""):
 CURRENT = [("3.11", "2.21"), ("3.12", ""), ("3.13", ""), ("3.13", "2.21")]
 
 
-@pytest.mark.parametrize(
-    ("python_version", "tensorflow"), [("3.10", ""), ("3.11", ""), ("3.11", "2.15"), *CURRENT]
-)
-def test_every_requirement_has_one_tested_version(python_version, tensorflow):
+@pytest.mark.parametrize(("python_version", "tensorflow"), [("3.10", ""), ("3.11", ""), *CURRENT])
+def test_requirements_are_bounds_not_pins(python_version, tensorflow):
     required = requirements(python_version, tensorflow)
-    assert len(required) > 20
+    assert 20 < len(required) < 40
     for name, specifiers in required.items():
-        tested = [specifier for specifier in specifiers if specifier.startswith("==")]
-        assert len(set(tested)) == 1, name
+        exact = [one for one in specifiers if one.startswith("==") and not one.endswith(".*")]
+        assert not exact, name
+
+
+@pytest.mark.parametrize("python_version", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_tested_versions_meet_the_requirements(python_version):
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    tested = {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate({"python_version": python_version})
+    }
+    for name, specifiers in requirements(python_version).items():
+        assert SpecifierSet(",".join(specifiers)).contains(tested[name]), name
 
 
 @pytest.mark.parametrize(
     ("name", "specifiers"),
     [
-        ("tensorflow", {"==2.15.1"}),
-        ("tensorflow-addons", {"==0.23.0"}),
-        ("tensorflow-datasets", {"==4.9.10"}),
+        ("tensorflow", {"==2.15.*"}),
+        ("tensorflow-addons", {"==0.23.*"}),
         ("tensorflow-metadata", {">=1.16.1", "<1.18"}),
-        ("keras-tuner", {"==1.4.8"}),
         ("numpy", {"<2"}),
         ("protobuf", {">=4.25", "<5"}),
         ("importlib-resources", set()),
     ],
 )
-def test_versions_that_import_together_are_pinned(name, specifiers):
+def test_bounds_of_versions_that_import_together(name, specifiers):
     assert specifiers <= requirements()[name]
 
 
@@ -63,8 +73,8 @@ def test_from_python_3_12_on_there_is_a_newer_tensorflow_and_keras_2_beside_it(
     python_version, tensorflow
 ):
     required = requirements(python_version, tensorflow)
-    assert "==2.21.0" in required["tensorflow"]
-    assert "==2.21.0" in required["tf-keras"]
+    assert "==2.21.*" in required["tensorflow"]
+    assert "==2.21.*" in required["tf-keras"]
     assert "tensorflow-addons" not in required
 
 
@@ -109,7 +119,8 @@ print(callable(tfds.load), float(tf.reduce_sum(images)), tf.version.VERSION)
     callable_load, total, version = process.stdout.split()
     assert (callable_load, total) == ("True", "16.0")
     here = "{}.{}".format(*sys.version_info)
-    assert {f"=={version}"} in [requirements(here, wish)["tensorflow"] for wish in ("", "2.21")]
+    minor = version.rpartition(".")[0]
+    assert {f"=={minor}.*"} in [requirements(here, wish)["tensorflow"] for wish in ("", "2.21")]
     for noise in ("TFA", "Addons", "cuDNN", "oneDNN", "TensorRT", "rebuild TensorFlow", "Warning"):
         assert noise not in process.stderr, process.stderr
 
