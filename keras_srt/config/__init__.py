@@ -1,1 +1,1 @@
-"""Configs: sections and their ranges, JSON, variants, overrides."""
+"""Configs: their sections, and reading them from JSON with variants and overrides."""

@@ -1,8 +1,4 @@
-"""Configs: typed, strict, JSON in and out, with variants and overrides.
-
-A config names components (dataset, model, neighborhood, objective, attacks); which ones
-exist is told to `load` by its caller, so that this module knows none of them.
-"""
+"""Find, read and validate configs: JSON files with variants and `--set` overrides."""
 
 from __future__ import annotations
 
@@ -19,21 +15,21 @@ from keras_srt.core.validation import did_you_mean, unknown_name_message
 
 Settings = dict[str, Any]
 
-# Of these only one may be given; an override with one takes the other's place.
-_EITHER_OR = (("training.steps", "training.epochs"),)
+# Mutually exclusive settings: an override with one removes the other.
+_EXCLUSIVE = (("training.steps", "training.epochs"),)
 
 
 def find(name: str) -> Path:
-    """Finds a config: a path, or a bare name in `configs/`.
+    """Find a config by its path, or by its bare name in `configs/`.
 
     Args:
-        name: a path to a JSON file, or a name with or without `.json`.
+        name: The path of a JSON file, or a name with or without `.json`.
 
     Returns:
-        The file.
+        The path of the config.
 
     Raises:
-        UserError: there is none; names what was tried and the nearest config.
+        UserError: No such file exists; the message suggests a similar name.
     """
     package = Path(__file__).resolve().parents[1]
     folders = (Path("configs"), package.parent / "configs", package / "configs")
@@ -55,20 +51,20 @@ def find(name: str) -> Path:
 def load(
     path: Path, components: Components, variant: str | None = None, overrides: Iterable[str] = ()
 ) -> Config:
-    """Reads a config, applies a variant and overrides, and checks everything.
+    """Read a config, apply a variant and overrides, and validate the result.
 
     Args:
-        path: a JSON file.
-        components: what it may name.
-        variant: a key of its `variants`, or None.
-        overrides: `key.path=value`, the value as JSON or, failing that, as a string.
+        path: The JSON file.
+        components: The components that the config can name.
+        variant: A key of the file's `variants`, or None.
+        overrides: Strings `key.path=value`; a value that is not JSON is taken as a string.
 
     Returns:
-        The config; its components are built.
+        The config, with its components built.
 
     Raises:
-        UserError: the file can't be read or isn't JSON.
-        InvalidSettings: with all problems found.
+        UserError: The file cannot be read or is not JSON.
+        InvalidSettings: Settings are invalid; lists all problems.
     """
     settings = _read(path)
     variants = settings.pop("variants", {})
@@ -91,7 +87,7 @@ def load(
 
 
 def parse(settings: Settings, components: Components) -> Config:
-    """Checks resolved settings and builds their components; see `load`."""
+    """Validate resolved settings and build their components; see `load`."""
     problems: list[str] = []
     built = _build_components(settings, components, problems)
     try:
@@ -100,22 +96,31 @@ def parse(settings: Settings, components: Components) -> Config:
         raise InvalidSettings(problems + list(error.problems)) from None
     if problems:
         raise InvalidSettings(problems)
-    _check_pairs(config)
+    _check_combinations(config)
     return config
 
 
 def merge(base: Settings, change: Mapping[str, Any], path: str = "") -> Settings:
-    """Settings with a change applied: objects key by key, everything else replaced.
+    """Apply a change to settings: merge objects by key, replace all other values.
 
-    An object that names another component (`"name"` differs) starts from that
-    component's defaults; what only the old one knew would be wrong for it.
+    A changed `"name"` selects another component: its object replaces the old one, whose settings
+    belong to the old component.
+
+    Args:
+        base: The settings.
+        change: The settings to add or replace.
+        path: The dotted path of `base` with a trailing dot, for nested calls.
+
+    Example:
+        >>> merge({"seed": 0, "training": {"steps": 5}}, {"training": {"epochs": 2}})
+        {'seed': 0, 'training': {'epochs': 2}}
     """
     merged = dict(base)
     if path and "name" in change and "name" in base and change["name"] != base["name"]:
         return dict(change)
     for key, value in change.items():
         here = f"{path}{key}"
-        for pair in _EITHER_OR:
+        for pair in _EXCLUSIVE:
             if here in pair and value is not None:
                 for other in pair:
                     if other != here and other.rpartition(".")[2] not in change:
@@ -128,19 +133,19 @@ def merge(base: Settings, change: Mapping[str, Any], path: str = "") -> Settings
 
 
 def _read(path: Path) -> Settings:
-    def unique(pairs: list[tuple[str, Any]]) -> Settings:
+    def to_dict(pairs: list[tuple[str, Any]]) -> Settings:
         keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f"key {twice[0]!r} stands there twice")
+        duplicates = sorted({key for key in keys if keys.count(key) > 1})
+        if duplicates:
+            raise ValueError(f"duplicate key {duplicates[0]!r}")
         return dict(pairs)
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
+    def reject(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
 
     try:
         settings = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=unique, parse_constant=refuse
+            path.read_text(encoding="utf-8"), object_pairs_hook=to_dict, parse_constant=reject
         )
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: can't be read as JSON: {error}") from error
@@ -153,7 +158,7 @@ def _parse_override(override: str) -> Settings:
     key, equals, text = override.partition("=")
     if not equals or not key or "" in key.split("."):
         raise InvalidSettings(
-            [f"--set {override}: got no value; allowed: key.path=value, as training.epochs=3"]
+            [f"--set {override}: got no value; allowed: key.path=value, such as training.epochs=3"]
         )
     try:
         value = json.loads(text)
@@ -165,7 +170,7 @@ def _parse_override(override: str) -> Settings:
 
 
 def _build_components(settings: Settings, components: Components, problems: list[str]) -> Settings:
-    """The settings with their components built; what is wrong goes to `problems`."""
+    """Build the components in the settings; problems are appended to `problems`."""
 
     def build(registry: Registry, value: Any, path: str) -> Any:
         named = {"name": value} if isinstance(value, str) else value
@@ -189,7 +194,7 @@ def _build_components(settings: Settings, components: Components, problems: list
         if key in built:
             built[key] = build(registry, built[key], key)
     if "data" in built:
-        built["data"] = _named_source(built["data"], components.datasets, problems)
+        built["data"] = _expand_source(built["data"], components.datasets, problems)
         place = "data.dataset" if built["data"] == settings["data"] else "data"
         built["data"] = build_in(
             built["data"], "dataset", lambda v: build(components.datasets, v, place)
@@ -212,14 +217,14 @@ def _build_components(settings: Settings, components: Components, problems: list
     return built
 
 
-def _named_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
-    """`{"source": NAME, …}` in its long form: what the dataset knows belongs to it."""
+def _expand_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
+    """Expand `{"source": NAME, …}`: move the dataset's settings into a `dataset` object."""
     if not isinstance(data, Mapping) or "source" not in data:
         return data
     rest = {key: value for key, value in data.items() if key != "source"}
     name = data["source"]
     if "dataset" in rest:
-        problems.append(f"data.source: got {name!r} beside a dataset; allowed: one of them")
+        problems.append(f"data.source: got {name!r} and a dataset; allowed: one of them")
         return rest
     if not isinstance(name, str) or name not in datasets:
         problems.append(unknown_name_message("data.source", name, list(datasets)))
@@ -229,8 +234,8 @@ def _named_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
     return {key: value for key, value in rest.items() if key not in own} | {"dataset": dataset}
 
 
-def _check_pairs(config: Config) -> None:
-    """Settings that are right each by itself, and wrong together."""
+def _check_combinations(config: Config) -> None:
+    """Check settings that are valid by themselves but not in combination."""
     training, problems = config.training, []
     unit = "steps" if training.steps is not None else "epochs"
     late = [m for m in training.schedule.milestones if m >= training.length]
@@ -242,17 +247,17 @@ def _check_pairs(config: Config) -> None:
     if training.labeled_per_batch is not None and not config.objective.uses_unlabeled:
         problems.append(
             f"training.labeled_per_batch: got {training.labeled_per_batch} with the objective "
-            f"{config.objective.name!r}; allowed: null, because all its images are labeled"
+            f"{config.objective.name!r}; allowed: null, because it uses labeled images only"
         )
     if training.jit_compile and not config.neighborhood.compilable:
         problems.append(
-            "training.jit_compile: got true with a spatial neighborhood, whose transform has no "
-            "XLA kernel; allowed: false"
+            "training.jit_compile: got true with a spatial neighborhood, whose image transform "
+            "has no XLA kernel; allowed: false"
         )
     if config.objective.uses_unlabeled and config.data.unlabeled == 0:
         problems.append(
             f"data.unlabeled: got 0 with the objective {config.objective.name!r}; allowed: more "
-            f"than 0, or the objective {config.objective.without_unlabeled!r}, which is the same "
+            f"than 0, or the objective {config.objective.without_unlabeled!r}, its equivalent "
             "without unlabeled images"
         )
     if problems:

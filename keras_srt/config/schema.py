@@ -1,4 +1,4 @@
-"""The settings of a config: data, training, evaluation."""
+"""The sections of a config, and the config itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_srt.core.validation import real, whole
 
 @component
 class AugmentationSettings:
-    """Random changes of training images: pad-crop by `pad` pixels, left-right `flip`."""
+    """Data augmentation: random crops after zero padding by `pad` pixels, and left-right `flip`."""
 
     pad: Annotated[int, whole(0)] = 0
     flip: pydantic.StrictBool = False
@@ -24,20 +24,20 @@ class AugmentationSettings:
 
 @component
 class DataSettings:
-    """Which images, and how they are split.
+    """The `data` section: the dataset and its split.
 
     Args:
-        dataset: a dataset component.
-        labeled: images of the training part whose labels the loss sees; null for all that have
-            one and are not for validation.
-        validation: images of the training part held back to choose the best checkpoint; null for
-            a tenth of those that have a label.
-        unlabeled: images used without their labels; null for all the rest.
+        dataset: The dataset component.
+        labeled: The number of training images whose labels the loss uses; null for all labeled
+            images outside the validation set.
+        validation: The number of training images held out to select the best checkpoint; null
+            for a tenth of the labeled images.
+        unlabeled: The number of images that are used without labels; null for all others.
         selection: "stratified", or "first" as in the paper's code.
-        augmentation: random changes of training images.
-        shuffle_buffer: unlabeled images are read when they are needed, and their order is
-            random among so many; null for all images in memory.
-        readers: with `shuffle_buffer`, places of the dataset that are read at once.
+        augmentation: The data augmentation.
+        shuffle_buffer: Read unlabeled images on demand, shuffled in a buffer of this size; null
+            to load all images into memory.
+        readers: With `shuffle_buffer`, the number of places in the dataset to read in parallel.
     """
 
     dataset: Any
@@ -53,7 +53,7 @@ class DataSettings:
         if self.readers > 1 and self.shuffle_buffer is None:
             raise InvalidSettings(
                 [
-                    f"readers: got {self.readers} with all images in memory; allowed: 1, or some "
+                    f"readers: got {self.readers} with all images in memory; allowed: 1, or more "
                     "with a shuffle_buffer"
                 ]
             )
@@ -61,15 +61,16 @@ class DataSettings:
 
 @component
 class ScheduleSettings:
-    """How the learning rate changes.
+    """The learning rate schedule.
 
     Args:
-        name: "constant", "step" (times `factor` at each milestone) or "cosine" (a half
-            cosine to 0, after the warm-up).
-        milestones: for "step", in the unit of the training length (steps or epochs).
-        factor: for "step".
-        warmup: share of the training length over which the rate first rises linearly from 0;
-            null for 0.05 with "cosine" and for 0 with the others.
+        name: "constant", "step" (multiply by `factor` at each milestone) or "cosine" (half a
+            cosine down to 0, after the warm-up).
+        milestones: For "step": when to multiply, in the unit of the training length (steps or
+            epochs).
+        factor: For "step": the factor.
+        warmup: Fraction of the training over which the rate rises linearly from 0; null for 0.05
+            with "cosine" and 0 with the others.
     """
 
     name: Literal["constant", "step", "cosine"] = "constant"
@@ -78,7 +79,7 @@ class ScheduleSettings:
     warmup: Annotated[float, real(0, 1)] | None = None
 
     def __post_init__(self) -> None:
-        if self.warmup is None:  # in the resolved config it is a number
+        if self.warmup is None:  # the resolved config holds a number
             object.__setattr__(self, "warmup", 0.05 if self.name == "cosine" else 0.0)
         if (self.name == "step") != bool(self.milestones):
             raise InvalidSettings(
@@ -91,12 +92,13 @@ class ScheduleSettings:
 
 @component
 class OnNaNSettings:
-    """What follows where the loss or a weight becomes NaN or infinite; neither is ever saved.
+    """The reaction to a NaN or infinite loss or weight; such weights are never saved.
 
     Args:
-        name: "stop", or "go_back" to the last good state, with a lower learning rate from there.
-        factor: for "go_back", on the learning rate each time.
-        retries: for "go_back", how many times before it stops after all.
+        name: "stop", or "go_back" to roll back to the last finite state with a lower learning
+            rate.
+        factor: For "go_back": the factor on the learning rate at each rollback.
+        retries: For "go_back": the number of rollbacks before the training stops.
     """
 
     name: Literal["stop", "go_back"] = "stop"
@@ -106,36 +108,36 @@ class OnNaNSettings:
 
 @component
 class TrainingSettings:
-    """How it is trained: by an optimizer, for a number of steps or epochs.
+    """The `training` section: optimizer, length and schedule.
 
     Args:
-        steps: training length in optimizer steps, or
-        epochs: in passes over the labeled images, as in the paper's code.
-        batch_size: labeled and unlabeled images of a batch together.
-        labeled_per_batch: labeled images of a batch; null for the proportional number.
+        steps: Training length in optimizer steps; give either `steps` or `epochs`.
+        epochs: Training length in passes over the labeled images, as in the paper's code.
+        batch_size: Labeled plus unlabeled images per batch.
+        labeled_per_batch: Labeled images per batch; null for the proportional number.
         optimizer: "sgd" or "adamw".
-        learning_rate: at its highest.
-        momentum: of SGD; β₁ of AdamW.
-        weight_decay: with SGD an L2 penalty, see `RobustModel`; with AdamW decoupled from the
-            gradient, and times the learning rate.
-        schedule: of the learning rate.
-        gradient_clip: the largest global norm of the gradients; null for no bound.
-        ema: decay of an exponential moving average of the weights, which then is what is
-            validated, saved as the best and exported; null for none.
-        strength_warmup: share of the training length over which the neighborhood grows
-            linearly to its full size; 0 starts at full size.
-        search_growth: share of the training length over which the search grows from one
-            gradient step or draw to all of them; 0 for all at once.
-        weight_warmup: share of the training length over which the objective's robust_weight
-            grows linearly from 0; 0 for the full weight at once.
-        precision: "float32", "mixed_bfloat16" where the processor has it, or, for GPUs,
-            "mixed_float16", with a loss scale.
-        strategy: of `tf.distribute`, "one_device", "mirrored" (all GPUs of a machine) or
-            "multi_worker" (the cluster of TF_CONFIG); results are the same to rounding.
-        jit_compile: whether XLA compiles the training step; not with spatial neighborhoods.
-        interval: steps between validations, each with a checkpoint; null for an epoch
-            where that is at least 100 steps, else a twentieth of the training.
-        on_nan: what follows where the loss or a weight becomes NaN.
+        learning_rate: The peak learning rate.
+        momentum: Momentum of SGD, β₁ of AdamW.
+        weight_decay: With SGD an L2 penalty (see `RobustModel`); with AdamW decoupled from the
+            gradient and multiplied by the learning rate.
+        schedule: The learning rate schedule.
+        gradient_clip: Maximum global norm of the gradients; null for no clipping.
+        ema: Decay of an exponential moving average of the weights, which is then validated, saved
+            as the best classifier and exported; null for none.
+        strength_warmup: Fraction of the training over which the neighborhood grows linearly to
+            its full size; 0 to start at full size.
+        search_growth: Fraction of the training over which the search grows from one gradient step
+            or candidate to all of them; 0 to start with all.
+        weight_warmup: Fraction of the training over which the objective's robust_weight grows
+            linearly from 0; 0 to start at the full weight.
+        precision: "float32"; "mixed_bfloat16" for processors that support it; "mixed_float16" for
+            GPUs, with loss scaling.
+        strategy: The `tf.distribute` strategy: "one_device", "mirrored" (all GPUs of a machine)
+            or "multi_worker" (the cluster of TF_CONFIG). Results agree up to rounding.
+        jit_compile: Whether XLA compiles the training step; false with spatial neighborhoods.
+        interval: Steps between validations, each with a checkpoint; null for one epoch if that is
+            at least 100 steps, else a twentieth of the training.
+        on_nan: The reaction to a NaN or infinite loss or weight.
     """
 
     steps: Annotated[int, whole(1)] | None = None
@@ -160,7 +162,7 @@ class TrainingSettings:
 
     @property
     def length(self) -> int:
-        """The training length, in steps or in epochs, whichever is given."""
+        """The training length in steps or in epochs, whichever is set."""
         (length,) = (given for given in (self.steps, self.epochs) if given is not None)
         return length
 
@@ -181,17 +183,17 @@ class TrainingSettings:
 
 @component
 class EvaluationSettings:
-    """What the finished model is measured by, on images of the test part.
+    """The `evaluation` section: how the trained model is evaluated on test images.
 
     Args:
-        attacks: attack components.
-        limit: test images, the first ones; null for all.
-        batch_size: images attacked at once.
-        deployment: of the test images, how many are also put, attacked, through the exported
-            files; 0 for none.
-        masking: of the test images, on how many gradient masking is looked for; 0 for none.
-        curves: of the test images, on how many the accuracy is measured against ε, the angle and
-            the translation; 0 for none.
+        attacks: The attack components.
+        limit: The number of test images, from the first; null for all.
+        batch_size: Images per attack batch.
+        deployment: The number of adversarial test images to classify with the exported files, too;
+            0 for none.
+        masking: The number of test images for the gradient masking checks; 0 for none.
+        curves: The number of test images for the curves of accuracy over ε, angle and
+            translation; 0 for none.
     """
 
     attacks: tuple[Any, ...]
@@ -207,7 +209,7 @@ class EvaluationSettings:
 
 
 class Components(NamedTuple):
-    """The components that a config may name, by kind."""
+    """The components that a config can name, by kind."""
 
     datasets: Registry
     models: Registry
@@ -218,17 +220,18 @@ class Components(NamedTuple):
 
 @component
 class Config:
-    """A whole run: data, model, neighborhood, objective, training, evaluation, export.
+    """The settings of a run.
 
     Args:
-        name: of the run, its folder and its exported model.
-        description: the command, and the time and result to expect, in lines.
-        seed: of the split, the weights, the order of images and all random draws.
-        data, training, evaluation: see their classes.
-        model, neighborhood, objective: components.
-        export: folder that holds the exported models.
-        variant: the variant it was resolved with, or null.
-        tune: what `keras-srt tune` searches; null for nothing.
+        name: The name of the run, its folder and its exported model.
+        description: Lines with the command, and the time and result to expect.
+        seed: The seed of the split, the initial weights, the order of images and all other
+            random draws.
+        data, training, evaluation: The sections; see their classes.
+        model, neighborhood, objective: The components.
+        export: The folder of exported models.
+        variant: The name of the applied variant, or null.
+        tune: The search space of `keras-srt tune`; null for none.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -245,5 +248,5 @@ class Config:
     tune: TuneSettings | None = None
 
     def to_json(self) -> str:
-        """The resolved config as JSON that `load` reads back to an equal config."""
+        """Return the resolved config as JSON, which `loader.load` reads as an equal config."""
         return json.dumps(settings_of(self), indent=2)

@@ -1,4 +1,4 @@
-"""The `tune` section of a config: which settings are searched, in which values, and how."""
+"""The `tune` section of a config: the search space and the tuner."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.validation import parse_number, whole
 
-# Other settings change what the trials are compared by (the split, the validation images), or
-# nothing about the model.
-_TUNED_PARTS = ("model", "neighborhood", "objective", "training", "data.augmentation")
+# Other settings do not affect the model, or make trials incomparable (split, validation images).
+_TUNABLE = ("model", "neighborhood", "objective", "training", "data.augmentation")
 _LENGTHS = ("training.steps", "training.epochs")
-_SAME_FOR_ALL = ("training.strategy", "training.interval")
-# More corners of a space than this are not all looked at.
-_MOST_CORNERS = 1000
+_NOT_TUNABLE = ("training.strategy", "training.interval")
+# Larger sets of corners are sampled.
+_MAX_CORNERS = 1000
 
 
 def _number(value: Any) -> Any:
@@ -40,11 +39,11 @@ class Range:
     """Numbers from `min` to `max`, both included.
 
     Args:
-        min: the least.
-        max: the greatest.
-        sampling: "linear", or "log" for equal chances of equal ratios.
-        step: between two values: added with "linear", a factor with "log"; null for any value.
-            Where min, max and step are whole numbers (3, not 3.0), so are the values.
+        min: The minimum.
+        max: The maximum.
+        sampling: "linear" or "log" (uniform in the logarithm).
+        step: The difference ("linear") or ratio ("log") of consecutive values; null for any
+            value. If min, max and step are whole numbers (3, not 3.0), so are the values.
 
     Example:
         >>> list(Range(min=16, max=128, sampling="log", step=2).values)
@@ -72,57 +71,58 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the values are whole numbers."""
+        """Whether all values are whole numbers."""
         given = (self.min, self.max, *([] if self.step is None else [self.step]))
         return all(isinstance(number, int) for number in given)
 
     @property
     def values(self) -> Sequence[int | float] | None:
-        """All of them where they can be counted, else None."""
+        """All values of a discrete range; None for a continuous one."""
         if self.step is None:
             counted = self.is_whole and self.sampling == "linear"
             return range(self.min, self.max + 1) if counted else None
         if self.sampling == "log":
-            # Rounding may put the last one just above `max`.
+            # Rounding can put the last value just above `max`; `_round` corrects it.
             count = int(math.log(self.max / self.min, self.step) + 1e-9) + 1
-            return [self._tidy(self.min * self.step**index) for index in range(count)]
+            return [self._round(self.min * self.step**index) for index in range(count)]
         count = int((self.max - self.min) / self.step + 1e-9) + 1
-        return [self._tidy(self.min + self.step * index) for index in range(count)]
+        return [self._round(self.min + self.step * index) for index in range(count)]
 
     @property
     def ends(self) -> tuple[int | float, ...]:
-        """The least and the greatest value, or the only one."""
+        """The smallest and the largest value; one value if they are equal."""
         values = self.values
         both = (self.min, self.max) if values is None else (values[0], values[-1])
         return tuple(dict.fromkeys(both))
 
-    def at(self, share: float) -> int | float:
-        """The value at a share, from 0 to 1, of the way from `min` to `max`."""
+    def at(self, fraction: float) -> int | float:
+        """Return the value at a fraction, from 0 to 1, of the way from `min` to `max`."""
         if self.sampling == "log":
-            return self._tidy(self.min * (self.max / self.min) ** share)
-        return self._tidy(self.min + (self.max - self.min) * share)
+            return self._round(self.min * (self.max / self.min) ** fraction)
+        return self._round(self.min + (self.max - self.min) * fraction)
 
-    def _tidy(self, number: float) -> int | float:
-        """Four digits: nobody wants to read more, and no training notices."""
-        tidy = round(number) if self.is_whole else float(f"{number:.4g}")
-        return min(max(tidy, self.min), self.max)
+    def _round(self, number: float) -> int | float:
+        """Round to a whole number or to four digits, inside the range."""
+        rounded = round(number) if self.is_whole else float(f"{number:.4g}")
+        return min(max(rounded, self.min), self.max)
 
 
 @component
 class TuneSettings:
-    """Which settings `keras-srt tune` searches, and how.
+    """The settings of `keras-srt tune`.
 
     Args:
-        space: name of a setting, as `--set` takes it -> a list of its values, or a `Range`.
-        tuner: of keras-tuner, "random" search, "bayesian" optimization or "hyperband".
-        trials: how many trainings; null for 20. Hyperband's number follows from `max_epochs`.
-        max_epochs: for "hyperband", the parts in which it counts the length of a training: its
-            shortest trials are one of so many parts long; null for 9.
-        factor: for "hyperband", the length grows by it from round to round, and one of so many
-            trials gets there.
-        steps: length of a training, with "hyperband" of the longest; null for the config's own.
-        seed: of the search; each training draws from the config's own seed.
-        failures: as many failed trials in a row end the search.
+        space: Name of a setting, as in `--set` -> a list of values, or a `Range`.
+        tuner: The keras-tuner algorithm: "random", "bayesian" or "hyperband".
+        trials: The number of trainings; null for 20. With "hyperband" null: the number follows
+            from `max_epochs` and `factor`.
+        max_epochs: For "hyperband": the length of the longest training in units of the shortest
+            one; null for 9.
+        factor: For "hyperband": each round trains `factor` times as long, and keeps one of
+            `factor` trials.
+        steps: Training length, with "hyperband" of the longest training; null for the config's.
+        seed: The seed of the search; trainings use the config's seed.
+        failures: The number of consecutive failed trials that ends the search.
     """
 
     space: dict[str, Any]
@@ -138,41 +138,41 @@ class TuneSettings:
         hyperband, problems = self.tuner == "hyperband", []
         if hyperband and self.trials is not None:
             problems.append(
-                f'trials: got {self.trials} with "hyperband"; allowed: null, as the number '
+                f'trials: got {self.trials} with "hyperband"; allowed: null, because the number '
                 "follows from max_epochs and factor"
             )
         if not hyperband and self.max_epochs is not None:
             problems.append(
-                f'max_epochs: got {self.max_epochs} with "{self.tuner}"; allowed: null; it is '
-                '"hyperband" that needs it'
+                f'max_epochs: got {self.max_epochs} with "{self.tuner}"; allowed: null, because '
+                'only "hyperband" uses it'
             )
         if not self.space:
             problems.append('space: got {}; allowed: an object {"training.learning_rate": […], …}')
-        made = {name: _parse(name, value, problems) for name, value in self.space.items()}
+        space = {name: _parse(name, value, problems) for name, value in self.space.items()}
         if hyperband or self.steps is not None:
             problems += [
-                f'space.{name}: got a search of the length beside "hyperband" or steps, which '
-                "set it; allowed: other settings"
+                f'space.{name}: got a training length with "hyperband" or steps, which set it; '
+                "allowed: other settings"
                 for name in _LENGTHS
-                if name in made
+                if name in space
             ]
         if problems:
             raise InvalidSettings(problems)
-        object.__setattr__(self, "space", made)
-        if hyperband and self.max_epochs is None:  # in the resolved config they are numbers
+        object.__setattr__(self, "space", space)
+        if hyperband and self.max_epochs is None:  # the resolved config holds numbers
             object.__setattr__(self, "max_epochs", 9)
         if not hyperband and self.trials is None:
             object.__setattr__(self, "trials", 20)
 
 
 def _parse(name: str, value: Any, problems: list[str]) -> tuple[Any, ...] | Range | None:
-    """A list of values or a range; what is wrong goes to `problems`."""
+    """Parse an entry of the space; problems are appended to `problems`."""
     path = f"space.{name}"
-    inside = any(name == part or name.startswith(f"{part}.") for part in _TUNED_PARTS)
-    if not inside or name in _SAME_FOR_ALL or "" in name.split("."):
+    tunable = any(name == part or name.startswith(f"{part}.") for part in _TUNABLE)
+    if not tunable or name in _NOT_TUNABLE or "" in name.split("."):
         problems.append(
-            f"{path}: got a setting that is the same for all trials; allowed: one of "
-            f"{', '.join(_TUNED_PARTS)} and below, but {' and '.join(_SAME_FOR_ALL)}"
+            f"{path}: got a setting that must be equal in all trials; allowed: settings of "
+            f"{', '.join(_TUNABLE)}, except {' and '.join(_NOT_TUNABLE)}"
         )
     if isinstance(value, list | tuple) and value:
         if len({repr(choice) for choice in value}) < len(value):
@@ -193,7 +193,7 @@ def _parse(name: str, value: Any, problems: list[str]) -> tuple[Any, ...] | Rang
 
 
 def choices(entry: tuple[Any, ...] | Range) -> Sequence[Any] | None:
-    """The values of a setting where they can be counted, else None.
+    """Return the values of a discrete setting; None for a continuous one.
 
     Example:
         >>> choices(("srt", "rt")), choices(Range(min=0.0, max=1.0))
@@ -203,13 +203,13 @@ def choices(entry: tuple[Any, ...] | Range) -> Sequence[Any] | None:
 
 
 def corners(tune: TuneSettings) -> Iterator[dict[str, Any]]:
-    """Settings at the ends of all ranges with every value of the lists.
+    """Yield the corners of the space: both ends of each range, and each value of each list.
 
     Args:
-        tune: with the space.
+        tune: The search space and its seed.
 
     Yields:
-        Setting -> value. Of more than 1,000 combinations as many are drawn, from the seed.
+        Setting -> value. If there are more than 1,000 corners, a random sample of 1,000.
 
     Example:
         >>> space = {"model.width": {"min": 2, "max": 8}, "objective.name": ["srt"]}
@@ -217,9 +217,9 @@ def corners(tune: TuneSettings) -> Iterator[dict[str, Any]]:
         {'model.width': 8, 'objective.name': 'srt'}
     """
     sides = [entry.ends if isinstance(entry, Range) else entry for entry in tune.space.values()]
-    if math.prod(map(len, sides)) <= _MOST_CORNERS:
+    if math.prod(map(len, sides)) <= _MAX_CORNERS:
         combinations: Iterator[tuple[Any, ...]] = itertools.product(*sides)
     else:
         draws = random.Random(tune.seed)
-        combinations = (tuple(map(draws.choice, sides)) for _ in range(_MOST_CORNERS))
+        combinations = (tuple(map(draws.choice, sides)) for _ in range(_MAX_CORNERS))
     return (dict(zip(tune.space, values, strict=True)) for values in combinations)

@@ -1,1 +1,1 @@
-"""Errors, validation, the component registry, TensorFlow on first use, files and images."""
+"""Errors, settings, component registries, lazy TensorFlow, atomic files and image decoding."""

@@ -1,4 +1,4 @@
-"""Exceptions that the command line turns into messages and exit codes."""
+"""Exceptions that the command line translates to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class InvalidSettings(ValueError):
-    """Settings that can't be used, with every problem found, one line each.
+    """Invalid settings; lists every problem.
 
     Attributes:
-        problems: the lines, each `path: got …; allowed: …`.
+        problems: One line per problem: `path: got …; allowed: …`.
 
     Example:
         >>> str(InvalidSettings(["epsilon: got -1; allowed: a number from 0 to 1"]))
@@ -21,23 +21,23 @@ class InvalidSettings(ValueError):
         super().__init__("\n".join(self.problems))
 
     def with_prefix(self, path: str) -> InvalidSettings:
-        """The same problems, with `path` in front of each."""
+        """Return the problems with `path` prepended to their paths."""
         return InvalidSettings(
-            # A problem of the value as a whole has no path of its own.
+            # A problem of the whole value has no path.
             f"{path}: {problem}" if problem.startswith("got ") else f"{path}.{problem}"
             for problem in self.problems
         )
 
 
 class UserError(Exception):
-    """A fault of the surroundings (a file, a folder, the network) with a way to fix it.
+    """A problem that the user can fix, such as a missing file; one line that says how.
 
-    The command line prints its one line and exits with 2, as for `InvalidSettings`.
+    The command line prints the line and exits with code 2, as for `InvalidSettings`.
     """
 
 
 class NotFinite(UserError):
-    """A loss or a weight became NaN or infinite."""
+    """A loss or a weight became NaN or infinite during training."""
 
 
 class Interrupted(Exception):

@@ -1,4 +1,4 @@
-"""Numbers as text for people."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use: "45 s", "12 min", "3.4 h", "8.0 days"."""
+    """Format a duration in seconds: "45 s", "12 min", "3.4 h" or "8.0 days"."""
     for size, unit in ((86400.0, "days"), (3600.0, "h")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"

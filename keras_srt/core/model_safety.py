@@ -1,6 +1,6 @@
-"""Model files from elsewhere, looked at before they are opened: a model can be a program.
+"""Safety checks of model files before they are loaded.
 
-What is refused could run code, or read and write files, when it is loaded or asked.
+A model file can be a program: loading or calling it can run code, or read and write files.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
 
-# How files begin that are pickles (of Python, NumPy, Torch), and HDF5 files.
+# The first bytes of pickles (from Python, NumPy or PyTorch) and of HDF5 files.
 _PICKLES, _HDF5 = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x93NUMPY"), b"\x89HDF"
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
 _HDF5_SUFFIXES = (".h5", ".hdf5")
-# Where a .keras file's classes may be: Keras 2.15 calls what it names, also `keras.utils.get_file`,
-# in its safe mode, too.
-_KERAS = ("keras", "tf_keras")
-_PARTS = (
+# The allowed modules of classes in a .keras file. Keras 2.15 calls any object that the file names,
+# such as `keras.utils.get_file`, even in safe mode.
+_KERAS_PACKAGES = ("keras", "tf_keras")
+_KERAS_MODULES = (
     "activations",
     "constraints",
     "initializers",
@@ -34,15 +34,15 @@ _PARTS = (
     "optimizers",
     "regularizers",
 )
-_CLASSES = ("Functional", "Model", "Sequential")
-_OWN = (
+_MODEL_CLASSES = ("Functional", "Model", "Sequential")
+_CUSTOM_LAYERS = (
     ("keras_srt.models.dropout", "Dropout"),
     ("keras_srt.models.batch_norm", "BatchNormalization"),
     ("keras_srt.models.convolution", "Conv2D"),
 )
-_LARGEST = 8 * 2**30
-# Operations that leave the process: Python, files, the network.
-_REACHING_OUT = (
+_MAX_UNPACKED_BYTES = 8 * 2**30
+# Operations that run Python code or access files or the network.
+_EXTERNAL_OPS = (
     "PyFunc",
     "PyFuncStateless",
     "EagerPyFunc",
@@ -68,18 +68,18 @@ _REACHING_OUT = (
     "DebugIdentityV2",
     "DebugIdentityV3",
 )
-# What every export has.
-_OURS = {"serving_default", "image"}
+# The signatures of a SavedModel that `keras-srt export` wrote.
+_EXPORT_SIGNATURES = {"serving_default", "image"}
 
 
 def check_file_format(path: Path) -> None:
-    """Refuses files whose formats hold code: pickles, and Keras' models in HDF5.
+    """Reject formats that can hold code: pickles, and Keras models in HDF5.
 
     Args:
-        path: a file or a folder, which need not exist.
+        path: A file or folder; it may be missing.
 
     Raises:
-        UserError: it is such a file, whatever it is called.
+        UserError: The file has such a format, by its suffix or its content.
 
     Example:
         >>> check_file_format(Path("model.keras"))
@@ -106,21 +106,21 @@ def _refused(path: Path, why: str) -> UserError:
 
 
 def check_keras_file(path: Path) -> None:
-    """Refuses a `.keras` file that is more than weights and the names of Keras' own layers.
+    """Reject a `.keras` file that holds more than weights and a model of Keras' own classes.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        UserError: its entries lie outside of it or are links, it holds code (Lambda layers,
-            functions), or names classes of other modules.
+        UserError: An entry of the archive is a link or has a path outside the archive, or the
+            model contains code (Lambda layers, functions) or classes of other modules.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 _check_entry(path, entry)
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-                raise _refused(path, f"unpacks to more than {_LARGEST:,} bytes")
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED_BYTES:
+                raise _refused(path, f"unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
             config = json.loads(archive.read("config.json"))
             for part in _objects(config):
                 _check_object(path, part)
@@ -139,7 +139,7 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All dictionaries in a value of JSON."""
+    """Yield all dictionaries in a JSON value."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
@@ -155,22 +155,22 @@ def _check_object(path: Path, part: dict[str, Any]) -> None:
     if module is None or not isinstance(kind, str):
         return
     root, *inside = str(module).split(".")
-    of_keras = root in _KERAS and ((inside[:1] and inside[0] in _PARTS) or kind in _CLASSES)
-    if not of_keras and (module, kind) not in _OWN:
-        raise _refused(path, f"names {module}.{kind}, which is not a part of Keras' models")
+    is_allowed = (inside[:1] and inside[0] in _KERAS_MODULES) or kind in _MODEL_CLASSES
+    if not (root in _KERAS_PACKAGES and is_allowed) and (module, kind) not in _CUSTOM_LAYERS:
+        raise _refused(path, f"names {module}.{kind}, which is not a class of Keras models")
 
 
 def check_savedmodel(folder: Path) -> None:
-    """Refuses a SavedModel that is not like those of `keras-srt export`, or that reaches out.
+    """Reject a SavedModel that `keras-srt export` did not write, or with external operations.
 
     Args:
-        folder: with `saved_model.pb`.
+        folder: The folder with `saved_model.pb`.
 
     Raises:
-        UserError: it lacks a signature of ours, an operation of it leaves the process, or it
-            can't be read.
+        UserError: The model lacks a signature of exported models, has an operation that runs
+            Python code or accesses files or the network, or cannot be read.
     """
-    _ = tf.__version__  # which loads TensorFlow without its noise
+    _ = tf.__version__  # import TensorFlow without start-up noise
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -179,13 +179,17 @@ def check_savedmodel(folder: Path) -> None:
         saved = saved_model_pb2.SavedModel.FromString(content)
     except (OSError, DecodeError) as error:
         raise UserError(f"--model {folder}: can't be loaded ({error})") from error
-    reaching = sorted(_operations(saved) & set(_REACHING_OUT))
+    external = sorted(_operations(saved) & set(_EXTERNAL_OPS))
     signatures = {name for graph in saved.meta_graphs for name in graph.signature_def}
-    if reaching or not signatures >= _OURS:
-        what = f"has the operations {', '.join(reaching)}" if reaching else "is from elsewhere"
+    if external or not signatures >= _EXPORT_SIGNATURES:
+        problem = (
+            f"has the operations {', '.join(external)}"
+            if external
+            else "was not written by `keras-srt export`"
+        )
         raise UserError(
-            f"--model {folder}: {what}, and a SavedModel is a program, which may read and write "
-            "files; give --foreign to run it all the same, or export a run by `keras-srt export`"
+            f"--model {folder}: {problem}; a SavedModel is a program that can read and write "
+            "files; give --foreign to run it anyway, or export a run with `keras-srt export`"
         )
 
 

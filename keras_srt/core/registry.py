@@ -94,14 +94,14 @@ def component(cls: C) -> C:
 
 
 def settings_of(value: Any) -> Any:
-    """The settings of a component as JSON-ready values, with its `name` first.
+    """Return the settings of a component as JSON-ready values, with its `name` first.
 
     Args:
-        value: a component, or a value inside one.
+        value: A component, or a value inside a component.
 
     Returns:
-        Dicts, lists, strings, numbers, booleans and None only; an object that is none
-        of these (a loss given in Python, say) appears as its name.
+        Dicts, lists, strings, numbers, booleans and None; any other object, such as a loss
+        function, is replaced by its name.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = getattr(value, "name", None)
@@ -118,11 +118,11 @@ def settings_of(value: Any) -> Any:
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
-    """The components of one kind, by name.
+    """A mapping of names to component classes of one kind.
 
     Args:
-        kind: what they are, for messages ("neighborhood").
-        *classes: components with a `name`.
+        kind: The kind, for messages ("neighborhood").
+        *classes: The component classes.
 
     Example:
         >>> from keras_srt.neighborhoods import NEIGHBORHOODS
@@ -144,7 +144,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         return len(self._classes)
 
     def build(self, settings: Mapping[str, Any]) -> T:
-        """Makes the component that `settings["name"]` names from the other settings.
+        """Build a component from its settings.
 
         Args:
             settings: `{"name": …, setting: value, …}`, as read from JSON.
@@ -153,7 +153,7 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             The component.
 
         Raises:
-            InvalidSettings: the name is unknown or a setting is wrong.
+            InvalidSettings: The name is unknown or a setting is invalid.
         """
         if not isinstance(settings, Mapping):
             raise InvalidSettings(

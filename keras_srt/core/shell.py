@@ -1,4 +1,4 @@
-"""How a command is shown that one may type again."""
+"""Shell command lines as text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def format_command(arguments: Sequence[str]) -> str:
-    """The command line of a program, as one types it.
+    """Format `sys.argv` as a shell command.
 
     Args:
-        arguments: as `sys.argv` has them: the program's file, then what it was given.
+        arguments: The path of the program, then its arguments.
 
     Returns:
-        A line for a shell.
+        A line for a POSIX shell.
 
     Example:
         >>> format_command(["train.py", "--config", "my config.json"])
@@ -26,9 +26,9 @@ def format_command(arguments: Sequence[str]) -> str:
     """
     program = Path(arguments[0])
     if program.name == "__main__.py":
-        typed = ["python", "-m", program.parent.name]
+        command = ["python", "-m", program.parent.name]
     elif program.suffix == ".py":
-        typed = ["python", arguments[0]]
+        command = ["python", arguments[0]]
     else:
-        typed = [program.name]
-    return shlex.join([*typed, *arguments[1:]])
+        command = [program.name]
+    return shlex.join([*command, *arguments[1:]])

@@ -1,4 +1,4 @@
-"""Signals that wait for a place where nothing is half done."""
+"""Deferred handling of signals."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from contextlib import contextmanager
 
 @contextmanager
 def deferred_signals(numbers: Sequence[signal.Signals]) -> Iterator[Callable[[], bool]]:
-    """These signals are remembered; the second of a kind is handled as it was before.
+    """Record signals instead of handling them; a repeated signal is handled as usual.
 
-    An exception in the middle of a training step would leave weights that are half updated, or
-    one step ahead of their count. And where it comes up inside TensorFlow's C code, which asks
-    Python for an attribute and takes any exception for a no, TensorFlow ends the process.
+    An exception in the middle of a training step would leave partly updated weights, or weights
+    one step ahead of the step count. Raised inside TensorFlow's C code, it can abort the process.
 
     Args:
-        numbers: of the signals. Outside the main thread, where Python handles none, nothing
-            is remembered.
+        numbers: The signals. Outside the main thread, where Python does not handle signals, none
+            are recorded.
 
     Yields:
-        Whether one came.
+        A function that returns whether a signal was received.
 
     Example:
-        >>> with deferred_signals([signal.SIGINT]) as came:
+        >>> with deferred_signals([signal.SIGINT]) as received:
         ...     signal.raise_signal(signal.SIGINT)
-        ...     came()
+        ...     received()
         True
     """
-    came: list[int] = []
-    held = numbers if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.getsignal(number) for number in held}
+    received: list[int] = []
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in numbers if in_main_thread}
 
-    def remember(number: int, _: object) -> None:
-        came.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+    def record(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, handlers[signal.Signals(number)])
 
-    for number in before:
-        signal.signal(number, remember)
+    for number in handlers:
+        signal.signal(number, record)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Known, harmless lines that native code writes to the terminal, dropped where they arise."""
+"""A filter for known, harmless lines that native code writes to stderr."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What TensorFlow writes while it is imported and looks for devices, and that a user can't act
-# on: CPU hints, absent CUDA and TensorRT, its own double registration of the CUDA plug-ins.
+# Lines that TensorFlow writes while it is imported and lists devices, and that need no action:
+# CPU hints, missing CUDA and TensorRT, duplicate registration of CUDA plug-ins.
 TENSORFLOW_STARTUP_NOISE = (
     r"oneDNN custom operations are on"
     r"|Could not find cuda drivers"
@@ -18,7 +18,7 @@ TENSORFLOW_STARTUP_NOISE = (
     r"|This TensorFlow binary is optimized to use available CPU instructions"
     r"|To enable the following instructions: .* rebuild TensorFlow"
     r"|TF-TRT Warning: Could not find TensorRT"
-    # The library of the NVIDIA driver isn't there; other failures are told.
+    # No NVIDIA driver is installed; other failures remain visible.
     r"|failed call to cuInit: .*UNKNOWN ERROR \(303\)"
     r"|All log messages before absl::InitializeLog\(\) is called are written to STDERR"
 )
@@ -26,13 +26,13 @@ TENSORFLOW_STARTUP_NOISE = (
 
 @contextmanager
 def filter_stderr(pattern: str) -> Iterator[None]:
-    """Holds file descriptor 2 back for a while and drops the lines that match.
+    """Capture file descriptor 2 during the block, and drop the lines that match a pattern.
 
-    Native libraries write there directly, out of reach of `logging` and `warnings`.
-    Every other line is passed on when the block ends, also when it fails.
+    Native libraries write to the descriptor directly, bypassing `logging` and `warnings`. The
+    other lines are written when the block ends, even if it fails.
 
     Args:
-        pattern: a regular expression that is searched in each line.
+        pattern: A regular expression that is searched in each line.
 
     Example:
         >>> with filter_stderr("oneDNN custom operations are on"):

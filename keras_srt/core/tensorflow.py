@@ -1,10 +1,10 @@
-"""TensorFlow and Keras, imported at first use and without their start-up noise.
+"""TensorFlow and Keras 2, imported at first use and without start-up noise.
 
-Settings can then be checked, and `--help` answered, without the seconds that
-importing TensorFlow takes: modules say `from keras_srt.core.tensorflow import keras, tf`.
+Modules use `from keras_srt.core.tensorflow import keras, tf`. The import then takes no time until
+an attribute is used: `--help` and config errors appear without waiting for TensorFlow.
 
-`keras` is Keras 2: the one of TensorFlow 2.15, and the package `tf_keras` beside a newer
-TensorFlow, whose own is Keras 3.
+`keras` is Keras 2: `keras` with TensorFlow 2.15, `tf_keras` with newer versions, whose `keras` is
+Keras 3.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow now, before another package does so and its noise is heard."""
+    """Import TensorFlow now, before another package imports it with its start-up noise."""
     _load("tensorflow")
 
 
 def _load(name: str) -> types.ModuleType:
-    """Imports TensorFlow or Keras 2, quietly if TensorFlow is not there yet."""
+    """Import TensorFlow or Keras 2, without noise if TensorFlow is not imported yet."""
     if "tensorflow" in sys.modules:
         return _import(name)
-    # Newer ones say something in passing wherever they open a file; warnings are still told.
+    # Newer versions log at INFO level when they open files; warnings remain visible.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     with filter_stderr(TENSORFLOW_STARTUP_NOISE):
         module = _import(name)
-        # Newer ones say that there is no GPU not at the import, but when they first look.
+        # Newer versions report missing GPUs when they first list devices, not at import.
         sys.modules["tensorflow"].config.list_physical_devices()
     return module
 
@@ -45,7 +45,7 @@ def _import(name: str) -> types.ModuleType:
 
 
 class _LazyModule(types.ModuleType):
-    """Stands in for a module and imports it when an attribute is asked for."""
+    """A proxy for a module that imports it at the first attribute access."""
 
     def __getattr__(self, attribute: str) -> Any:
         return getattr(_load(self.__name__), attribute)

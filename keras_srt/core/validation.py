@@ -1,7 +1,7 @@
-"""Checks of settings: what was received, what is allowed, how to fix it.
+"""Validators of settings; messages give the received value and the allowed ones.
 
-A validator is used in an annotation, `epsilon: Annotated[float, real(0, 1)]`, on a
-class that `keras_srt.core.registry.component` made.
+A validator annotates a field of a component (see `keras_srt.core.registry`):
+`epsilon: Annotated[float, real(0, 1)]`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _FRACTION = re.compile(r"\s*([+-]?\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)\s*")
 
 
 def parse_number(value: Any) -> Any:
-    """Turns `"8/255"` into a float and leaves anything else as it is.
+    """Convert a fraction such as `"8/255"` to a float; return other values unchanged.
 
     Args:
-        value: a number, or a string `"a/b"`.
+        value: A string `"a/b"`, or any other value.
 
     Returns:
-        The quotient for a fraction, else `value`.
+        The quotient of a fraction, else `value`.
 
     Example:
         >>> parse_number("1/4")
@@ -68,7 +68,7 @@ def _number_validator(
     def validate(value: Any) -> float | int:
         number = parse_number(value)
         try:
-            # Booleans are integers to Python, and strings convert; neither is meant.
+            # Python accepts booleans as integers and converts strings; both are rejected here.
             usable = not isinstance(number, bool | str) and math.isfinite(number)
             usable = usable and (not whole_number or int(number) == number)
             usable = usable and (low is None or number >= low)
@@ -83,11 +83,11 @@ def _number_validator(
 
 
 def real(low: float | None = None, high: float | None = None) -> BeforeValidator:
-    """A finite number, or a fraction such as `"8/255"`, from `low` to `high`.
+    """Return a validator for a finite number, or a fraction such as `"8/255"`.
 
     Args:
-        low: least value allowed, or None.
-        high: greatest value allowed, or None.
+        low: The minimum, or None.
+        high: The maximum, or None.
 
     Returns:
         A validator for `typing.Annotated[float, ...]`.
@@ -96,18 +96,18 @@ def real(low: float | None = None, high: float | None = None) -> BeforeValidator
 
 
 def whole(low: int | None = None, high: int | None = None) -> BeforeValidator:
-    """A whole number from `low` to `high`; the arguments are those of `real`."""
+    """Return a validator for a whole number; the arguments are those of `real`."""
     return _number_validator("a whole number", True, low, high)
 
 
 def did_you_mean(given: Any, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: `; did you mean 'x'?`, or nothing."""
+    """Return `; did you mean 'x'?` if a valid name is similar to the given one, else ""."""
     close = difflib.get_close_matches(str(given), list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def unknown_name_message(path: str, given: Any, valid: Sequence[str]) -> str:
-    """The line for a name that is not among the valid ones."""
+    """Return the problem line for a name that is not one of the valid names."""
     listed = ", ".join(valid)
     return f"{path}: got {given!r}; allowed: {listed}{did_you_mean(given, valid)}"
 
@@ -120,24 +120,24 @@ def _dotted(location: Iterable[str | int]) -> str:
 
 
 def _fields_at(cls: Any, location: Sequence[str | int]) -> list[str]:
-    """Names of the settings of the class that a path below `cls` leads to."""
+    """The settings of the class at a path below `cls`."""
     for part in location:
         field = getattr(cls, "__pydantic_fields__", {}).get(part)
         kind = field.annotation if field is not None else cls
-        # Of `Settings | None`, the settings.
+        # `Settings | None` -> `Settings`
         cls = next((k for k in get_args(kind) if k is not type(None)), kind)
     return list(getattr(cls, "__pydantic_fields__", {}))
 
 
 def settings_problems(error: pydantic.ValidationError, cls: type) -> InvalidSettings:
-    """Turns pydantic's errors about the settings of `cls` into one line each."""
+    """Convert pydantic's errors about the settings of `cls` to one line each."""
     problems: list[str] = []
     for item in error.errors(include_url=False):
         location = item["loc"]
         path, kind, given = _dotted(location), item["type"], item["input"]
         nested = item.get("ctx", {}).get("error")
         if isinstance(nested, InvalidSettings):
-            # An index follows its list directly, a key after a dot.
+            # `list[0]`, but `object.key`.
             problems.extend(
                 f"{path}{'.' if path and problem[0] != '[' else ''}{problem}"
                 for problem in nested.problems

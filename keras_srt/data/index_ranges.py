@@ -1,4 +1,4 @@
-"""Many indices in few numbers: sorted ranges, for datasets of millions of images."""
+"""Sets of indices as sorted ranges, for datasets with millions of images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 class IndexRanges:
-    """Sorted, disjoint, non-empty ranges of indices; stands for the array of them.
+    """A set of indices, stored as sorted, disjoint, non-empty ranges.
 
     Args:
-        bounds: int64 [k, 2], the first index of each range and the one after its last.
+        bounds: int64 [k, 2], the first index of each range, and its last index plus one.
 
     Raises:
-        ValueError: they are not sorted, overlap, or one is empty.
+        ValueError: The ranges are not sorted, overlap, or are empty.
 
     Example:
         >>> IndexRanges([[0, 3], [7, 9]])
@@ -27,13 +27,13 @@ class IndexRanges:
         self.bounds = np.asarray(bounds, dtype=np.int64).reshape(-1, 2)
         flat = self.bounds.ravel()
         if np.any(flat[1::2] <= flat[::2]) or np.any(flat[2::2] < flat[1:-1:2]):
-            raise ValueError("ranges are sorted, disjoint and not empty")
-        # How many indices lie before each range, and at the end how many there are.
+            raise ValueError("ranges must be sorted, disjoint and not empty")
+        # The number of indices before each range, and the total number.
         self.before = np.concatenate([[0], np.cumsum(self.bounds[:, 1] - self.bounds[:, 0])])
 
     @classmethod
     def of(cls, indices: np.ndarray) -> IndexRanges:
-        """The ranges of an array of indices, in any order.
+        """Return the ranges of an array of indices in any order.
 
         Example:
             >>> IndexRanges.of(np.array([4, 2, 3, 9]))
@@ -48,7 +48,7 @@ class IndexRanges:
         return cls(np.stack([first, last + 1], axis=1))
 
     def complement(self, total: int) -> IndexRanges:
-        """The other indices below `total`.
+        """Return all other indices below `total`.
 
         Example:
             >>> IndexRanges([[0, 3], [7, 9]]).complement(20)
@@ -58,7 +58,7 @@ class IndexRanges:
         return IndexRanges(gaps[gaps[:, 0] < gaps[:, 1]])
 
     def head(self, count: int) -> IndexRanges:
-        """The `count` lowest indices.
+        """Return the `count` lowest indices.
 
         Example:
             >>> IndexRanges([[0, 3], [7, 9]]).head(4)
@@ -66,12 +66,12 @@ class IndexRanges:
         """
         bounds = self.bounds[self.before[:-1] < count].copy()
         if len(bounds):
-            spare = self.before[len(bounds)] - count
-            bounds[-1, 1] -= max(0, spare)
+            excess = self.before[len(bounds)] - count
+            bounds[-1, 1] -= max(0, excess)
         return IndexRanges(bounds)
 
     def rank(self, index: np.ndarray) -> np.ndarray:
-        """How many of the indices are below each given one.
+        """Return, for each given index, the number of indices of the set below it.
 
         Example:
             >>> IndexRanges([[0, 3], [7, 9]]).rank(np.array([0, 5, 8, 100])).tolist()

@@ -1,4 +1,4 @@
-"""Chosen records of a training part, read in any order of its shards."""
+"""Reading of selected training records, with the shards in any order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from keras_srt.data.records import Records
 from keras_srt.data.source import Images
 
 FOREVER = np.iinfo(np.int64).max
-# Records that are looked up at once; far cheaper than one by one.
+# Records that are filtered at once, which is much faster than one by one.
 _CHUNK = 64
-_PROBLEM = "a problem of keras_srt"
+_PROBLEM = "keras_srt error"
 
 
 class Reader:
-    """Reads chosen records, whole or a lane of them, with their ordinals among the chosen.
+    """Reads selected records, together with their ordinals in the selection.
 
     Args:
-        records: all of them.
-        chosen: indices of those to read.
-        lane: the first ordinal and the one after the last; None for all.
+        records: All records.
+        chosen: The indices of the selected records.
+        lane: The range of ordinals to read, (first, last + 1); None for all.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Reader:
         begin, end = lane if lane is not None else (0, len(chosen))
         self.size = end - begin
         starts = np.concatenate([[0], np.cumsum(records.lengths)]).astype(np.int64)
-        # Parts of shards: where the lane enters a shard, and where it leaves it.
+        # The part of each shard between the first and the last record of the lane.
         first, last = _select(chosen, np.array([begin, end - 1]))
         enter, leave = np.maximum(starts[:-1], first), np.minimum(starts[1:], last + 1)
         ranks = chosen.rank(np.maximum(enter, 0)), chosen.rank(np.maximum(leave, enter))
@@ -49,12 +49,12 @@ class Reader:
         self.num_parts = len(own)
 
     def read(self, order: tf.Tensor, start: tf.Tensor) -> tf.data.Dataset:
-        """`(ordinal, record)`, undecoded.
+        """Read the selected records as `(ordinal, record)`, still encoded.
 
         Args:
-            order: int64 [num_parts], in which the parts of shards are read.
-            start: int64 scalar, how many records of that order are left out at its start;
-                parts that have none else are not opened.
+            order: int64 [num_parts], the order of the shards' parts.
+            start: int64 scalar, the number of selected records to skip; parts that are skipped
+                completely are not opened.
         """
         counts = tf.gather(self._counts, order)
         skipped = tf.clip_by_value(start - tf.cumsum(counts, exclusive=True), 0, counts)
@@ -63,7 +63,7 @@ class Reader:
         return parts.flat_map(self._read_part)
 
     def in_order(self) -> tf.data.Dataset:
-        """All of them once, in the order of their indices."""
+        """Read the selected records once, in the order of their indices."""
         return self.read(tf.range(self.num_parts, dtype=tf.int64), tf.constant(0, tf.int64))
 
     def _read_part(self, part: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
@@ -73,14 +73,14 @@ class Reader:
         start, end, leave = self._starts[shard], self._starts[shard + 1], self._leave[part]
         found = self._records.read(shard, index - start)
         found = found.apply(tf.data.experimental.assert_cardinality(end - index))
-        # To the shard's end without a limit, as only then too many records are noticed.
+        # No limit at the end of a shard, so that excess records are detected.
         found = found.take(tf.where(leave == end, tf.constant(-1, tf.int64), leave - index))
         numbered = tf.data.Dataset.zip((tf.data.Dataset.range(index, FOREVER), found))
         return numbered.batch(_CHUNK).map(self._keep_chosen).unbatch()
 
     def _keep_chosen(self, index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The ordinals of the chosen ones of some records, and these."""
-        # None lies before the first chosen one, as a lane starts at one.
+        """Keep the selected ones of some records, and add their ordinals."""
+        # No index is below the first selected one: a lane starts at a selected record.
         place = tf.searchsorted(self._first, index, side="right") - 1
         inside = index < tf.gather(self._end, place)
         ordinal = tf.gather(self._before, place) + index - tf.gather(self._first, place)
@@ -88,13 +88,13 @@ class Reader:
 
 
 def _select(chosen: IndexRanges, ordinals: np.ndarray) -> np.ndarray:
-    """Indices of the chosen records with these ordinals."""
+    """The indices of the selected records with the given ordinals."""
     place = np.searchsorted(chosen.before, ordinals, side="right") - 1
     return chosen.bounds[place, 0] + ordinals - chosen.before[place]
 
 
 def ordered_batches(records: Records, chosen: IndexRanges, batch_size: int) -> tf.data.Dataset:
-    """Images of chosen records in the order of their indices, float32 in [0, 1], once."""
+    """Return batches of the selected images in order, float32 in [0, 1]."""
     images = (
         Reader(records, chosen)
         .in_order()
@@ -108,14 +108,14 @@ def ordered_batches(records: Records, chosen: IndexRanges, batch_size: int) -> t
 
 
 def load_records(records: Records, indices: np.ndarray) -> Images:
-    """Chosen records in memory, images and labels, in the order of sorted indices.
+    """Load selected images and labels into memory.
 
     Args:
-        records: of the training part.
-        indices: int64 [n], sorted; only shards that hold one are read.
+        records: The training records.
+        indices: int64 [n], sorted; other shards are not read.
 
     Returns:
-        n images.
+        n images with labels.
     """
     read = (
         Reader(records, IndexRanges.of(indices))
@@ -135,7 +135,7 @@ def load_records(records: Records, indices: np.ndarray) -> Images:
 
 
 def load_labels(records: Records, count: int) -> np.ndarray:
-    """Labels of the first records, int32 [count]; no image is decoded."""
+    """Load the labels of the first records, int32 [count], without decoding images."""
     read = Reader(records, IndexRanges([[0, count]])).in_order()
     labels = read.map(lambda _, record: records.label(record))
     with translate_read_errors():
@@ -143,34 +143,37 @@ def load_labels(records: Records, count: int) -> np.ndarray:
 
 
 def call_python(read: Callable[[int], np.ndarray], record: tf.Tensor) -> tf.Tensor:
-    """What a Python function reads, uint8; its `UserError` leaves `translate_read_errors` as it is.
+    """Read an image with a Python function; `translate_read_errors` raises its `UserError`.
 
-    Raised inside of TensorFlow, an error would be printed there, with its traceback.
+    An exception inside `tf.numpy_function` would be printed by TensorFlow with its traceback.
 
     Args:
-        read: of a number.
-        record: int64 scalar.
+        read: A function from the number of a record to a uint8 array.
+        record: int64 scalar, the number of the record.
+
+    Returns:
+        The uint8 array.
     """
 
-    def try_to_read(number: np.ndarray) -> tuple[np.ndarray, bytes]:
+    def read_or_encode_error(number: np.ndarray) -> tuple[np.ndarray, bytes]:
         try:
             return read(int(number)), b""
         except UserError as error:
-            # As digits, since TensorFlow escapes other letters.
+            # Hexadecimal, because TensorFlow escapes non-ASCII characters.
             return np.zeros(0, np.uint8), str(error).encode().hex().encode()
 
-    image, problem = tf.numpy_function(try_to_read, [record], (tf.uint8, tf.string))
+    image, problem = tf.numpy_function(read_or_encode_error, [record], (tf.uint8, tf.string))
     with tf.control_dependencies([tf.debugging.Assert(problem == b"", [_PROBLEM, problem])]):
         return tf.identity(image)
 
 
 @contextmanager
 def translate_read_errors() -> Iterator[None]:
-    """Turns what goes wrong with shards while they are read into a `UserError`.
+    """Translate TensorFlow's errors while reading records to `UserError`.
 
     Raises:
-        UserError: a shard has another number of records than promised, is damaged, or gone; or
-            what `call_python` met.
+        UserError: A shard is missing, damaged, or has the wrong number of records; or the error
+            that `call_python` recorded.
     """
     try:
         yield
@@ -184,11 +187,11 @@ def translate_read_errors() -> Iterator[None]:
         ):
             raise
         if miscounted:
-            kind = "a shard has not the records that are promised"
+            kind = "a shard has the wrong number of records"
         elif isinstance(error, tf.errors.NotFoundError):
             kind = "a shard is missing"
         else:
             kind = "a shard is damaged"
         raise UserError(
-            f"data: {kind} ({reason[:200]}); copy the dataset anew, or prepare it anew with TFDS"
+            f"data: {kind} ({reason[:200]}); copy the dataset again, or prepare it with TFDS"
         ) from error

@@ -1,9 +1,8 @@
-"""Which training images are labeled, unlabeled and for validation."""
+"""The split of the training images into labeled, unlabeled and validation images."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,26 +11,26 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.files import write_text
+from keras_srt.core.files import json_checksum, write_text
 from keras_srt.data.index_ranges import IndexRanges
 
 Selection = Literal["stratified", "first"]
 
-# Above so many indices split.json holds ranges, where these are fewer numbers.
-_LISTED = 100_000
+# Longer index lists are saved as ranges if that takes fewer numbers.
+_MAX_LISTED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Indices into the training part of a dataset; no image is in two of them.
+    """Disjoint sets of indices into the training images.
 
     Attributes:
-        labeled: int64, images whose label the loss sees.
-        unlabeled: int64, images whose label nothing sees; `IndexRanges` where they are many.
-        validation: int64, images (with labels) for choosing the best checkpoint.
-        seed: what the split was drawn with.
-        selection: how the labeled images were chosen.
-        fingerprint: of the images that the indices stand for, where they may change; or None.
+        labeled: int64 [n], images whose labels the loss uses.
+        unlabeled: int64 [n] or `IndexRanges`, images whose labels are never used.
+        validation: int64 [n], labeled images for selecting the best checkpoint.
+        seed: The seed of the split.
+        selection: How the labeled images were chosen.
+        fingerprint: `DatasetInfo.fingerprint` of the dataset.
     """
 
     labeled: np.ndarray
@@ -42,7 +41,7 @@ class Split:
     fingerprint: str | None = None
 
     def save(self, path: Path) -> None:
-        """Writes the split as JSON."""
+        """Write the split as JSON."""
         content = {
             "schema": 1,
             "seed": self.seed,
@@ -50,21 +49,21 @@ class Split:
             **({} if self.fingerprint is None else {"fingerprint": self.fingerprint}),
             **{part: _as_json(getattr(self, part)) for part in PARTS},
         }
-        write_text(path, json.dumps({**content, "sha256": _digest(content)}))
+        write_text(path, json.dumps({**content, "sha256": json_checksum(content)}))
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Reads a split that `save` wrote.
+        """Read a split that `save` wrote.
 
         Raises:
-            UserError: the file is missing, truncated or not a split.
+            UserError: The file is missing, damaged or not a split.
         """
         try:
             content = json.loads(path.read_text())
-            # A version before this one wrote none.
-            digest = content.pop("sha256", None)
-            if digest not in (None, _digest(content)):
-                raise ValueError("its digest doesn't fit its content")
+            # Files of old versions have no checksum.
+            checksum = content.pop("sha256", None)
+            if checksum not in (None, json_checksum(content)):
+                raise ValueError("the checksum does not match the content")
             parts = {part: _from_json(content[part]) for part in PARTS}
             return cls(
                 **parts,
@@ -75,24 +74,24 @@ class Split:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path}: can't be read as a split ({type(error).__name__}: {error}); restore the "
-                "file, or start anew with another --run-dir"
+                "file, or start a new run with another --run-dir"
             ) from error
 
     def check(self, num_images: int, fingerprint: str | None = None) -> None:
-        """Checks that the parts are disjoint and inside the dataset, which is the same as before.
+        """Check that the sets are disjoint, and that the dataset has not changed.
 
         Args:
-            num_images: images of the training part.
-            fingerprint: of these images, or None.
+            num_images: The number of training images.
+            fingerprint: `DatasetInfo.fingerprint` of the dataset.
 
         Raises:
-            UserError: they are not.
+            UserError: The check fails.
         """
         if fingerprint != self.fingerprint:
             raise UserError(
                 "split.json: the images are not those that the run began with (some were added, "
-                "removed, changed or moved to another class); restore them, or start anew with "
-                "another --run-dir"
+                "removed, changed or moved to another class); restore them, or start a new run "
+                "with another --run-dir"
             )
         bounds = np.concatenate([_bounds(getattr(self, part)) for part in PARTS])
         bounds = bounds[np.argsort(bounds[:, 0], kind="stable")]
@@ -100,26 +99,22 @@ class Split:
         if not inside or np.any(bounds[1:, 0] < bounds[:-1, 1]):
             raise UserError(
                 f"split.json: has images twice or outside the {num_images} of the dataset; it "
-                "was changed or belongs to another dataset; start anew with another --run-dir"
+                "was changed or belongs to another dataset; start a new run with another --run-dir"
             )
 
 
 PARTS = ("labeled", "unlabeled", "validation")
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _bounds(indices: np.ndarray | IndexRanges) -> np.ndarray:
-    """int64 [k, 2]; unlike `IndexRanges.of` this keeps an index that is there twice."""
+    """Ranges, int64 [k, 2]; unlike `IndexRanges.of`, duplicate indices are kept."""
     if isinstance(indices, IndexRanges):
         return indices.bounds
     return np.stack([indices, indices + 1], axis=1)
 
 
 def _as_json(indices: np.ndarray | IndexRanges) -> Any:
-    if len(indices) > _LISTED and not isinstance(indices, IndexRanges):
+    if len(indices) > _MAX_LISTED and not isinstance(indices, IndexRanges):
         ranges = IndexRanges.of(indices)
         indices = ranges if 2 * len(ranges.bounds) < len(indices) else indices
     if isinstance(indices, IndexRanges):
@@ -132,7 +127,7 @@ def _from_json(value: Any) -> np.ndarray | IndexRanges:
 
 
 class Sizes(NamedTuple):
-    """Images of each part of a split."""
+    """The number of images of each set of a split."""
 
     labeled: int
     validation: int
@@ -147,20 +142,20 @@ def split_sizes(
     unlabeled: int | None,
     known: int | None = None,
 ) -> Sizes:
-    """The sizes of a split, before any image is read.
+    """Compute the sizes of a split without reading images.
 
     Args:
-        total: images of the training part.
-        num_classes: how many classes there are.
-        labeled: images whose labels the loss sees; None for all that have one and are not
-            for validation.
-        validation: images held back from training; None for a tenth of those with a label,
-            at least one for each class.
-        unlabeled: images without labels; None for all the rest.
-        known: how many of the images have a label; None for all.
+        total: The number of training images.
+        num_classes: The number of classes.
+        labeled: Images whose labels the loss uses; None for all labeled images outside the
+            validation set.
+        validation: Images held out from training; None for a tenth of the labeled images, at
+            least one per class.
+        unlabeled: Images without labels; None for all others.
+        known: The number of images that have a label; None if all have one.
 
     Raises:
-        InvalidSettings: there are too few images, or fewer labels than classes.
+        InvalidSettings: There are too few images, or fewer labeled images than classes.
 
     Example:
         >>> split_sizes(1000, 10, None, None, None, known=100)
@@ -176,12 +171,12 @@ def split_sizes(
     if wanted > total:
         problems.append(
             f"data: got labeled + validation + unlabeled = {wanted}; allowed: at most the "
-            f"{total} images of the training part"
+            f"{total} training images"
         )
     elif labeled + validation > known:
         problems.append(
             f"data: got labeled + validation = {labeled + validation}; allowed: at most the "
-            f"{known} images of the training part that have a label"
+            f"{known} training images that have a label"
         )
     if labeled < num_classes:
         problems.append(
@@ -202,23 +197,22 @@ def make_split(
     selection: Selection = "stratified",
     seed: int = 0,
 ) -> Split:
-    """Draws a split.
+    """Draw a split.
 
     Args:
-        labels: int32 [n], class ids of the training part, -1 for an image that has none.
-        num_classes: how many classes there are.
-        labeled: images whose labels the loss sees; None as for `split_sizes`.
-        validation: images held back from training, stratified; None as for `split_sizes`.
-        unlabeled: images without labels, or None for all the rest.
-        selection: "stratified" gives each class its share; "first" takes the first ones,
-            as the paper's code does.
-        seed: of the draw.
+        labels: int32 [n], class ids of the training images, -1 for an unlabeled image.
+        num_classes: The number of classes.
+        labeled, validation, unlabeled: The sizes; see `split_sizes`. The validation set is
+            stratified.
+        selection: "stratified" keeps the class frequencies among the labeled images; "first"
+            takes the first images, as the paper's code does.
+        seed: The seed of the draw.
 
     Returns:
         The split.
 
     Raises:
-        InvalidSettings: there are too few images, or fewer labels than classes.
+        InvalidSettings: There are too few images, or a class has no labeled image.
 
     Example:
         >>> split = make_split(np.arange(20) % 2, 2, labeled=4, validation=6)
@@ -232,9 +226,9 @@ def make_split(
     if selection == "first":
         chosen = order[:labeled]
         rest = generator.permutation(order[labeled:])
-        held_back, rest = _take_stratified(rest, labels, validation, generator)
+        held_out, rest = _take_stratified(rest, labels, validation, generator)
     else:
-        held_back, rest = _take_stratified(
+        held_out, rest = _take_stratified(
             generator.permutation(order), labels, validation, generator
         )
         chosen, rest = _take_stratified(rest, labels, labeled, generator)
@@ -243,20 +237,20 @@ def make_split(
         raise InvalidSettings(
             [
                 f"data.labeled: got {labeled} images with none of class {missing}; allowed: "
-                "enough for each class (raise data.labeled, or use the selection 'stratified')"
+                "enough for every class (raise data.labeled, or use the selection 'stratified')"
             ]
         )
     if len(order) < len(labels):
         rest = np.concatenate([generator.permutation(np.flatnonzero(labels < 0)), rest])
     rest = rest[:unlabeled]
-    return Split(np.sort(chosen), np.sort(rest), np.sort(held_back), seed, selection)
+    return Split(np.sort(chosen), np.sort(rest), np.sort(held_out), seed, selection)
 
 
 def window(total: int, num_classes: int, labeled: int, validation: int) -> int:
-    """How many of the first records of a streamed dataset the labeled ones are chosen from.
+    """Return the number of first records from which a streamed split draws labeled images.
 
-    Four times as many as are wanted, and a hundred of each class: the classes' shares among
-    them are close to those of the whole, and the draw has something to choose.
+    Four times the drawn number, and a hundred per class: class frequencies are then close to
+    those of the whole dataset.
 
     Example:
         >>> window(1_281_167, 1000, labeled=50_000, validation=5_000)
@@ -275,27 +269,25 @@ def make_streamed_split(
     selection: Selection = "stratified",
     seed: int = 0,
 ) -> Split:
-    """Draws a split of a dataset that is not loaded.
+    """Draw a split of a dataset that is not loaded.
 
     Labeled and validation images are drawn from a `window` of first records; all others are
-    unlabeled, and their labels are never read. That takes for granted that the records lie
-    in random order, as TFDS shuffles them when it prepares a dataset.
+    unlabeled, and their labels are never read. The records must be in random order; TFDS shuffles
+    them when it prepares a dataset.
 
     Args:
-        read_labels: count -> int32, the labels of that many first records.
-        total: records of the training part.
-        num_classes: how many classes there are.
-        labeled: images whose labels the loss sees.
-        validation: images held back from training; stratified.
-        unlabeled: images without labels, the first ones that are left; None for all.
-        selection: as for `make_split`, among the first records.
-        seed: of the draw.
+        read_labels: A function count -> int32 [count], the labels of the first records.
+        total: The number of training records.
+        num_classes: The number of classes.
+        labeled, validation, unlabeled: The sizes; see `split_sizes`.
+        selection: See `make_split`.
+        seed: The seed of the draw.
 
     Returns:
         The split; `unlabeled` is `IndexRanges`.
 
     Raises:
-        InvalidSettings: there are too few images, or fewer labels than classes.
+        InvalidSettings: There are too few images, or a class has no labeled image.
 
     Example:
         >>> split = make_streamed_split(lambda n: np.arange(n) % 2, 10**8, 2, 100, 100)
@@ -312,11 +304,11 @@ def make_streamed_split(
 def _take_stratified(
     pool: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Takes `count` of a shuffled pool so that each class keeps its share."""
+    """Take `count` images of a shuffled pool, in proportion to the class frequencies."""
     classes, sizes = np.unique(labels[pool], return_counts=True)
     exact = count * sizes / max(1, len(pool))
     shares = np.floor(exact).astype(int)
-    # Largest remainders get what flooring left over; ties are broken by the seed.
+    # Largest remainder method; ties are broken at random.
     by_remainder = np.lexsort((generator.random(len(classes)), shares - exact))
     shares[by_remainder[: count - shares.sum()]] += 1
     taken = np.concatenate(

@@ -1,14 +1,13 @@
-"""Batches from records that are read as they are needed; memory holds a part of them.
+"""Training batches whose unlabeled images are read on demand.
 
-An endless order of the unlabeled records, made so that any place in it is found at once:
-they are cut into as many equal *lanes* as there are readers, and a lane is passed through
-again and again. A pass takes the lane's shards in a random order, cuts that sequence into
-blocks of `shuffle_buffer // readers` records and shuffles each block. All this is keyed by
-(seed, lane, pass, block), and the shards' lengths are known, so that what comes at a step
-is found by skipping whole blocks and shards.
+The unlabeled records are divided into equal *lanes*, one per reader. A lane repeats endless
+passes: each pass takes the lane's shards in random order, divides that sequence into blocks of
+`shuffle_buffer // readers` records, and shuffles each block. The order depends only on (seed,
+lane, pass, block), and shard lengths are known: training resumes at any step by skipping whole
+shards and blocks.
 
-Each lane gives a batch the rows that lie in its share. A process that makes some replicas'
-rows opens the lanes of these rows alone, and reads no other shards.
+Each lane supplies a fixed range of rows of every batch. A process opens only the lanes that
+supply the rows of its replicas.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ from keras_srt.data.source import Images
 def shuffled_passes(
     reader: Reader, position: int, bound: int, seed: int, lane: int
 ) -> tf.data.Dataset:
-    """`(ordinal, record)`, pass after pass, from a position of this endless order on.
+    """Return the endless shuffled sequence of a lane's `(ordinal, record)`, from a position on.
 
     Args:
-        reader: of a lane.
-        position: how many records came before.
-        bound: records of a block; none moves farther than that by shuffling.
-        seed: of the order.
-        lane: its number, part of the key.
+        reader: The reader of the lane.
+        position: The number of records to skip.
+        bound: The number of records in a block.
+        seed: The seed of the order.
+        lane: The number of the lane.
 
     Returns:
-        An endless dataset, undecoded.
+        An endless dataset of encoded records.
     """
     first_pass, done = divmod(position, reader.size)
     first_block = done // bound
@@ -61,7 +60,7 @@ def shuffled_passes(
         parts = tf.range(reader.num_parts, dtype=tf.int64)
         order = permute(parts, reader.num_parts, tf.concat([key, [0]], 0))
         blocks = reader.read(order, block * bound).batch(bound)
-        # Filled while the one before it is used up.
+        # The next block is filled while the current one is consumed.
         blocks = blocks.prefetch(1)
         numbers = tf.data.Dataset.range(block, FOREVER)
         return tf.data.Dataset.zip((numbers, blocks)).flat_map(
@@ -83,21 +82,21 @@ def _fold(key: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
 
 
 class Streaming(NamedTuple):
-    """How records are read.
+    """Settings of on-demand reading.
 
     Attributes:
-        shuffle_buffer: unlabeled records among which the order is random.
-        readers: places of the dataset that are read at once, the lanes.
+        shuffle_buffer: The number of unlabeled records in the shuffle buffer.
+        readers: The number of lanes.
     """
 
     shuffle_buffer: int
     readers: int = 1
 
     def check(self, sizes: BatchSizes) -> None:
-        """Checks it against the images of a batch.
+        """Check the settings against the batch sizes.
 
         Raises:
-            InvalidSettings: the bound is below a batch, or a reader would have no row in it.
+            InvalidSettings: The buffer is smaller than a batch, or a reader would have no row.
         """
         problems = []
         if self.shuffle_buffer < sizes.unlabeled:
@@ -108,7 +107,7 @@ class Streaming(NamedTuple):
         if not 1 <= self.readers <= max(1, sizes.unlabeled):
             problems.append(
                 f"data.readers: got {self.readers}; allowed: 1 to the {sizes.unlabeled} "
-                "unlabeled images of a batch, as each gives it some rows"
+                "unlabeled images of a batch, because each reader supplies some of them"
             )
         if problems:
             raise InvalidSettings(problems)
@@ -127,39 +126,39 @@ def streamed_batches(
     pseudo_labels: np.ndarray | None = None,
     replicas: Replicas = ONE_REPLICA,
 ) -> tf.data.Dataset:
-    """The batches of `training_batches`, the unlabeled images read as they are needed.
+    """Return batches as `training_batches` does, with unlabeled images that are read on demand.
 
     Args:
-        labeled: in memory, with labels.
-        records: of the training part.
-        unlabeled: which of them are used without a label.
-        sizes: images of a batch; some unlabeled ones.
-        streaming: how they are read.
-        seed: of order and augmentation.
-        first_step: the number of the first batch.
-        augmentation: random changes of the images, or None.
-        pseudo_labels: int32 [|U|], answers to the unlabeled images by their order, or None.
-        replicas: whose rows of the batches are made.
+        labeled: The labeled images.
+        records: The training records.
+        unlabeled: The indices of the unlabeled records.
+        sizes: The number of images per batch, with at least one unlabeled image.
+        streaming: The reading settings.
+        seed: The seed of order and augmentation.
+        first_step: The number of the first batch.
+        augmentation: The data augmentation, or None.
+        pseudo_labels: int32 [|U|], the pseudo-labels of `unlabeled`, or None.
+        replicas: The replicas that the batches are for.
 
     Returns:
-        A prefetching dataset. It holds up to three times `shuffle_buffer` undecoded records,
-        in proportion to this process' rows.
+        A prefetching dataset. It holds up to three times `shuffle_buffer` encoded records, in
+        proportion to this process' rows.
 
     Raises:
-        InvalidSettings: the shuffle bound or the readers don't fit the batch, or a replica
-            would have no unlabeled image.
+        InvalidSettings: The settings do not fit the batch, or a replica would have no unlabeled
+            image.
     """
     streaming.check(sizes)
     if sizes.unlabeled < replicas.total:
         raise InvalidSettings(
             [
                 f"training.batch_size: got {sizes.unlabeled} unlabeled images in a step on "
-                f"{replicas.total} replicas; allowed: at least one for each, with "
+                f"{replicas.total} replicas; allowed: at least one per replica, with "
                 "data.shuffle_buffer"
             ]
         )
     known = tf.constant(labeled.images), tf.constant(labeled.labels, tf.int32)
-    answers = tf.constant(pseudo_labels, tf.int32) if pseudo_labels is not None else None
+    targets = tf.constant(pseudo_labels, tf.int32) if pseudo_labels is not None else None
     others = _unlabeled_rows(
         records, unlabeled, sizes.unlabeled, streaming, seed, first_step, replicas
     )
@@ -170,12 +169,12 @@ def streamed_batches(
         drawn = batch_positions(len(labeled.images), sizes.labeled, rows, step, seed, stream=0)
         ordinals, images = read
         shape = [replicas.rows(sizes.unlabeled, replica).shape[0], *records.image_shape]
-        augmented = make_augmenter(augmentation, sizes, replicas, replica, seed, step)
+        augment_images = make_augmenter(augmentation, sizes, replicas, replica, seed, step)
         return assemble_batch(
             (tf.gather(known[0], drawn), tf.gather(known[1], drawn)),
             tf.ensure_shape(images, shape),
-            None if answers is None else tf.gather(answers, tf.ensure_shape(ordinals, shape[:1])),
-            augmented,
+            None if targets is None else tf.gather(targets, tf.ensure_shape(ordinals, shape[:1])),
+            augment_images,
         )
 
     numbered = tf.data.Dataset.zip((element_numbers(first_step, replicas), others))
@@ -191,7 +190,7 @@ def _unlabeled_rows(
     first_step: int,
     replicas: Replicas,
 ) -> tf.data.Dataset:
-    """`(ordinals, images)`, one element for each step and each replica of this process."""
+    """`(ordinals, images)`, one element per step and local replica."""
     begin, _ = replicas.share(per_batch, replicas.first)
     _, end = replicas.share(per_batch, replicas.first + replicas.local - 1)
     lanes = []
@@ -205,7 +204,7 @@ def _unlabeled_rows(
         bound = -(-streaming.shuffle_buffer // streaming.readers)
         read = shuffled_passes(reader, position, bound, seed, lane)
         if own != rows:
-            # The rows of other processes are dropped before they are decoded.
+            # Drop the rows of other processes before decoding.
             whole = read.batch(rows[1] - rows[0])
             part = slice(own[0] - rows[0], own[1] - rows[0])
             read = whole.map(lambda *parts, part=part: tuple(p[part] for p in parts)).unbatch()
@@ -230,5 +229,5 @@ def _unlabeled_rows(
 
 
 def _cut(total: int, parts: int, part: int) -> tuple[int, int]:
-    """The part-th of nearly equal parts."""
+    """The bounds of a part when `total` items are divided into nearly equal parts."""
     return part * total // parts, (part + 1) * total // parts

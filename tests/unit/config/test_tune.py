@@ -45,8 +45,8 @@ def test_places_between_the_ends():
     ("tune", "part"),
     [
         ({"space": {}}, "tune.space: got {}"),
-        ({"space": {"data.labeled": [1]}}, "same for all trials"),
-        ({"space": {"training.interval": [1]}}, "same for all trials"),
+        ({"space": {"data.labeled": [1]}}, "equal in all trials"),
+        ({"space": {"training.interval": [1]}}, "equal in all trials"),
         ({"space": {"model.width": [2, 2]}}, "different values"),
         ({"space": {"model.width": 4}}, "allowed: a list of values"),
         ({"space": {"model.width": {"min": 4, "max": 2}}}, "max: got 2; allowed: at least min"),
@@ -54,12 +54,12 @@ def test_places_between_the_ends():
         ({"space": {"model.width": {"min": 0, "max": 2, "sampling": "log"}}}, "a number above 0"),
         ({"space": {"model.width": {"min": 1, "max": 2, "stepp": 1}}}, "stepp"),
         ({"space": {"model.width": [2]}, "tuner": "grid"}, "tune.tuner: got 'grid'"),
-        ({"space": {"model.width": [2]}, "max_epochs": 3}, '"hyperband" that needs it'),
+        ({"space": {"model.width": [2]}, "max_epochs": 3}, 'only "hyperband" uses it'),
         (
             {"space": {"model.width": [2]}, "tuner": "hyperband", "trials": 3},
             "follows from max_epochs",
         ),
-        ({"space": {"training.steps": [2]}, "steps": 4}, "search of the length"),
+        ({"space": {"training.steps": [2]}, "steps": 4}, "got a training length"),
     ],
 )
 def test_what_is_refused(tune, part):

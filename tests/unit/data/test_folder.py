@@ -364,7 +364,7 @@ def test_source_is_short_for_a_dataset(root):
     assert load_config(str(write_config(root, long, "long.json"))) == short
     assert short.data.labeled is None
     path = write_config(root, {**long, "data": {**long["data"], "source": "folder"}}, "both.json")
-    with pytest.raises(InvalidSettings, match=r"data\.source: got 'folder' beside a dataset"):
+    with pytest.raises(InvalidSettings, match=r"data\.source: got 'folder' and a dataset"):
         load_config(str(path))
     path = write_config(root, {**long, "data": {"source": "folders"}}, "typo.json")
     with pytest.raises(InvalidSettings, match=r"data\.source: .*did you mean 'folder'"):
