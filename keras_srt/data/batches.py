@@ -306,7 +306,7 @@ def element_numbers(first_step: int, replicas: Replicas) -> tf.data.Dataset:
 
 
 def mark_infinite(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Declare a dataset infinite; otherwise replicas synchronize before each step to detect ends."""
+    """Declare a dataset infinite, so that replicas need not agree on its end before each step."""
     return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 

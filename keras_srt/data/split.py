@@ -202,8 +202,9 @@ def make_split(
     Args:
         labels: int32 [n], class ids of the training images, -1 for an unlabeled image.
         num_classes: The number of classes.
-        labeled, validation, unlabeled: The sizes; see `split_sizes`. The validation set is
-            stratified.
+        labeled: See `split_sizes`.
+        validation: See `split_sizes`; the validation set is stratified.
+        unlabeled: See `split_sizes`.
         selection: "stratified" keeps the class frequencies among the labeled images; "first"
             takes the first images, as the paper's code does.
         seed: The seed of the draw.
@@ -279,7 +280,9 @@ def make_streamed_split(
         read_labels: A function count -> int32 [count], the labels of the first records.
         total: The number of training records.
         num_classes: The number of classes.
-        labeled, validation, unlabeled: The sizes; see `split_sizes`.
+        labeled: See `split_sizes`.
+        validation: See `split_sizes`.
+        unlabeled: See `split_sizes`.
         selection: See `make_split`.
         seed: The seed of the draw.
 

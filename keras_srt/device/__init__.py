@@ -1,4 +1,4 @@
-"""Recognition on a terminal device: NumPy, Pillow and a TFLite interpreter, no TensorFlow."""
+"""Classification and training on devices with NumPy, Pillow and a TFLite interpreter."""
 
 from keras_srt.device.classify import BadModel, Classifier
 

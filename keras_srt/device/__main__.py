@@ -1,4 +1,4 @@
-"""`python -m keras_srt.device IMAGE… --model FILE`: classifies images on the device."""
+"""Classify images on a device: `python -m keras_srt.device IMAGE… --model FILE`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EXIT_DONE, EXIT_IMAGE_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        arguments: of the command line; by default those of the process.
+        arguments: The command line arguments; None for those of the process.
 
     Returns:
-        The exit code: 0 done, 1 an image could not be read (the others were answered), 2 bad
-        input, 130 interrupted.
+        The exit code: 0 done, 1 an image is unreadable (the others are classified), 2 bad input,
+        130 interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -46,12 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or JPEG file")
     parser.add_argument("--model", type=Path, required=True, help=".tflite file")
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="what keras_srt.device.train learned"
-    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="from keras_srt.device.train")
     parser.add_argument("--top", type=_count, default=3, metavar="K", help="classes to show")
     parser.add_argument("--json", action="store_true", help="one JSON object for each image")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="of the interpreter")
+    parser.add_argument(
+        "--threads", type=_count, default=1, metavar="N", help="interpreter threads"
+    )
     return parser
 
 
@@ -67,16 +67,16 @@ def _classify_files(options: argparse.Namespace) -> int:
     code = EXIT_DONE
     for path in options.images:
         try:
-            answer = _answer(classifier, path, options.top)
+            result = _classify_file(classifier, path, options.top)
         except BadImage as error:
             code = EXIT_IMAGE_FAILED
-            answer = {"file": str(path), "error": str(error)}
+            result = {"file": str(path), "error": str(error)}
         if options.json:
-            print(json.dumps(answer), flush=True)
-        elif "error" in answer:
-            print(f"error: {path}: {answer['error']}", file=sys.stderr)
+            print(json.dumps(result), flush=True)
+        elif "error" in result:
+            print(f"error: {path}: {result['error']}", file=sys.stderr)
         else:
-            print(f"{path!s:<{width}}  {_text(answer['top'])}", flush=True)
+            print(f"{path!s:<{width}}  {_format_ranking(result['top'])}", flush=True)
     return code
 
 
@@ -88,8 +88,8 @@ def _open(options: argparse.Namespace) -> Classifier | Trainer:
     return trainer
 
 
-def _answer(classifier: Classifier | Trainer, path: Path, top: int) -> dict[str, Any]:
-    """What JSON says of an image."""
+def _classify_file(classifier: Classifier | Trainer, path: Path, top: int) -> dict[str, Any]:
+    """Classify an image; returns the JSON object of the result."""
     probabilities = classifier.classify(decode_image(_read(path), classifier.shape))
     best = np.argsort(-probabilities, kind="stable")[:top]
     ranking = [{"class_name": classifier.labels[i], "score": float(probabilities[i])} for i in best]
@@ -97,7 +97,7 @@ def _answer(classifier: Classifier | Trainer, path: Path, top: int) -> dict[str,
 
 
 def _read(path: Path) -> bytes:
-    """A file's bytes, and one more than an image may have at most."""
+    """Read a file, up to one byte more than the maximum size of an image."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -105,7 +105,7 @@ def _read(path: Path) -> bytes:
         raise BadImage(f"can't be read ({error.strerror})") from error
 
 
-def _text(ranking: Sequence[dict[str, Any]]) -> str:
+def _format_ranking(ranking: Sequence[dict[str, Any]]) -> str:
     return "  ".join(f"{entry['class_name']} {100 * entry['score']:.1f}%" for entry in ranking)
 
 

@@ -1,4 +1,4 @@
-"""Classification of an image with a .tflite file."""
+"""Classification with a .tflite file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from keras_srt.core.images import BadImage
 from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
 from keras_srt.device.model_file import BadModel, read_labels
 
-# Module and attribute of each interpreter, the quickest first; the last one comes with
-# TensorFlow, which a device does not have.
+# Module and attribute of each interpreter, in the order of preference. Devices usually lack
+# TensorFlow's.
 INTERPRETERS = {
     "ai-edge-litert": ("ai_edge_litert.interpreter", "Interpreter"),
     "tflite-runtime": ("tflite_runtime.interpreter", "Interpreter"),
     "tensorflow": ("tensorflow", "lite.Interpreter"),
 }
-# What an interpreter, and TensorFlow around it, say each time.
+# Lines that interpreters and TensorFlow write whenever they are loaded.
 _NOISE = rf"Created TensorFlow Lite XNNPACK delegate|{TENSORFLOW_STARTUP_NOISE}"
 
 
 def installed_interpreter() -> str:
-    """The first key of `INTERPRETERS` that is installed.
+    """Return the first key of `INTERPRETERS` that is installed.
 
     Raises:
-        ImportError: none is.
+        ImportError: No interpreter is installed.
     """
     for name, (module, _) in INTERPRETERS.items():
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
@@ -40,16 +40,16 @@ def installed_interpreter() -> str:
 
 
 def load_interpreter(name: str | None = None) -> Any:
-    """Imports an interpreter.
+    """Import an interpreter.
 
     Args:
-        name: a key of `INTERPRETERS`; by default the first that is installed.
+        name: A key of `INTERPRETERS`; None for the first one that is installed.
 
     Returns:
         The class `Interpreter`.
 
     Raises:
-        ImportError: none is installed, or the one that is can't be imported.
+        ImportError: No interpreter is installed, or its import fails.
     """
     module, attribute = INTERPRETERS[name or installed_interpreter()]
     with filter_stderr(_NOISE):
@@ -57,51 +57,51 @@ def load_interpreter(name: str | None = None) -> Any:
 
 
 def open_interpreter(path: str | Path, num_threads: int, name: str | None = None) -> Any:
-    """Loads a file that was checked (see `read_labels`) into an interpreter.
+    """Load a file into an interpreter; check it with `read_labels` first.
 
     Args:
-        path: the file.
-        num_threads: of the interpreter, at least 1.
-        name: a key of `INTERPRETERS`; by default the first that is installed.
+        path: The .tflite file.
+        num_threads: The number of interpreter threads, at least 1.
+        name: A key of `INTERPRETERS`; None for the first one that is installed.
 
     Returns:
-        The interpreter, its tensors allocated.
+        The interpreter, with allocated tensors.
 
     Raises:
-        BadModel: the interpreter refuses the file.
-        ImportError: none is installed.
+        BadModel: The interpreter rejects the file.
+        ImportError: No interpreter is installed.
     """
-    make = load_interpreter(name)
+    interpreter_class = load_interpreter(name)
     try:
         with filter_stderr(_NOISE), warnings.catch_warnings():
-            # Said of TensorFlow's own, the last of `INTERPRETERS`, whoever uses it.
+            # A deprecation warning about TensorFlow's own interpreter.
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is dep")
-            interpreter = make(model_path=str(path), num_threads=num_threads)
+            interpreter = interpreter_class(model_path=str(path), num_threads=num_threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadModel(f"{path}: the interpreter refuses it ({reason[0][:200]})") from error
+        raise BadModel(f"{path}: the interpreter rejects it ({reason[0][:200]})") from error
     return interpreter
 
 
 def check_pixels(images: np.ndarray, shape: tuple[int, ...], low: float = 0.0) -> np.ndarray:
-    """Checks what goes into a model.
+    """Check the input of a model.
 
     Args:
-        images: an image, or a batch.
-        shape: that it has to have.
-        low: the least value; the largest is 1.
+        images: An image or a batch.
+        shape: The expected shape.
+        low: The minimum value; the maximum is 1.
 
     Returns:
-        The same values, float32.
+        The values as float32.
 
     Raises:
-        BadImage: another shape, NaN, or out of range.
+        BadImage: The shape is wrong, or a value is NaN or out of range.
     """
     pixels = np.asarray(images, np.float32)
     if pixels.shape != shape:
         raise BadImage(f"has the shape {pixels.shape}; allowed: {shape}")
-    # Written so that NaN fails, too.
+    # NaN fails this comparison, too.
     if not (pixels.min() >= low and pixels.max() <= 1):
         raise BadImage(
             f"has values from {pixels.min():g} to {pixels.max():g}; allowed: {low:g} to 1"
@@ -112,21 +112,20 @@ def check_pixels(images: np.ndarray, shape: tuple[int, ...], low: float = 0.0) -
 class Classifier:
     """A classifier in a .tflite file that `keras-srt export` wrote.
 
-    One object serves one thread at a time. Interpreters run what a file says: load files
-    that you trust.
+    Not thread-safe. Load trusted files only: interpreters execute the model without checks.
 
     Args:
-        path: `model_float32.tflite`, say.
-        num_threads: threads of the interpreter, at least 1.
-        interpreter: a key of `INTERPRETERS`; by default the first that is installed.
+        path: The file, such as `model_float32.tflite`.
+        num_threads: The number of interpreter threads, at least 1.
+        interpreter: A key of `INTERPRETERS`; None for the first one that is installed.
 
     Attributes:
-        labels: the class names in the order of their ids.
-        shape: (height, width, channels) of an image.
+        labels: The class names in the order of their ids.
+        shape: Height, width and channels of an image.
 
     Raises:
-        BadModel: the file is missing, damaged, or no such classifier.
-        ImportError: no interpreter is installed.
+        BadModel: The file is missing, damaged, or not such a classifier.
+        ImportError: No interpreter is installed.
 
     Example:
         >>> classifier = Classifier("model_int8.tflite")  # doctest: +SKIP
@@ -140,33 +139,33 @@ class Classifier:
     ) -> None:
         self.labels: list[str] = read_labels(path)
         self._interpreter = open_interpreter(path, num_threads, interpreter)
-        source = self._interpreter.get_input_details()
-        answer = self._interpreter.get_output_details()
-        shapes = [tuple(map(int, tensor["shape"])) for tensor in (*source, *answer)]
-        kinds = {np.dtype(tensor["dtype"]) for tensor in (*source, *answer)}
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        shapes = [tuple(map(int, tensor["shape"])) for tensor in (*inputs, *outputs)]
+        dtypes = {np.dtype(tensor["dtype"]) for tensor in (*inputs, *outputs)}
         fits = len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0][0] == 1
-        if not fits or shapes[1] != (1, len(self.labels)) or kinds != {np.dtype(np.float32)}:
+        if not fits or shapes[1] != (1, len(self.labels)) or dtypes != {np.dtype(np.float32)}:
             raise BadModel(
-                f"{path}: takes and gives {shapes}; allowed: float32 [1, height, width, channels] "
-                f"and [1, {len(self.labels)}], the number of its labels"
+                f"{path}: has inputs and outputs of shapes {shapes}; allowed: float32 [1, height, "
+                f"width, channels] and [1, {len(self.labels)}], the number of its labels"
             )
         _, height, width, channels = shapes[0]
         self.shape = (height, width, channels)
-        self._source, self._answer = source[0]["index"], answer[0]["index"]
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def classify(self, image: np.ndarray) -> np.ndarray:
-        """The distribution over the classes for one image.
+        """Return the class probabilities of an image.
 
         Args:
             image: float32 [height, width, channels] in [0, 1].
 
         Returns:
-            Probabilities, float32 [classes].
+            float32 [classes].
 
         Raises:
-            BadImage: another shape, NaN, or out of range.
+            BadImage: The shape is wrong, or a value is NaN or out of range.
         """
         pixels = check_pixels(image, self.shape)
-        self._interpreter.set_tensor(self._source, pixels[None])
+        self._interpreter.set_tensor(self._input, pixels[None])
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._answer)[0]
+        return self._interpreter.get_tensor(self._output)[0]

@@ -1,4 +1,4 @@
-"""Images in folders -> the batches of a training on the device."""
+"""Training batches from folders of images, for training on a device."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-# Decoded images that stay in memory: photos take longer to decode than to learn from.
+# The cache of decoded images: decoding a photo takes longer than a training step on it.
 _CACHE_BYTES = 128 * 2**20
 
 
 class BadFolder(ValueError):
-    """A folder with nothing to learn from; the text names it and says why."""
+    """An unusable folder; the message names the folder and the reason."""
 
 
 def list_unlabeled(folder: Path) -> list[Path]:
-    """PNG and JPEG files of a folder and its sub-folders, sorted.
+    """List the PNG and JPEG files of a folder and its subfolders, sorted.
 
     Raises:
-        BadFolder: there are none.
+        BadFolder: There are none.
     """
     found = _list(folder)
     if not found:
@@ -32,30 +32,30 @@ def list_unlabeled(folder: Path) -> list[Path]:
 
 
 def list_labeled(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """PNG and JPEG files of the sub-folders that are named by the classes.
+    """List the PNG and JPEG files of class folders.
 
     Args:
-        folder: `folder/<class name>/*.png`.
-        class_names: in the order of their ids; a class may have no sub-folder.
+        folder: A folder with files `<class name>/*.png`.
+        class_names: The class names in the order of their ids; not all need a subfolder.
 
     Returns:
-        The files, sorted, and the class id of each.
+        The sorted files, and the class id of each.
 
     Raises:
-        BadFolder: there are none, or a sub-folder is named by no class.
+        BadFolder: There are no files, or a subfolder is not named after a class.
     """
     ids = {name: number for number, name in enumerate(class_names)}
     subfolders = sorted(path for path in _entries(folder) if path.is_dir())
     unknown = [path.name for path in subfolders if path.name not in ids]
     if unknown:
         raise BadFolder(
-            f"{folder}: got the sub-folder {unknown[0]!r}; allowed: {', '.join(class_names)}"
+            f"{folder}: got the subfolder {unknown[0]!r}; allowed: {', '.join(class_names)}"
         )
     found = [(path, ids[subfolder.name]) for subfolder in subfolders for path in _list(subfolder)]
     if not found:
         raise BadFolder(
-            f"{folder}: has no labeled images; allowed: PNG or JPEG files in sub-folders named "
-            f"by their class: {', '.join(class_names)}"
+            f"{folder}: has no labeled images; allowed: PNG or JPEG files in subfolders named "
+            f"after their class: {', '.join(class_names)}"
         )
     return [path for path, _ in found], [number for _, number in found]
 
@@ -68,7 +68,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _list(folder: Path) -> list[Path]:
-    _entries(folder)  # names a folder that can't be read, which rglob passes over
+    _entries(folder)  # reports an unreadable folder, which rglob ignores
     return sorted(
         path
         for path in folder.rglob("*")
@@ -77,17 +77,19 @@ def _list(folder: Path) -> list[Path]:
 
 
 class ImageFiles:
-    """Files from which batches are drawn, each file once before any comes again.
+    """Draws batches from image files in shuffled passes.
 
-    A batch is a function of (seed, step) and the files alone, so that a training goes on
-    after an interruption as if there had been none. A file that can't be read is left out:
-    the next one takes its place.
+    A batch depends on (seed, step) and the files only, so a resumed training sees the same
+    batches. An unreadable file is replaced by the next readable one.
 
     Args:
-        paths: of the files, at least one.
-        shape: (height, width, channels) of the model.
-        seed: of the order.
-        on_bad: told of each file that is left out, once, and why.
+        paths: The files, at least one.
+        shape: Height, width and channels of the model.
+        seed: The seed of the order.
+        on_bad: Called once for each unreadable file, with its error.
+
+    Attributes:
+        bad: The indices of the unreadable files.
     """
 
     def __init__(
@@ -104,29 +106,29 @@ class ImageFiles:
         self._order = functools.lru_cache(2)(self._shuffled)
 
     def batch(self, step: int, size: int) -> tuple[np.ndarray, list[int]]:
-        """The images of a step.
+        """Return the batch of a step.
 
         Args:
-            step: its number, from 0.
-            size: how many.
+            step: The number of the step, from 0.
+            size: The number of images.
 
         Returns:
-            float32 [size, height, width, channels] in [0, 1], and the number of each file.
+            float32 [size, height, width, channels] in [0, 1], and the index of each file.
 
         Raises:
-            BadFolder: not one file can be read.
+            BadFolder: All files are unreadable.
         """
         count = len(self._paths)
-        places = range(step * size, (step + 1) * size)
-        chosen = [self._readable(int(self._order(p // count)[p % count])) for p in places]
-        return np.stack([self._decoded(number) for number in chosen]), chosen
+        positions = range(step * size, (step + 1) * size)
+        chosen = [self._readable(int(self._order(p // count)[p % count])) for p in positions]
+        return np.stack([self._decoded(index) for index in chosen]), chosen
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([*self._seed, epoch]).permutation(len(self._paths))
 
-    def _readable(self, number: int) -> int:
-        """The file of that number, or the next one that can be read."""
-        for candidate in range(number, number + len(self._paths)):
+    def _readable(self, index: int) -> int:
+        """The index of the next readable file, from a given index on."""
+        for candidate in range(index, index + len(self._paths)):
             candidate %= len(self._paths)
             if candidate in self.bad:
                 continue
@@ -137,11 +139,11 @@ class ImageFiles:
                 self._on_bad(self._paths[candidate], error)
             else:
                 return candidate
-        raise BadFolder(f"{self._paths[0].parent}: not one of its images can be read")
+        raise BadFolder(f"{self._paths[0].parent}: none of its images can be read")
 
-    def _decode(self, number: int) -> np.ndarray:
+    def _decode(self, index: int) -> np.ndarray:
         try:
-            with self._paths[number].open("rb") as file:
+            with self._paths[index].open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise BadImage(f"can't be read ({error.strerror})") from error

@@ -1,4 +1,4 @@
-"""The .tflite files that `keras-srt export` writes: a model, its labels and its checksum."""
+"""The format of exported .tflite files: a model with its labels and its checksum."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 
 
 class BadModel(ValueError):
-    """A model file that can't be used; the text names it and says why."""
+    """An unusable model file; the message names the file and the reason."""
 
 
 def add_labels(path: str | Path, class_names: Sequence[str]) -> None:
-    """Appends `labels.txt` to a .tflite file, which every interpreter still loads.
+    """Append a zip archive with `labels.txt` to a .tflite file, which interpreters still load.
 
-    It becomes a zip archive behind the model; the archive's comment is the SHA-256 of the
-    model, because interpreters don't check what they load and a damaged one can crash them.
+    The archive's comment is the SHA-256 of the model: a damaged model can crash an interpreter,
+    and interpreters have no check of their own.
 
     Args:
-        path: the file.
-        class_names: in the order of their ids; line i names class i.
+        path: The .tflite file.
+        class_names: The class names in the order of their ids.
     """
     checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     with zipfile.ZipFile(path, "a") as archive:
@@ -32,7 +32,7 @@ def add_labels(path: str | Path, class_names: Sequence[str]) -> None:
 
 
 def labels_text(class_names: Sequence[str]) -> str:
-    r"""One line for each class.
+    r"""Return the content of `labels.txt`: one line per class.
 
     Example:
         >>> labels_text(["cat", "two\nlines"])
@@ -42,23 +42,25 @@ def labels_text(class_names: Sequence[str]) -> str:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """Checks a .tflite file without loading it, and reads the labels inside.
+    """Check a .tflite file without loading the model, and read its labels.
 
     Args:
-        path: the file.
+        path: The .tflite file.
 
     Returns:
         The class names in the order of their ids.
 
     Raises:
-        BadModel: there is no such file, it is damaged, or it has no labels inside.
+        BadModel: The file is missing, damaged, or has no labels.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise BadModel(f"{path}: can't be read ({error.strerror})") from error
     if content[4:8] != IDENTIFIER:
-        raise BadModel(f"{path}: is no TFLite model (bytes 4 to 8 are {content[4:8]!r}, not TFL3)")
+        raise BadModel(
+            f"{path}: is not a TFLite model (bytes 4 to 8 are {content[4:8]!r}, not TFL3)"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             labels = archive.read(LABELS).decode("utf-8").splitlines()
@@ -66,9 +68,9 @@ def read_labels(path: str | Path) -> list[str]:
             expected = archive.comment.decode("ascii")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BadModel(
-            f"{path}: has no {LABELS} inside, so it is cut off or not a file that "
-            "`keras-srt export` wrote; copy it again"
+            f"{path}: has no {LABELS} inside; it is truncated, or `keras-srt export` did not "
+            "write it; copy it again"
         ) from error
     if expected and hashlib.sha256(content[:end_of_model]).hexdigest() != expected:
-        raise BadModel(f"{path}: is damaged (its checksum is another); copy it again")
+        raise BadModel(f"{path}: is damaged (its checksum does not match); copy it again")
     return labels

@@ -1,4 +1,4 @@
-"""`python -m keras_srt.device.train`: a classifier goes on learning on the device."""
+"""Train a classifier further on a device: `python -m keras_srt.device.train`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage
 from keras_srt.core.signals import deferred_signals
 from keras_srt.device.classify import BadModel
 from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import SCALARS, Trainer
-from keras_srt.device.weights import BadWeights, Learned, restore, save_weights
+from keras_srt.device.weights import BadWeights, TrainedWeights, restore, save_weights
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
-# Streams of random numbers, all from one --seed.
+# Random streams, derived from --seed.
 _LABELED, _UNLABELED, _NOISE = range(3)
 
 
 class BadInput(ValueError):
-    """Options that can't be used; the text says what is allowed."""
+    """Invalid options; the message says what is allowed."""
 
 
 class Diverged(ArithmeticError):
-    """The loss is no number any more."""
+    """The loss became NaN or infinite."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
-        arguments: of the command line; by default those of the process.
+        arguments: The command line arguments; None for those of the process.
 
     Returns:
-        The exit code: 0 done, 1 the loss grew beyond all bounds, 2 bad input (one line on
-        stderr), 130 interrupted (the weights are saved).
+        The exit code: 0 done, 1 the loss diverged, 2 bad input (one line on stderr), 130
+        interrupted (the weights are saved).
     """
     options = _parser().parse_args(arguments)
     try:
@@ -48,13 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Diverged as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except (BadInput, BadModel, BadFolder, BadWeights, ImportError) as error:
+    except (BadInput, BadModel, BadFolder, BadWeights, UserError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except OSError as error:
-        print(f"error: {options.output}: can't be written ({error.strerror})", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:  # before the first step, or pressed twice
+    except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
@@ -62,22 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m keras_srt.device.train",
-        description="Let a classifier go on learning (SRT) from images of a new domain.",
+        description="Adapt a classifier to a new domain by SRT training on its images.",
     )
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="FILE", help="model_train.tflite")
     add("--labeled", type=Path, required=True, metavar="DIR", help="DIR/CLASS NAME/*.png, .jpg")
     add("--unlabeled", type=Path, required=True, metavar="DIR", help="PNG and JPEG files")
-    add("--steps", type=_whole, required=True, metavar="N", help="in all, with --resume too")
+    add("--steps", type=_whole, required=True, metavar="N", help="total, including earlier ones")
     add("--output", type=Path, required=True, metavar="FILE", help="weights, .npz")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--resume", action="store_true", help="go on with --output, if it is there")
-    start.add_argument("--weights", type=Path, metavar="FILE", help="start from these, at step 0")
+    start.add_argument("--resume", action="store_true", help="continue from --output if it exists")
+    start.add_argument("--weights", type=Path, metavar="FILE", help="initial weights, at step 0")
     add("--save-every", type=_whole, default=50, metavar="N", help="steps (default: 50)")
-    add("--threads", type=_whole, default=1, metavar="N", help="of the interpreter")
-    add("--seed", type=_natural, default=0, metavar="N", help="of batches and noise")
+    add("--threads", type=_whole, default=1, metavar="N", help="interpreter threads")
+    add("--seed", type=_natural, default=0, metavar="N", help="for batches and noise")
     for name in SCALARS:
-        add(f"--{name.replace('_', '-')}", type=_real, help="default: as the model was exported")
+        add(f"--{name.replace('_', '-')}", type=_real, help="default: as exported")
     return parser
 
 
@@ -110,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
 
     def on_bad(path: Path, error: BadImage) -> None:
         bad.append(path)
-        # On a terminal the cursor stands behind the progress.
+        # On a terminal, the cursor is at the end of the progress line.
         start = "\n" if sys.stderr.isatty() else ""
         print(f"{start}skipped: {path}: {error}", file=sys.stderr)
 
@@ -121,14 +119,14 @@ def _run(options: argparse.Namespace) -> int:
     batches = _Batches(trainer, labeled, labels, unlabeled, options.seed)
     given = {name: getattr(options, name) for name in SCALARS}
     scalars = {name: value for name, value in given.items() if value is not None}
-    done = _learn(trainer, batches, scalars, options, first)
+    done = _train(trainer, batches, scalars, options, first)
     if bad:
         files = "file" if len(bad) == 1 else "files"
         print(f"skipped {len(bad)} {files} that can't be read", file=sys.stderr)
     if done < options.steps:
         print(
-            f"interrupted: the weights after step {done} are in {options.output}; go on with the "
-            "same command and --resume",
+            f"interrupted: the weights after step {done} are in {options.output}; continue with "
+            "the same command and --resume",
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
@@ -137,10 +135,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _start(options: argparse.Namespace, trainer: Trainer) -> int:
-    """Sets the weights to start from; returns how many steps they have behind them."""
+    """Load the initial weights; returns the number of completed steps."""
     if options.output.is_file() and not options.resume:
         raise BadInput(
-            f"--output {options.output}: is there already; give --resume to go on with it, or "
+            f"--output {options.output}: already exists; give --resume to continue from it, or "
             "another file"
         )
     if not options.output.resolve().parent.is_dir():
@@ -148,12 +146,12 @@ def _start(options: argparse.Namespace, trainer: Trainer) -> int:
     path = options.output if options.resume and options.output.is_file() else options.weights
     if path is None:
         return 0
-    learned = restore(trainer, path)
-    return learned.step if options.resume else 0
+    weights = restore(trainer, path)
+    return weights.step if options.resume else 0
 
 
 class _Batches:
-    """What each step takes: a function of the seed and the step."""
+    """The batch of each step, as a function of (seed, step)."""
 
     def __init__(
         self,
@@ -167,7 +165,7 @@ class _Batches:
         self._settings, self._shape, self._seed = trainer.settings, trainer.shape, seed
 
     def at(self, step: int) -> dict[str, np.ndarray]:
-        """The images and the noise of a step."""
+        """Return the images, labels and noise of a step."""
         sizes = self._settings["labeled"], self._settings["unlabeled"]
         labeled, numbers = self._labeled.batch(step, sizes[0])
         unlabeled, _ = self._unlabeled.batch(step, sizes[1])
@@ -185,17 +183,17 @@ class _Batches:
         return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
 
 
-def _learn(
+def _train(
     trainer: Trainer,
     batches: _Batches,
     scalars: dict[str, float],
     options: argparse.Namespace,
     first: int,
 ) -> int:
-    """Learns from step `first` on and saves; returns how many steps are done."""
+    """Train from step `first` on and save the weights; returns the number of completed steps."""
 
     def save(done: int) -> None:
-        save_weights(options.output, Learned(trainer.get_weights(), done, trainer.checksum))
+        save_weights(options.output, TrainedWeights(trainer.get_weights(), done, trainer.checksum))
 
     progress = _Progress(first, options.steps)
     done = saved = first
@@ -220,7 +218,7 @@ def _learn(
 
 
 class _Progress:
-    """A line that is rewritten on a terminal; elsewhere ten lines in all."""
+    """Progress on stderr: a line that is rewritten on a terminal, else about ten lines in total."""
 
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last, self._began = first, last, time.monotonic()
@@ -228,7 +226,7 @@ class _Progress:
         self._every = 1 if self._terminal else max(1, (last - first) // 10)
 
     def show(self, done: int, losses: dict[str, float]) -> None:
-        """Says where the training is."""
+        """Show the step, the losses and the remaining time."""
         if (done - self._first) % self._every and done < self._last:
             return
         seconds = (time.monotonic() - self._began) / (done - self._first)
@@ -243,7 +241,7 @@ class _Progress:
         print(start + text, end=end, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Ends the line."""
+        """End the line."""
         if self._terminal:
             print(file=sys.stderr)
 

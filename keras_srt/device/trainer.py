@@ -1,4 +1,4 @@
-"""Learning with `model_train.tflite`: one SRT step at a time, in a TFLite interpreter."""
+"""SRT training steps with `model_train.tflite` in a TFLite interpreter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_srt.device.classify import check_pixels, open_interpreter
 from keras_srt.device.model_file import BadModel, read_labels
 
 SETTINGS = "training.json"
-# Settings that may differ from step to step.
+# Settings that can change from step to step.
 SCALARS = (
     "learning_rate",
     "momentum",
@@ -29,32 +29,32 @@ _SIGNATURES = {"infer", "train", "get_weights", "set_weights"}
 
 
 def add_settings(path: str | Path, settings: Mapping[str, Any]) -> None:
-    """Puts the settings of a step beside the labels inside a .tflite file."""
+    """Add the training settings to the archive in a .tflite file; see `add_labels`."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(SETTINGS, json.dumps(dict(settings), indent=2) + "\n")
 
 
 class Trainer:
-    """A classifier that learns; it answers like `keras_srt.device.Classifier`, too.
+    """A trainable classifier; it classifies like `keras_srt.device.Classifier`.
 
-    One object serves one thread at a time.
+    Not thread-safe.
 
     Args:
-        path: `model_train.tflite`, as `keras-srt export --trainable` writes it.
-        num_threads: threads of the interpreter, at least 1.
-        interpreter: a key of `keras_srt.device.classify.INTERPRETERS`; by default the first
+        path: The `model_train.tflite` that `keras-srt export --trainable` wrote.
+        num_threads: The number of interpreter threads, at least 1.
+        interpreter: A key of `keras_srt.device.classify.INTERPRETERS`; None for the first one
             that is installed.
 
     Attributes:
-        labels: the class names in the order of their ids.
-        shape: (height, width, channels) of an image.
-        settings: sizes of the batches and defaults of a step, see
+        labels: The class names in the order of their ids.
+        shape: Height, width and channels of an image.
+        settings: Batch sizes and defaults of a step; see
             `keras_srt.exporters.trainable_tflite.exporter.DeviceTrainingSettings`.
-        checksum: SHA-256 of the file, which saved weights refer to.
+        checksum: The SHA-256 of the file, which is stored with saved weights.
 
     Raises:
-        BadModel: the file is missing, damaged, or can't learn.
-        ImportError: no interpreter is installed.
+        BadModel: The file is missing, damaged, or not trainable.
+        ImportError: No interpreter is installed.
 
     Example:
         >>> trainer = Trainer("model_train.tflite")  # doctest: +SKIP
@@ -69,7 +69,7 @@ class Trainer:
         self.labels: list[str] = read_labels(path)
         self.settings = _read_settings(path)
         self.checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        # Runners borrow the interpreter: it has to live as long as they do.
+        # Signature runners do not keep the interpreter alive.
         self._interpreter = open_interpreter(path, num_threads, interpreter)
         if set(self._interpreter.get_signature_list()) != _SIGNATURES:
             raise BadModel(f"{path}: lacks the signatures {', '.join(sorted(_SIGNATURES))}")
@@ -79,16 +79,16 @@ class Trainer:
         self.shape = (height, width, channels)
 
     def classify(self, image: np.ndarray) -> np.ndarray:
-        """The distribution over the classes for one image, by the weights as they are now.
+        """Return the class probabilities of an image with the current weights.
 
         Args:
             image: float32 [height, width, channels] in [0, 1].
 
         Returns:
-            Probabilities, float32 [classes].
+            float32 [classes].
 
         Raises:
-            BadImage: another shape, NaN, or out of range.
+            BadImage: The shape is wrong, or a value is NaN or out of range.
         """
         pixels = check_pixels(image, self.shape)
         return self._run["infer"](image=pixels[None])["probabilities"][0]
@@ -101,22 +101,23 @@ class Trainer:
         noise: np.ndarray,
         **scalars: float,
     ) -> dict[str, float]:
-        """One SRT step: the weights change.
+        """Update the weights with one SRT step.
 
         Args:
             labeled: float32 [settings["labeled"], height, width, channels] in [0, 1].
-            labels: class ids, [settings["labeled"]].
+            labels: Class ids, [settings["labeled"]].
             unlabeled: float32 [settings["unlabeled"], height, width, channels] in [0, 1].
-            noise: float32 in [-1, 1], the random start of the inner maximization in units
-                of ε: [labeled + unlabeled, height, width, channels]; zeros for none.
-            **scalars: of `SCALARS`, where they are to differ from `settings`.
+            noise: float32 [labeled + unlabeled, height, width, channels] in [-1, 1], the random
+                start of the inner maximization in units of ε; zeros for no random start.
+            **scalars: Values of `SCALARS` that override `settings`.
 
         Returns:
-            `loss` and its terms `labeled` and `robust`, before the update.
+            The loss before the update (`loss`), and its terms `labeled` and `robust`.
 
         Raises:
-            BadImage: images or labels of another shape or out of range; nothing changed.
-            TypeError: an unknown scalar.
+            BadImage: Images or labels have the wrong shape or are out of range; the weights are
+                unchanged.
+            TypeError: A scalar is unknown.
         """
         unknown = sorted(set(scalars) - set(SCALARS))
         if unknown:
@@ -138,22 +139,22 @@ class Trainer:
         return {name: float(value) for name, value in losses.items()}
 
     def get_weights(self) -> dict[str, np.ndarray]:
-        """The whole state by name: weights, BatchNorm statistics, velocities of SGD."""
+        """Return the state by name: weights, BatchNorm statistics, SGD velocities."""
         return self._run["get_weights"]()
 
     def set_weights(self, state: Mapping[str, np.ndarray]) -> None:
-        """Replaces the whole state.
+        """Replace the state.
 
         Args:
-            state: as `get_weights` gives it.
+            state: The state, as returned by `get_weights`.
 
         Raises:
-            ValueError: names or shapes that are not this model's; nothing changed.
+            ValueError: Names or shapes do not match the model; the state is unchanged.
         """
         expected = self._run["set_weights"].get_input_details()
         if set(state) != set(expected):
             different = sorted(set(state) ^ set(expected))
-            raise ValueError(f"other names than the model's: {', '.join(different[:3])}")
+            raise ValueError(f"names do not match the model: {', '.join(different[:3])}")
         for name, details in expected.items():
             if np.shape(state[name]) != tuple(details["shape"]):
                 raise ValueError(
@@ -176,6 +177,6 @@ def _read_settings(path: str | Path) -> dict[str, Any]:
             return json.loads(archive.read(SETTINGS))
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise BadModel(
-            f"{path}: can't learn (no {SETTINGS} inside); give a model_train.tflite, which "
+            f"{path}: is not trainable (no {SETTINGS} inside); give a model_train.tflite, which "
             "`keras-srt export --trainable` writes"
         ) from error

@@ -1,9 +1,7 @@
-"""Weights that a device learned, in a file: .npz, written whole or not at all."""
+"""Files of weights that were trained on a device (.npz)."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,22 +9,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_srt.core.files import atomic_write
 from keras_srt.device.trainer import Trainer
 
 _STATE, _STEP, _MODEL = "state/", "step", "model"
 
 
 class BadWeights(ValueError):
-    """A weights file that can't be used; the text names it and says why."""
+    """An unusable weights file; the message names the file and the reason."""
 
 
-class Learned(NamedTuple):
-    """What a training on the device leaves.
+class TrainedWeights(NamedTuple):
+    """The result of a training on a device.
 
     Attributes:
-        state: what `Trainer.get_weights` gives.
-        step: steps done.
-        model: SHA-256 of the .tflite file that learned.
+        state: The state, from `Trainer.get_weights`.
+        step: The number of completed steps.
+        model: The SHA-256 of the trained .tflite file.
     """
 
     state: Mapping[str, np.ndarray]
@@ -34,95 +33,74 @@ class Learned(NamedTuple):
     model: str
 
 
-def save_weights(path: str | Path, learned: Learned) -> None:
-    """Writes a file so that a power cut leaves the old one or the new one, never half of it.
+def save_weights(path: str | Path, weights: TrainedWeights) -> None:
+    """Write a weights file atomically.
 
     Args:
-        path: of the .npz file; one that is there is replaced.
-        learned: its content.
+        path: The .npz file; an existing file is replaced.
+        weights: The weights.
 
     Raises:
-        OSError: it can't be written; the old file is as it was.
+        UserError: The file cannot be written; an existing file is unchanged.
     """
-    path = Path(path)
-    arrays = {_STATE + name: values for name, values in learned.state.items()}
-    arrays |= {_STEP: np.int64(learned.step), _MODEL: np.str_(learned.model)}
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        _sync_folder(path.parent)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    arrays = {_STATE + name: values for name, values in weights.state.items()}
+    arrays |= {_STEP: np.int64(weights.step), _MODEL: np.str_(weights.model)}
+    with atomic_write(Path(path)) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
-def load_weights(path: str | Path, model: str) -> Learned:
-    """Reads what `save_weights` wrote.
+def load_weights(path: str | Path, model: str) -> TrainedWeights:
+    """Read a file that `save_weights` wrote.
 
     Args:
-        path: of the .npz file.
-        model: SHA-256 of the .tflite file that is to use the weights.
+        path: The .npz file.
+        model: The SHA-256 of the .tflite file that will use the weights.
 
     Returns:
-        Its content; whether the shapes are the model's is for `Trainer.set_weights` to say.
+        The weights; `Trainer.set_weights` checks their shapes.
 
     Raises:
-        BadWeights: the file is missing, damaged, not finite, or of another model.
+        BadWeights: The file is missing, damaged, not finite, or belongs to another model.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        learned = Learned(
+        weights = TrainedWeights(
             {k.removeprefix(_STATE): v for k, v in arrays.items() if k.startswith(_STATE)},
             int(arrays[_STEP]),
             str(arrays[_MODEL]),
         )
     except OSError as error:
         raise BadWeights(f"{path}: can't be read ({error.strerror or error})") from error
-    # What NumPy and zipfile raise on damaged archives.
+    # Exceptions of NumPy and zipfile for damaged archives.
     except (ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise BadWeights(f"{path}: is damaged or holds no learned weights ({error})") from error
-    if learned.model != model:
+        raise BadWeights(f"{path}: is damaged or holds no trained weights ({error})") from error
+    if weights.model != model:
         raise BadWeights(
-            f"{path}: was learned by another model file (SHA-256 {learned.model[:12]}…, this one "
-            f"is {model[:12]}…); give the one that learned it"
+            f"{path}: belongs to another model file (SHA-256 {weights.model[:12]}…, this one is "
+            f"{model[:12]}…); give the model file that was trained"
         )
-    if not all(np.isfinite(values).all() for values in learned.state.values()):
-        raise BadWeights(f"{path}: has weights that are not finite; learn them anew")
-    return learned
+    if not all(np.isfinite(values).all() for values in weights.state.values()):
+        raise BadWeights(f"{path}: has weights that are not finite; train again")
+    return weights
 
 
-def restore(trainer: Trainer, path: str | Path) -> Learned:
-    """Gives a trainer the weights of a file.
+def restore(trainer: Trainer, path: str | Path) -> TrainedWeights:
+    """Load the weights of a file into a trainer.
 
     Args:
-        trainer: it answers and goes on learning with them.
-        path: of the .npz file.
+        trainer: The trainer.
+        path: The .npz file.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
-        BadWeights: it can't be used; the trainer is as it was.
+        BadWeights: The file is unusable; the trainer is unchanged.
     """
-    learned = load_weights(path, trainer.checksum)
+    weights = load_weights(path, trainer.checksum)
     try:
-        trainer.set_weights(learned.state)
+        trainer.set_weights(weights.state)
     except ValueError as error:
         raise BadWeights(f"{path}: {error}") from error
-    return learned
-
-
-def _sync_folder(folder: Path) -> None:
-    """The rename, too, must survive a power cut; Windows can't open folders and needs not."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return weights

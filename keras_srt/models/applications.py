@@ -1,9 +1,11 @@
-"""Networks of `keras.applications`, as backbones: any size, weights from a local file."""
+"""Backbones from `keras.applications`, for any image size and with weights from a local file."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+
+from typing_extensions import override
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
@@ -14,10 +16,12 @@ _NAME = "backbone"
 
 
 class Application(ModelBuilder):
-    """A backbone of `keras.applications` without its classifier.
+    """A model with a backbone from `keras.applications`.
 
-    A subclass also has the fields `batch_norm_momentum`, of all its BatchNorms (those of
-    `keras.applications` are made for a million steps), and `weights`, a local file.
+    Attributes:
+        batch_norm_momentum: The momentum of all BatchNorm layers. The momentum of
+            `keras.applications` is made for trainings of a million steps.
+        weights: The path of a local file with initial weights, or None.
     """
 
     batch_norm_momentum: float
@@ -25,28 +29,23 @@ class Application(ModelBuilder):
 
     @abstractmethod
     def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
-        """The network without its classifier, averaged over the image, with fresh weights."""
+        """Build the network without its classifier, with global pooling and fresh weights."""
 
+    @override
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """The backbone, one layer of the model."""
-
-        def with_own_batch_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
+        def replace_batch_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
             settings = layer.get_config()
             if not isinstance(layer, keras.layers.BatchNormalization):
                 return type(layer).from_config(settings)
             settings["momentum"] = self.batch_norm_momentum
             return type(batch_norm()).from_config(settings)
 
-        made = self.backbone(tuple(images.shape[1:]))
-        clone = keras.models.clone_model(made, clone_function=with_own_batch_norm)
+        backbone = self.backbone(tuple(images.shape[1:]))
+        clone = keras.models.clone_model(backbone, clone_function=replace_batch_norm)
         return keras.Model(clone.input, clone.output, name=_NAME)(images)
 
+    @override
     def initialize(self, model: keras.Model) -> None:
-        """Reads the backbone's weights from the file, if one is set.
-
-        Raises:
-            InvalidSettings: there is no such file, or it fits another network.
-        """
         if self.weights is None:
             return
         path = Path(self.weights).expanduser()

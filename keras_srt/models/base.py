@@ -1,4 +1,4 @@
-"""What every model builder offers, and the policy it builds under."""
+"""The base class of model builders."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PositiveChannelValues = Annotated[
 class ModelBuilder(Component):
     """Builds a functional classifier: images in [0, 1] -> float32 logits.
 
-    A subclass is a component with a `name` and the fields `mean` and `std`: pixel values
-    are normalized as (x - mean)/std inside the model, one value for all channels or one
-    for each.
+    Attributes:
+        mean: Subtracted from the pixel values inside the model: one value, or one per channel.
+        std: Divides the centered pixel values: one value, or one per channel.
     """
 
     mean: tuple[float, ...]
@@ -35,7 +35,12 @@ class ModelBuilder(Component):
 
     @abstractmethod
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """From normalized images to what the last, linear layer reads."""
+        """Return the features that the final linear layer classifies.
+
+        Args:
+            images: Normalized images.
+            num_classes: The number of classes.
+        """
 
     def build(
         self,
@@ -43,19 +48,19 @@ class ModelBuilder(Component):
         num_classes: int,
         precision: str = "float32",
     ) -> keras.Model:
-        """Makes the model with fresh weights.
+        """Build the model with fresh weights.
 
         Args:
-            input_shape: height, width, channels.
-            num_classes: how many logits.
-            precision: "float32", "mixed_bfloat16" or "mixed_float16" (weights and logits
-                stay float32).
+            input_shape: Height, width, channels.
+            num_classes: The number of classes.
+            precision: "float32", "mixed_bfloat16" or "mixed_float16"; weights and logits are
+                always float32.
 
         Returns:
             A functional model: float32 [batch, *input_shape] -> float32 [batch, classes].
 
         Raises:
-            InvalidSettings: the model can't take images of that size or number of channels.
+            InvalidSettings: The model does not support this image size or number of channels.
         """
         for field in ("mean", "std"):
             given = len(getattr(self, field))
@@ -63,7 +68,7 @@ class ModelBuilder(Component):
                 raise InvalidSettings(
                     [
                         f"{field}: got {given} values; allowed: 1, or {input_shape[-1]}, one "
-                        "for each channel of the images"
+                        "per channel of the images"
                     ]
                 )
         with _precision(precision):
@@ -80,18 +85,18 @@ class ModelBuilder(Component):
                 raise InvalidSettings(
                     [
                         f"name: got {self.name!r} for images of {input_shape}; allowed: a model "
-                        "that takes this size, or images of another size"
+                        "that supports this size, or images of another size"
                     ]
                 ) from error
-            # float32 whatever the policy: losses and attacks need the precision.
+            # float32 under every policy: losses and attacks need the precision.
             logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
             return keras.Model(inputs, logits, name=self.name)
 
     def initialize(self, model: keras.Model) -> None:
-        """Gives a built model the weights that training starts from, where they are no fresh ones.
+        """Load the initial weights of a built model, if the settings name a file.
 
         Raises:
-            InvalidSettings: they can't be read.
+            InvalidSettings: The file is missing, or does not fit the model.
         """
 
     @staticmethod
@@ -101,7 +106,7 @@ class ModelBuilder(Component):
 
 @contextmanager
 def _precision(policy: str) -> Iterator[None]:
-    """Sets the Keras dtype policy for the layers built inside, and restores it."""
+    """Set the Keras dtype policy for layers that are built inside the block."""
     before = keras.mixed_precision.global_policy().name
     keras.mixed_precision.set_global_policy(policy)
     try:

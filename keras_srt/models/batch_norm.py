@@ -1,21 +1,23 @@
-"""Batch normalization over the images of all replicas."""
+"""Batch normalization over the global batch of all replicas."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from keras_srt.core.tensorflow import keras, tf
 
 
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' layer, but in training with the mean and variance of the global batch.
+    """Keras' layer with the mean and variance of the global batch in training.
 
-    Unlike `synchronized=True` of Keras it equals the layer of one device in the moving variance
-    too, which has Bessel's correction there, and takes any share of the images on each
-    replica. It has Keras' name, so that files of weights fit both layers. The channels are last.
+    Unlike Keras' `synchronized=True`, it equals the layer on one device: the moving variance has
+    Bessel's correction, and replicas can have different numbers of images. The class name is that
+    of Keras' layer, so weight files fit both. Channels are last.
 
     Args:
-        **kwargs: those of Keras' layer.
+        **kwargs: The arguments of Keras' layer.
 
     Example:
         >>> import tensorflow as tf
@@ -23,23 +25,23 @@ class BatchNormalization(keras.layers.BatchNormalization):
         0.0
     """
 
+    @override
     def call(self, inputs: tf.Tensor, training: Any = None, **kwargs: Any) -> tf.Tensor:
-        """Normalized inputs, of their shape and dtype."""
         if training is not True:
             return super().call(inputs, training=training, **kwargs)
         values = tf.cast(inputs, tf.float32)
         mean, variance, count = self._moments(values)
-        kept = self.momentum
+        momentum = self.momentum
         unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
-        self.moving_mean.assign(kept * self.moving_mean + (1.0 - kept) * mean)
-        self.moving_variance.assign(kept * self.moving_variance + (1.0 - kept) * unbiased)
+        self.moving_mean.assign(momentum * self.moving_mean + (1.0 - momentum) * mean)
+        self.moving_variance.assign(momentum * self.moving_variance + (1.0 - momentum) * unbiased)
         factor = self.gamma * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast((values - mean) * factor + self.beta, inputs.dtype)
 
     def _moments(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Mean and variance of each channel over all replicas, and how many values they have."""
+        """The mean, variance and number of values of each channel, over all replicas."""
         axes = list(range(values.shape.rank - 1))
-        # The moving mean is near the mean, and taking it away first keeps the digits.
+        # Subtracting the moving mean, which is near the mean, avoids cancellation.
         shift = tf.stop_gradient(tf.identity(self.moving_mean))
         centered = values - shift
         count = tf.cast(tf.size(values) // values.shape[-1], tf.float32)

@@ -1,4 +1,4 @@
-"""MobileNetV2, for phones and other small devices."""
+"""MobileNetV2, for mobile devices."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -21,12 +22,13 @@ class MobileNetV2(Application):
     Source: Sandler et al. 2018, as `keras.applications` builds it.
 
     Args:
-        width: factor on the number of filters (α); a tenth is the least.
-        batch_norm_momentum: of all BatchNorms; Keras has 0.999.
-        weights: local file with the weights of Keras' network without its top (such as
-            `mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5`) to start from;
-            null for fresh ones.
-        mean, std: normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights take.
+        width: The width multiplier α of the number of filters.
+        batch_norm_momentum: The momentum of all BatchNorm layers; Keras' value is 0.999.
+        weights: A local file with initial weights of Keras' network without its top, such as
+            `mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5`; null for random
+            weights.
+        mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights
+            expect.
 
     Example:
         >>> MobileNetV2(width=0.35).build((32, 32, 3), 10).output_shape
@@ -41,8 +43,8 @@ class MobileNetV2(Application):
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)
 
+    @override
     def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
-        """Keras' MobileNetV2 without its top."""
         return keras.applications.MobileNetV2(
             input_shape=input_shape,
             alpha=self.width,

@@ -1,4 +1,4 @@
-"""Pre-activation residual stages, shared by the residual networks."""
+"""Layers of pre-activation residual networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shortcut = Callable[[Tensors, int, int], Tensors]
 
 
 def conv(x: keras.KerasTensor, filters: int, size: int = 3, stride: int = 1) -> keras.KerasTensor:
-    """A convolution without bias, as it stands before a BatchNorm."""
+    """Apply a convolution without bias, for use before a BatchNorm."""
     return keras.layers.Conv2D(
         filters,
         size,
@@ -25,7 +25,7 @@ def conv(x: keras.KerasTensor, filters: int, size: int = 3, stride: int = 1) -> 
 
 
 def batch_norm() -> keras.layers.Layer:
-    """A BatchNorm of Keras; under a strategy of several replicas, over the images of all."""
+    """Return Keras' BatchNorm; with several replicas, one over the global batch."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return keras.layers.BatchNormalization()
     from keras_srt.models.batch_norm import BatchNormalization
@@ -34,19 +34,19 @@ def batch_norm() -> keras.layers.Layer:
 
 
 def projection_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
-    """A strided 1×1 convolution, where size or width changes (He et al. 2016)."""
+    """Apply a strided 1×1 convolution (He et al. 2016)."""
     return conv(x, filters, size=1, stride=stride)
 
 
 def padding_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
-    """Average pooling and zero channels on both sides, which need no weights."""
+    """Apply average pooling, and pad with zero channels on both sides; no weights."""
     if stride > 1:
-        # "same", so that an odd size is halved as the strided convolution halves it.
+        # "same" padding halves odd sizes as the strided convolution does.
         x = keras.layers.AveragePooling2D(stride, padding="same")(x)
     missing = filters - x.shape[-1]
     if missing == 0:
         return x
-    # ZeroPadding2D pads height and width: the channels are turned there and back.
+    # ZeroPadding2D pads height and width, so the channels are transposed there and back.
     x = keras.layers.Permute((1, 3, 2))(x)
     x = keras.layers.ZeroPadding2D(((0, 0), (missing // 2, missing - missing // 2)))(x)
     return keras.layers.Permute((1, 3, 2))(x)
@@ -59,29 +59,29 @@ def residual_stages(
     activation: Activation,
     shortcut: Shortcut,
 ) -> keras.KerasTensor:
-    """BN-activation-conv blocks; each stage after the first halves the size.
+    """Apply stages of BN-activation-conv blocks; each stage after the first halves the size.
 
     Args:
-        x: features [batch, height, width, channels].
-        stage_filters: filters of each stage.
-        blocks: blocks of each stage, two convolutions each.
-        activation: applied after each BatchNorm.
+        x: Features [batch, height, width, channels].
+        stage_filters: The number of filters of each stage.
+        blocks: The number of blocks per stage, with two convolutions each.
+        activation: The activation after each BatchNorm.
         shortcut: (x, filters, stride) -> x in the shape of the block's output.
 
     Returns:
-        Features [batch, filters], averaged over the image, normalized and activated.
+        Normalized and activated features after global average pooling, [batch, filters].
     """
     layers = keras.layers
     for stage, filters in enumerate(stage_filters):
         for block in range(blocks):
             stride = 2 if stage > 0 and block == 0 else 1
-            before = x
+            residual = x
             x = activation(batch_norm()(x))
-            if stride > 1 or before.shape[-1] != filters:
-                # The first block of a stage shares the activation with its shortcut.
-                before = shortcut(x, filters, stride)
+            if stride > 1 or residual.shape[-1] != filters:
+                # The first block of a stage shares its activation with the shortcut.
+                residual = shortcut(x, filters, stride)
             x = conv(x, filters, stride=stride)
             x = conv(activation(batch_norm()(x)), filters)
-            x = layers.Add()([before, x])
+            x = layers.Add()([residual, x])
     x = activation(batch_norm()(x))
     return layers.GlobalAveragePooling2D()(x)

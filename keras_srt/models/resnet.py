@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+from typing_extensions import override
+
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
@@ -14,15 +16,15 @@ from keras_srt.models.residual import conv, padding_shortcut, residual_stages
 
 @component
 class ResNet(ModelBuilder):
-    """Pre-activation ResNet with leaky ReLU and shortcuts that need no weights.
+    """Pre-activation ResNet with leaky ReLU and weight-free shortcuts.
 
-    Source: Engstrom et al. 2019, whose (16; 16, 32, 64; 5 blocks) network the paper uses
-    for rotation and translation.
+    Source: Engstrom et al. 2019; the paper uses their network (16; 16, 32, 64; 5 blocks) for
+    rotation and translation.
 
     Args:
-        filters: of the first convolution and of each stage after it.
-        blocks: residual blocks of each stage.
-        mean, std: normalization, see `ModelBuilder`.
+        filters: The number of filters of the first convolution and of each stage.
+        blocks: The number of residual blocks per stage.
+        mean, std: The normalization; see `ModelBuilder`.
 
     Example:
         >>> ResNet(filters=(4, 4, 8), blocks=1).build((28, 28, 1), 10).output_shape
@@ -41,13 +43,13 @@ class ResNet(ModelBuilder):
         if len(widths) < 2 or widths != sorted(widths):
             raise InvalidSettings(
                 [
-                    f"filters: got {widths}; allowed: two or more whole numbers, none smaller "
-                    "than the one before, such as [16, 16, 32, 64]"
+                    f"filters: got {widths}; allowed: two or more whole numbers in ascending "
+                    "order, such as [16, 16, 32, 64]"
                 ]
             )
 
+    @override
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """The first convolution, the stages and the average over the image."""
         return residual_stages(
             conv(images, self.filters[0]),
             stage_filters=self.filters[1:],

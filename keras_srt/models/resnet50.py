@@ -1,10 +1,11 @@
-"""ResNet-50, for photos on servers."""
+"""ResNet-50, for photos."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -15,17 +16,17 @@ from keras_srt.models.base import ChannelValues, PositiveChannelValues
 
 @component
 class ResNet50(Application):
-    """ResNet-50 with pre-activation (V2): 50 layers, 23.6 million weights; images from 32×32.
+    """Pre-activation ResNet-50 (V2), 23.6 million weights; images of at least 32×32 pixels.
 
     Source: He et al. 2016, "Identity Mappings in Deep Residual Networks", as `keras.applications`
     builds it.
 
     Args:
-        batch_norm_momentum: of all BatchNorms; Keras has 0.99.
-        weights: local file with the weights of Keras' ResNet50V2 without its top (such as
-            `resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5`) to start from; null for
-            fresh ones.
-        mean, std: normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights take.
+        batch_norm_momentum: The momentum of all BatchNorm layers; Keras' value is 0.99.
+        weights: A local file with initial weights of Keras' ResNet50V2 without its top, such as
+            `resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5`; null for random weights.
+        mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights
+            expect.
 
     Example:
         >>> ResNet50().build((32, 32, 3), 10).output_shape
@@ -39,8 +40,8 @@ class ResNet50(Application):
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)
 
+    @override
     def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
-        """Keras' ResNet50V2 without its top."""
         return keras.applications.ResNet50V2(
             input_shape=input_shape, include_top=False, weights=None, pooling="avg"
         )

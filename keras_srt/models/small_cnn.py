@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, ClassVar
 
+from typing_extensions import override
+
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
@@ -13,15 +15,15 @@ from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelVa
 
 @component
 class SmallCNN(ModelBuilder):
-    """Four 3×3 convolutions (32, 32, 64, 64), two of them pooled, and two dense layers.
+    """Four 3×3 convolutions (32, 32, 64, 64), pooled after each pair, and two dense layers.
 
-    Source: Zhang et al. 2019 (TRADES), whose SmallCNN the paper uses.
+    Source: SmallCNN of Zhang et al. 2019 (TRADES), which the paper uses.
 
     Args:
-        width: filters of the first convolutions; the others are twice as many.
-        hidden: units of the two dense layers.
-        dropout: share of units dropped between the dense layers in training.
-        mean, std: normalization, see `ModelBuilder`.
+        width: The number of filters of the first two convolutions; the others have twice as many.
+        hidden: The number of units of the dense layers.
+        dropout: The dropout rate between the dense layers.
+        mean, std: The normalization; see `ModelBuilder`.
 
     Example:
         >>> SmallCNN(width=4).build((28, 28, 1), 10).output_shape
@@ -36,9 +38,9 @@ class SmallCNN(ModelBuilder):
     mean: ChannelValues = (0.0,)
     std: PositiveChannelValues = (1.0,)
 
+    @override
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """Convolutions, pooling and the dense layers but the last."""
-        # Which load Keras.
+        # These modules import Keras.
         from keras_srt.models.convolution import Conv2D
         from keras_srt.models.dropout import Dropout
 

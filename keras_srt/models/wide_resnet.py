@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, ClassVar
 
+from typing_extensions import override
+
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
@@ -20,9 +22,9 @@ class WideResNet(ModelBuilder):
     Source: Zagoruyko and Komodakis 2016; WRN-34-10 is the paper's model for CIFAR-10.
 
     Args:
-        depth: n, convolutions in all; 6·blocks + 4: 10, 16, 22, 28, 34, 40, …
+        depth: n, the number of convolutions, 6·blocks + 4: 10, 16, 22, 28, 34, 40, …
         widening: k, the factor on the number of filters.
-        mean, std: normalization, see `ModelBuilder`.
+        mean, std: The normalization; see `ModelBuilder`.
 
     Example:
         >>> WideResNet(depth=10, widening=1).build((32, 32, 3), 10).output_shape
@@ -39,11 +41,11 @@ class WideResNet(ModelBuilder):
     def __post_init__(self) -> None:
         if (self.depth - 4) % 6:
             raise InvalidSettings(
-                [f"depth: got {self.depth}; allowed: 6·blocks + 4, that is 10, 16, 22, 28, 34, …"]
+                [f"depth: got {self.depth}; allowed: 6·blocks + 4: 10, 16, 22, 28, 34, …"]
             )
 
+    @override
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """The first convolution, the stages and the average over the image."""
         return residual_stages(
             conv(images, 16),
             stage_filters=[width * self.widening for width in (16, 32, 64)],

@@ -11,7 +11,7 @@ import numpy as np
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data.keras_datasets import first_images, to_unit_range
-from keras_srt.models.dropout import drawing_from
+from keras_srt.models.dropout import dropout_seed
 from keras_srt.neighborhoods import Neighborhood
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import SRT, Batch, Objective
@@ -259,7 +259,7 @@ class RobustModel(keras.Model):
         prepared = self.search.prepare(searched, batch, seed, scale, step)
         with (
             tf.GradientTape() as tape,
-            drawing_from(self.classifier, fold(self._seed_at(step), _DROPOUT)),
+            dropout_seed(self.classifier, fold(self._seed_at(step), _DROPOUT)),
         ):
             terms = self.objective.terms(self.classifier, prepared)
             if self.robust_weight is not None:

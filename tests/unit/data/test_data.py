@@ -195,7 +195,7 @@ def test_less_than_one_labeled_image_is_an_error_with_both_ways_out():
     with pytest.raises(InvalidSettings) as caught:
         batch_sizes(128, 300, 59_700)
     assert caught.value.problems == (
-        "training.batch_size: got 128, which holds 0.64 labeled images in proportion; allowed: "
+        "training.batch_size: got 128, for 0.64 labeled images in proportion; allowed: "
         "at least 200, or set training.labeled_per_batch",
     )
     assert batch_sizes(200, 300, 59_700) == BatchSizes(1, 199)

@@ -1,4 +1,4 @@
-"""`python -m keras_srt.device.train`: folders in, weights out, nothing lost, nothing silent."""
+"""`python -m keras_srt.device.train`: training, resuming, weights files, bad input."""
 
 import json
 import os
@@ -10,12 +10,13 @@ from helpers import python
 from PIL import Image
 from trainable_models import INSTALLED, NAMES, SHAPE, tiny_file
 
+from keras_srt.core.errors import UserError
 from keras_srt.core.images import decode_image
 from keras_srt.device import train
 from keras_srt.device.__main__ import main as classify
 from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import Trainer
-from keras_srt.device.weights import BadWeights, Learned, load_weights, restore, save_weights
+from keras_srt.device.weights import BadWeights, TrainedWeights, load_weights, restore, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_bad_files_are_skipped_counted_and_named(place, tmp_path, capsys):
     assert "notes.txt" not in said
 
 
-def test_a_loss_without_bounds_ends_it(place, tmp_path, capsys):
+def test_a_diverging_loss_ends_the_training(place, tmp_path, capsys):
     code = run(place, tmp_path / "weights.npz", "--learning-rate", "1e30", steps=9)
     assert code == 1
     assert "smaller --learning-rate" in capsys.readouterr().err
@@ -147,8 +148,8 @@ def test_bad_input_is_one_line(place, tmp_path, capsys):
         ([], {"labeled": tmp_path / "empty"}, "no labeled images"),
         ([], {"labeled": tmp_path / "odd"}, "'up'; allowed: left, middle, right"),
         ([], {"unlabeled": tmp_path / "empty"}, "has no images"),
-        ([], {"model": tmp_path / "plain.tflite"}, "is no TFLite model"),
-        ([], {"output": tmp_path / "there.npz"}, "is there already; give --resume"),
+        ([], {"model": tmp_path / "plain.tflite"}, "is not a TFLite model"),
+        ([], {"output": tmp_path / "there.npz"}, "already exists; give --resume"),
         (["--resume"], {"output": tmp_path / "there.npz"}, "is damaged"),
         (["--weights", tmp_path / "none.npz"], {}, "can't be read"),
         ([], {"output": tmp_path / "no" / "such.npz"}, "folder doesn't exist"),
@@ -175,10 +176,10 @@ def test_options_are_checked_first(place, tmp_path, capsys, options):
 # Weights.
 
 
-def test_weights_come_back_or_are_refused(tmp_path):
+def test_weights_are_saved_and_damaged_files_are_rejected(tmp_path):
     path = tmp_path / "weights.npz"
     state = {"a_b": np.float32([[1.5, -2]]), "c": np.float32([3])}
-    save_weights(path, Learned(state, 7, "abc"))
+    save_weights(path, TrainedWeights(state, 7, "abc"))
     back = load_weights(path, "abc")
     assert (back.step, back.model) == (7, "abc")
     np.testing.assert_equal(dict(back.state), state)
@@ -194,7 +195,7 @@ def test_weights_come_back_or_are_refused(tmp_path):
     path.write_bytes(bytes(flipped))
     with pytest.raises(BadWeights, match="damaged"):
         load_weights(path, "abc")
-    save_weights(path, Learned({"c": np.float32([np.nan])}, 7, "abc"))
+    save_weights(path, TrainedWeights({"c": np.float32([np.nan])}, 7, "abc"))
     with pytest.raises(BadWeights, match="not finite"):
         load_weights(path, "abc")
     np.savez(path, **{"state/a": np.array([{}], object), "step": 1, "model": "abc"})
@@ -204,14 +205,14 @@ def test_weights_come_back_or_are_refused(tmp_path):
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "weights.npz"
-    save_weights(path, Learned({"c": np.float32([3])}, 1, "abc"))
+    save_weights(path, TrainedWeights({"c": np.float32([3])}, 1, "abc"))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        save_weights(path, Learned({"c": np.float32([4])}, 2, "abc"))
+    with pytest.raises(UserError, match="No space"):
+        save_weights(path, TrainedWeights({"c": np.float32([4])}, 2, "abc"))
     monkeypatch.undo()
     assert load_weights(path, "abc").step == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.npz"]
@@ -220,7 +221,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 # Batches.
 
 
-def test_each_file_once_before_any_comes_again(place):
+def test_each_pass_draws_every_file_once(place):
     paths, labels = list_labeled(place / "labeled", NAMES)
     assert labels == [0, 0, 1, 1, 2, 2]
     assert [path.parent.name for path in paths] == [NAMES[label] for label in labels]
@@ -235,15 +236,15 @@ def test_each_file_once_before_any_comes_again(place):
     assert images.dtype == np.float32
 
 
-def test_a_folder_in_which_nothing_can_be_read(tmp_path):
+def test_a_folder_of_unreadable_files_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     files = ImageFiles(list_unlabeled(tmp_path), SHAPE, [0], lambda *_: None)
-    with pytest.raises(BadFolder, match="not one"):
+    with pytest.raises(BadFolder, match="none of its images"):
         files.batch(0, 2)
 
 
 @pytest.mark.skipif("ai-edge-litert" not in INSTALLED, reason="needs ai-edge-litert")
-def test_it_learns_without_tensorflow(place, tmp_path):
+def test_training_does_not_import_tensorflow(place, tmp_path):
     code = (
         "import sys; from keras_srt.device import train\n"
         "code = train.main(sys.argv[1:])\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.models.dropout import Dropout, drawing_from
+from keras_srt.models.dropout import Dropout, dropout_seed
 
 ONES = np.ones([40, 50], np.float32)
 
@@ -17,7 +17,7 @@ def model():
 
 def drawn(model, seed, calls=1):
     """The answers of some calls in training."""
-    with drawing_from(model, tf.constant(seed)):
+    with dropout_seed(model, tf.constant(seed)):
         return [model(ONES, training=True).numpy() for _ in range(calls)]
 
 
@@ -41,13 +41,13 @@ def test_layers_draw_apart():
     first, second = Dropout(0.5), Dropout(0.5)
     inputs = keras.Input((50,))
     model = keras.Model(inputs, [first(inputs), second(inputs)])
-    with drawing_from(model, tf.constant([1, 2])):
+    with dropout_seed(model, tf.constant([1, 2])):
         one, two = model(ONES, training=True)
     assert np.any(one.numpy() != two.numpy())
 
 
 def test_nothing_is_dropped_in_inference_or_at_rate_0(model):
-    with drawing_from(model, tf.constant([1, 2])):
+    with dropout_seed(model, tf.constant([1, 2])):
         np.testing.assert_array_equal(model(ONES, training=False), ONES)
         np.testing.assert_array_equal(Dropout(0.0)(ONES, training=True), ONES)
 

@@ -136,7 +136,7 @@ def test_as_many_means_as_channels(name, count, field):
     with pytest.raises(InvalidSettings) as caught:
         case.build(SHAPE, 7)
     assert caught.value.problems == (
-        f"{field}: got {count} values; allowed: 1, or 3, one for each channel of the images",
+        f"{field}: got {count} values; allowed: 1, or 3, one per channel of the images",
     )
 
 
@@ -156,7 +156,7 @@ def test_images_that_are_too_small_are_refused(name, precision):
     assert keras.mixed_precision.global_policy().name == "float32"
     (problem,) = caught.value.problems
     assert problem == (
-        f"name: got '{name}' for images of {too_small}; allowed: a model that takes this size, "
+        f"name: got '{name}' for images of {too_small}; allowed: a model that supports this size, "
         "or images of another size"
     )
 
