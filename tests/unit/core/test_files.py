@@ -155,7 +155,7 @@ def test_a_changed_index_of_a_split_is_found(tmp_path):
     Split(np.int64([1, 2]), np.int64([5]), np.int64([7]), 0, "first").save(path)
     assert Split.load(path).labeled.tolist() == [1, 2]
     path.write_text(path.read_text().replace("[1, 2]", "[1, 3]"))
-    with pytest.raises(UserError, match=r"split\.json: can't be read as a split .*digest"):
+    with pytest.raises(UserError, match=r"split\.json: can't be read as a split .*checksum"):
         Split.load(path)
 
 

@@ -51,7 +51,7 @@ def run_settings(root, **changes):
 # ------------------------------------------------------------------------------ what there is
 
 
-def test_a_folder_is_its_files(root):
+def test_folder_lists_its_files(root):
     source = open_folder(root)
     info = source.info
     assert info.class_names == NAMES
@@ -70,7 +70,7 @@ def test_a_folder_is_its_files(root):
     assert source.skipped() == {}
 
 
-def test_a_csv_is_the_same_as_folders(root):
+def test_csv_equals_folders(root):
     rows = [
         (path.relative_to(root), path.parent.name if "unlabeled" not in path.parts else " ")
         for path in sorted(root.rglob("*.*"))
@@ -94,7 +94,7 @@ def test_relative_paths_are_below_data_dir(root):
 
 
 @pytest.mark.parametrize("form", ["folder", "csv"])
-def test_a_test_part_of_its_own(form, root):
+def test_separate_test_folder_or_csv(form, root):
     (root / "test/one").mkdir(parents=True)
     for path in sorted((root / "labeled/one").iterdir())[:3]:
         shutil.move(path, root / "test/one")
@@ -106,7 +106,7 @@ def test_a_test_part_of_its_own(form, root):
     assert (info.num_train, info.num_labeled, info.num_test) == (67, 37, 3)
 
 
-def test_hidden_files_and_other_names_are_no_images(root):
+def test_hidden_files_and_other_suffixes_are_ignored(root):
     before = open_folder(root).info
     for name in (".hidden.png", "readme.txt", "Thumbs.db"):
         (root / "labeled/one" / name).write_bytes(b"no image")
@@ -116,7 +116,7 @@ def test_hidden_files_and_other_names_are_no_images(root):
     assert source.skipped() == {}
 
 
-def test_links_that_lead_back_are_not_followed(root):
+def test_folder_links_are_not_followed(root):
     (root / "unlabeled/again").symlink_to(root / "unlabeled")
     assert open_folder(root).info.num_train == 62
 
@@ -124,7 +124,7 @@ def test_links_that_lead_back_are_not_followed(root):
 # ------------------------------------------------------------------------------ the test part
 
 
-def test_new_files_move_no_other_file_to_the_other_side():
+def test_new_files_do_not_move_others_to_the_test_set():
     hashes = [f"{number * 7919 % 1000:03}" for number in range(400)]
     few = hold_out([(sha256, "a") for sha256 in hashes[:300]], 0.2)
     many = hold_out([(sha256, "a") for sha256 in hashes], 0.2)
@@ -135,13 +135,13 @@ def test_new_files_move_no_other_file_to_the_other_side():
     assert all(sha256 in many for sha256 in few if sha256 < max(many))
 
 
-def test_each_class_keeps_something_to_train_on():
+def test_each_class_keeps_a_training_image():
     files = [("1", "a"), ("2", "b"), ("3", "b")]
     assert hold_out(files, 0.5) == {"2"}
     assert hold_out([("1", "a"), ("1", "a")], 0.5) == set()
 
 
-def test_copies_of_a_file_are_on_one_side(root):
+def test_copies_stay_in_the_same_set(root):
     for path in list((root / "labeled/one").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
     source = open_folder(root)
@@ -158,7 +158,7 @@ def spoil(path, data=encoded.PNG[:-200]):
     return str(path)
 
 
-def test_unreadable_labeled_files_are_left_out_and_named(root, caplog):
+def test_unreadable_labeled_files_are_skipped_and_logged(root, caplog):
     name = spoil(sorted((root / "labeled/one").iterdir())[0])
     source = open_folder(root)
     assert source.info.num_labeled + source.info.num_test == 39
@@ -184,7 +184,7 @@ def test_the_next_readable_file_replaces_an_unreadable_unlabeled_file(root, capl
 
 
 @pytest.mark.parametrize("part", ["labeled/one", "unlabeled/deep/er"])
-def test_too_many_unreadable_files_end_it(part, root):
+def test_too_many_unreadable_files_are_an_error(part, root):
     for path in sorted((root / part).iterdir())[:3]:
         spoil(path)
     assert open_folder(root, max_unreadable=3).load_train().images.shape[0] > 50
@@ -205,14 +205,14 @@ def test_too_many_unreadable_files_end_a_streamed_training(root, capfd, caplog):
     assert r"""(it begins with b"\xc3\x84 'x'")""" in lines[-1]
 
 
-def test_a_pipe_is_not_waited_for(root):
+def test_pipe_is_skipped(root):
     os.mkfifo(root / "unlabeled/deep/pipe.png")
     source = open_folder(root)
     source.load_train()
     assert list(source.skipped().values()) == ["is not a regular file"]
 
 
-def test_a_file_that_changes_while_it_is_used(root):
+def test_file_that_becomes_unreadable_is_an_error(root):
     source = open_folder(root)
     for path in (root / "labeled").rglob("*.*"):
         spoil(path)
@@ -267,7 +267,7 @@ def test_images_that_do_not_fit_into_memory_are_refused(root):
         source.load_train()
 
 
-def test_results_come_in_order_and_a_failure_ends_it():
+def test_parallel_map_keeps_order_and_stops_at_an_error():
     assert list(parallel_map(lambda n: n * n, range(100), "")) == [n * n for n in range(100)]
     begun = []
 
@@ -301,7 +301,7 @@ def test_results_come_in_order_and_a_failure_ends_it():
         ({"unlabeled": ""}, "unlabeled: got ''"),
     ],
 )
-def test_wrong_settings_are_refused(change, problem, tmp_path):
+def test_invalid_settings_are_rejected(change, problem, tmp_path):
     with pytest.raises(InvalidSettings, match=f"^{problem}"):
         folder(tmp_path, **change)
 
@@ -345,7 +345,7 @@ def without(path):
         (rewritten(b"path,label\n" + b"x" * 200_000 + b",b\n"), "can't be read as CSV"),
     ],
 )
-def test_folders_that_cannot_be_used_are_refused(make, problem, root):
+def test_unusable_folders_are_rejected(make, problem, root):
     with pytest.raises(UserError, match=problem):
         make(root)
 
@@ -372,7 +372,7 @@ def test_source_is_short_for_a_dataset(root):
 
 
 @pytest.mark.parametrize("shuffle_buffer", [None, 12])
-def test_a_run_on_own_images(shuffle_buffer, root, capsys):
+def test_run_on_a_folder(shuffle_buffer, root, capsys):
     name = spoil(sorted((root / "unlabeled").rglob("*.*"))[2])
     config = write_config(root, run_settings(root, shuffle_buffer=shuffle_buffer))
     run = RunFolder(root / "run")

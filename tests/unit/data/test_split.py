@@ -1,0 +1,195 @@
+"""Splits: sizes, class frequencies, saving and checking."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.data import (
+    IndexRanges,
+    Split,
+    make_split,
+    make_streamed_split,
+)
+from keras_srt.data.split import window
+
+PARTS = ("labeled", "unlabeled", "validation")
+
+
+@pytest.fixture
+def class_ids():
+    """1,000 labels of four classes: 500, 300, 150 and 50."""
+    sizes = (500, 300, 150, 50)
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(4), sizes)).astype(np.int32)
+
+
+@pytest.mark.parametrize("selection", ["stratified", "first"])
+@pytest.mark.parametrize("unlabeled", [None, 0, 130])
+def test_split_is_disjoint_and_complete(selection, unlabeled, class_ids):
+    split = make_split(class_ids, 4, 100, 60, unlabeled, selection, seed=3)
+    parts = [getattr(split, part) for part in PARTS]
+    assert [len(part) for part in parts] == [100, 840 if unlabeled is None else unlabeled, 60]
+    together = np.concatenate(parts)
+    assert len(np.unique(together)) == len(together)
+    assert set(together) <= set(range(1000))
+    if unlabeled is None:
+        np.testing.assert_array_equal(np.sort(together), np.arange(1000))
+    split.check(1000)
+
+
+def test_stratified_split_keeps_class_frequencies(class_ids):
+    split = make_split(class_ids, 4, labeled=100, validation=200)
+    np.testing.assert_array_equal(np.bincount(class_ids[split.labeled]), [50, 30, 15, 5])
+    np.testing.assert_array_equal(np.bincount(class_ids[split.validation]), [100, 60, 30, 10])
+    np.testing.assert_array_equal(np.bincount(class_ids[split.unlabeled]), [350, 210, 105, 35])
+
+
+def test_fractional_class_sizes_are_rounded_by_less_than_one(class_ids):
+    for labeled in range(20, 60):
+        split = make_split(class_ids, 4, labeled, validation=0)
+        counts = np.bincount(class_ids[split.labeled], minlength=4)
+        assert counts.sum() == labeled
+        exact = labeled * np.array([0.5, 0.3, 0.15, 0.05])
+        assert np.all(np.abs(counts - exact) < 1)
+
+
+def test_first_selection_labels_the_first_images(class_ids):
+    split = make_split(class_ids, 4, 100, 60, selection="first", seed=1)
+    np.testing.assert_array_equal(split.labeled, np.arange(100))
+    shares = 60 * np.bincount(class_ids[100:]) / 900
+    assert np.all(np.abs(np.bincount(class_ids[split.validation]) - shares) < 1)
+
+
+@pytest.mark.parametrize("selection", ["stratified", "first"])
+def test_split_depends_on_the_seed(selection, class_ids):
+    one, again, other = (
+        make_split(class_ids, 4, 100, 60, 50, selection, seed) for seed in (1, 1, 2)
+    )
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(one, part), getattr(again, part))
+        same = np.array_equal(getattr(one, part), getattr(other, part))
+        assert same == (selection == "first" and part == "labeled")
+
+
+def test_unlabeled_images_come_from_all_indices(class_ids):
+    split = make_split(class_ids, 4, labeled=100, validation=60, unlabeled=400)
+    assert abs(np.mean(split.unlabeled) - 500) < 50
+
+
+def test_save_and_load(class_ids, tmp_path):
+    split = make_split(class_ids, 4, 100, 60, 50, "first", seed=7)
+    split.save(tmp_path / "split.json")
+    back = Split.load(tmp_path / "split.json")
+    assert (back.seed, back.selection) == (7, "first")
+    for part in PARTS:
+        assert getattr(back, part).dtype == np.int64
+        np.testing.assert_array_equal(getattr(back, part), getattr(split, part))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no key", "no object", "binary", "absent"])
+def test_unreadable_split_is_an_error_with_a_remedy(damage, class_ids, tmp_path):
+    path = tmp_path / "split.json"
+    make_split(class_ids, 4, 100, 60).save(path)
+    content = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "no key":
+        path.write_text(json.dumps({k: v for k, v in json.loads(content).items() if k != "seed"}))
+    elif damage == "no object":
+        path.write_text("[1, 2]")
+    elif damage == "binary":
+        path.write_bytes(b"\xff\xfe\x00")
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=r"split\.json: can't be read.*another --run-dir"):
+        Split.load(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"labeled": [1, 2]}, {"labeled": [1000]}, {"labeled": [-1]}, {"labeled": [5, 5]}]
+)
+def test_split_of_another_dataset_is_rejected(change):
+    split = Split(np.array([0, 1]), np.array([2, 3]), np.array([4]), 0, "stratified")
+    split.check(1000)
+    changed = dataclasses.replace(split, labeled=np.array(change["labeled"]))
+    with pytest.raises(UserError, match="images twice or outside the 1000"):
+        changed.check(1000)
+
+
+def test_all_problems_of_a_split_are_reported(class_ids):
+    with pytest.raises(InvalidSettings) as caught:
+        make_split(class_ids, 4, labeled=3, validation=900, unlabeled=98)
+    assert caught.value.problems == (
+        "data: got labeled + validation + unlabeled = 1001; allowed: at most the 1000 images of "
+        "the training part",
+        "data.labeled: got 3; allowed: at least 4, one for each class",
+    )
+
+
+def test_class_without_labeled_images_is_an_error():
+    class_ids = np.repeat([0, 1, 2], [50, 48, 2])
+    with pytest.raises(InvalidSettings, match=r"none of class \[1, 2\]"):
+        make_split(class_ids, 3, labeled=10, validation=0, selection="first")
+    with pytest.raises(InvalidSettings, match=r"none of class \[2\]"):
+        make_split(class_ids, 3, labeled=10, validation=0)
+
+
+def test_streamed_split_reads_labels_of_the_first_records_only(tmp_path):
+    asked = []
+
+    def read_labels(count):
+        asked.append(count)
+        return np.arange(count, dtype=np.int32) % 4
+
+    total = 10**9
+    split = make_streamed_split(read_labels, total, 4, labeled=40, validation=80, seed=1)
+    assert asked == [480]
+    np.testing.assert_array_equal(np.bincount(split.labeled % 4), [10] * 4)
+    np.testing.assert_array_equal(np.bincount(split.validation % 4), [20] * 4)
+    assert max(split.labeled.max(), split.validation.max()) < 480
+    assert len(split.unlabeled) == total - 120
+    split.check(total)
+    split.save(tmp_path / "split.json")
+    assert (tmp_path / "split.json").stat().st_size < 5000
+    back = Split.load(tmp_path / "split.json")
+    np.testing.assert_array_equal(back.unlabeled.bounds, split.unlabeled.bounds)
+    np.testing.assert_array_equal(back.labeled, split.labeled)
+
+
+def test_streamed_split_limits_unlabeled_images():
+    def first_labels(count):
+        return np.arange(count) % 2
+
+    split = make_streamed_split(first_labels, 1000, 2, 10, 10, unlabeled=300, selection="first")
+    np.testing.assert_array_equal(split.labeled, np.arange(10))
+    taken = set(split.labeled) | set(split.validation)
+    expected = [index for index in range(1000) if index not in taken][:300]
+    np.testing.assert_array_equal(split.unlabeled, expected)
+
+
+def test_window_is_four_times_the_draw_and_100_per_class():
+    assert window(10**6, 10, 1000, 500) == 6000
+    assert window(10**6, 1000, 1000, 500) == 100_000
+    assert window(5000, 10, 1000, 500) == 5000
+
+
+def test_long_index_lists_are_saved_as_ranges(tmp_path):
+    path = tmp_path / "split.json"
+    few = Split(np.array([0]), np.arange(2, 99), np.array([1]), 0, "first")
+    few.save(path)
+    assert json.loads(path.read_text())["unlabeled"] == list(range(2, 99))
+    many = Split(np.array([0]), np.arange(2, 200_000), np.array([1]), 0, "first")
+    many.save(path)
+    assert json.loads(path.read_text())["unlabeled"] == {"ranges": [[2, 200_000]]}
+    np.testing.assert_array_equal(Split.load(path).unlabeled, many.unlabeled)
+    Split.load(path).check(200_000)
+    with pytest.raises(UserError, match="images twice or outside the 199999"):
+        Split.load(path).check(199_999)
+
+
+def test_overlapping_ranges_and_lists_are_rejected():
+    split = Split(np.array([50]), IndexRanges([[0, 51]]), np.array([60]), 0, "first")
+    with pytest.raises(UserError, match="images twice"):
+        split.check(100)
