@@ -1,35 +1,18 @@
-"""`python -m keras_srt.device.train`: training, resuming, weights files, bad input."""
+"""`python -m keras_srt.device.train`: training, resuming, bad input."""
 
 import json
-import os
 import signal
 
 import numpy as np
 import pytest
 from helpers import python
-from PIL import Image
-from trainable_models import INSTALLED, NAMES, SHAPE, tiny_file
+from trainable_models import INSTALLED, NAMES
 
-from keras_srt.core.errors import UserError
 from keras_srt.core.images import decode_image
 from keras_srt.device import train
 from keras_srt.device.__main__ import main as classify
-from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
 from keras_srt.device.trainer import Trainer
-from keras_srt.device.weights import BadWeights, TrainedWeights, load_weights, restore, save_weights
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """`model_train.tflite`, `labeled/` with 2 images a class, `unlabeled/` with 5."""
-    folder = tmp_path_factory.mktemp("device")
-    (folder / "model_train.tflite").write_bytes(tiny_file())
-    generator = np.random.default_rng(0)
-    files = [f"labeled/{name}/{i}.png" for name in NAMES for i in range(2)]
-    for file in [*files, *(f"unlabeled/deep/{i}.jpg" for i in range(5))]:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.uint8(generator.integers(0, 256, (9, 10)))).save(folder / file)
-    return folder
+from keras_srt.device.weights import load_weights, restore
 
 
 def run(place, weights, *options, steps=4, **replaced):
@@ -43,7 +26,7 @@ def read(place, path):
     return load_weights(path, Trainer(place / "model_train.tflite").checksum)
 
 
-def test_going_on_is_as_never_having_stopped(place, tmp_path, capsys):
+def test_resumed_training_equals_uninterrupted_training(place, tmp_path, capsys):
     assert run(place, tmp_path / "whole.npz", steps=5) == 0
     assert "weights after 5 steps" in capsys.readouterr().out
     assert run(place, tmp_path / "parts.npz", "--resume", steps=2) == 0
@@ -63,7 +46,7 @@ def test_going_on_is_as_never_having_stopped(place, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.npz", "whole.npz"]
 
 
-def test_what_was_learned_answers(place, tmp_path, capsys):
+def test_trained_weights_classify(place, tmp_path, capsys):
     model, weights = place / "model_train.tflite", tmp_path / "learned.npz"
     picture = next((place / "unlabeled" / "deep").iterdir())
     assert run(place, weights, steps=3) == 0
@@ -85,7 +68,7 @@ def test_what_was_learned_answers(place, tmp_path, capsys):
     assert "learned.npz" in capsys.readouterr().err
 
 
-def test_start_from_weights_and_another_seed(place, tmp_path):
+def test_initial_weights_and_seed(place, tmp_path):
     assert run(place, tmp_path / "one.npz", steps=1) == 0
     assert run(place, tmp_path / "two.npz", "--weights", tmp_path / "one.npz", steps=1) == 0
     assert run(place, tmp_path / "other.npz", "--seed", 1, steps=1) == 0
@@ -96,7 +79,7 @@ def test_start_from_weights_and_another_seed(place, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_after_the_step(place, tmp_path, capsys, monkeypatch, number):
+def test_interrupt_saves_after_the_step(place, tmp_path, capsys, monkeypatch, number):
     step = Trainer.step
     calls = []
 
@@ -114,7 +97,7 @@ def test_ctrl_c_saves_after_the_step(place, tmp_path, capsys, monkeypatch, numbe
     assert signal.getsignal(number) is before
 
 
-def test_bad_files_are_skipped_counted_and_named(place, tmp_path, capsys):
+def test_bad_files_are_skipped_and_reported(place, tmp_path, capsys):
     for name in ("broken.png", "gif.jpg", "empty.png"):
         (place / "unlabeled" / name).write_bytes(b"GIF89a"[: 6 * (name != "empty.png")])
     (place / "unlabeled" / "notes.txt").write_text("no image")
@@ -166,81 +149,11 @@ def test_bad_input_is_one_line(place, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options", [["--steps", "0"], ["--epsilon", "nan"], ["--momentum", "-1"], ["--seed", "x"]]
 )
-def test_options_are_checked_first(place, tmp_path, capsys, options):
+def test_options_are_validated(place, tmp_path, capsys, options):
     with pytest.raises(SystemExit) as end:
         run(place, tmp_path / "weights.npz", *options)
     assert end.value.code == 2
     assert f"got '{options[1]}'; allowed" in capsys.readouterr().err
-
-
-# Weights.
-
-
-def test_weights_are_saved_and_damaged_files_are_rejected(tmp_path):
-    path = tmp_path / "weights.npz"
-    state = {"a_b": np.float32([[1.5, -2]]), "c": np.float32([3])}
-    save_weights(path, TrainedWeights(state, 7, "abc"))
-    back = load_weights(path, "abc")
-    assert (back.step, back.model) == (7, "abc")
-    np.testing.assert_equal(dict(back.state), state)
-    with pytest.raises(BadWeights, match="another model file"):
-        load_weights(path, "abd")
-    content = path.read_bytes()
-    for damaged in (content[:-30], content[:40], b"", b"PK\x03\x04" + content[4:60]):
-        path.write_bytes(damaged)
-        with pytest.raises(BadWeights, match=r"weights\.npz"):
-            load_weights(path, "abc")
-    flipped = bytearray(content)
-    flipped[content.index(b"state/a_b.npy") + 60] ^= 0xFF  # in its compressed values
-    path.write_bytes(bytes(flipped))
-    with pytest.raises(BadWeights, match="damaged"):
-        load_weights(path, "abc")
-    save_weights(path, TrainedWeights({"c": np.float32([np.nan])}, 7, "abc"))
-    with pytest.raises(BadWeights, match="not finite"):
-        load_weights(path, "abc")
-    np.savez(path, **{"state/a": np.array([{}], object), "step": 1, "model": "abc"})
-    with pytest.raises(BadWeights, match="damaged"):
-        load_weights(path, "abc")
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "weights.npz"
-    save_weights(path, TrainedWeights({"c": np.float32([3])}, 1, "abc"))
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="No space"):
-        save_weights(path, TrainedWeights({"c": np.float32([4])}, 2, "abc"))
-    monkeypatch.undo()
-    assert load_weights(path, "abc").step == 1
-    assert [entry.name for entry in tmp_path.iterdir()] == ["weights.npz"]
-
-
-# Batches.
-
-
-def test_each_pass_draws_every_file_once(place):
-    paths, labels = list_labeled(place / "labeled", NAMES)
-    assert labels == [0, 0, 1, 1, 2, 2]
-    assert [path.parent.name for path in paths] == [NAMES[label] for label in labels]
-    files = ImageFiles(paths, SHAPE, [0], lambda *_: None)
-    drawn = [number for step in range(6) for number in files.batch(step, 4)[1]]
-    for epoch in range(4):
-        assert sorted(drawn[6 * epoch : 6 * epoch + 6]) == list(range(6))
-    assert drawn[:6] != drawn[6:12]
-    images, numbers = ImageFiles(paths, SHAPE, [0], lambda *_: None).batch(3, 4)
-    assert numbers == drawn[12:16]
-    assert images.shape == (4, *SHAPE)
-    assert images.dtype == np.float32
-
-
-def test_a_folder_of_unreadable_files_is_an_error(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
-    files = ImageFiles(list_unlabeled(tmp_path), SHAPE, [0], lambda *_: None)
-    with pytest.raises(BadFolder, match="none of its images"):
-        files.batch(0, 2)
 
 
 @pytest.mark.skipif("ai-edge-litert" not in INSTALLED, reason="needs ai-edge-litert")

@@ -1,0 +1,26 @@
+"""A small case of each registered model."""
+
+import numpy as np
+
+from keras_srt.models import MobileNetV2, ResNet, ResNet50, SmallCNN, WideResNet
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+SHAPE = (32, 32, 3)  # the least that the networks for photos take
+
+# One row for each model: a small one, and images that are too small for it.
+
+
+CASES = {
+    "small_cnn": (SmallCNN(width=4, hidden=8, mean=MEAN, std=STD), (10, 10, 3)),
+    "wide_resnet": (WideResNet(depth=10, widening=1, mean=MEAN, std=STD), None),
+    "resnet": (ResNet(filters=(4, 4, 8, 8), blocks=1, mean=MEAN, std=STD), None),
+    "mobilenet_v2": (MobileNetV2(width=0.1, mean=MEAN, std=STD), (31, 32, 3)),
+    "resnet50": (ResNet50(mean=MEAN, std=STD), (31, 32, 3)),
+}
+
+
+def num_trainable(model):
+    """Numbers that training changes."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
