@@ -2,27 +2,17 @@
 
 import numpy as np
 import pytest
-from device_models import NAMES
+from device_models import NAMES, make_classifier, write_pictures
 from PIL import Image
 from trainable_models import NAMES as TRAINING_NAMES
 from trainable_models import tiny_file
 
-from keras_srt.core.tensorflow import keras
 from keras_srt.device.model_file import add_labels
 
 
 @pytest.fixture(scope="session")
 def classifier():
-    import tensorflow as tf
-
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
-    x = keras.layers.Flatten()(x)
-    made = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer="he_normal")(x))
-    noise = np.random.default_rng(0).random((50, 8, 8, 3), np.float32)
-    made.layers[-1].bias.assign(-tf.reduce_mean(made(noise), axis=0))
-    return made
+    return make_classifier()
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +29,7 @@ def model(classifier, tmp_path_factory):
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
     """Three PNG files of other sizes than the model's."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(3):
-        pixels = np.random.default_rng(i).integers(0, 256, (12 + i, 9, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    return sorted(folder.iterdir())
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
