@@ -1,4 +1,4 @@
-"""Configs: what is refused and in which words, variants, overrides, and the way back to JSON."""
+"""Configs: errors and their messages, variants, overrides, and the JSON round trip."""
 
 import copy
 import json
@@ -102,7 +102,7 @@ def problems(load, *arguments, **keywords):
         ("evaluaton", {}, ["evaluaton", "did you mean 'evaluation'"]),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_line(load, path, value, words):
+def test_invalid_setting_is_reported_in_one_line(load, path, value, words):
     (line,) = problems(load, tiny(**{path: value}))
     assert "\n" not in line
     for word in words:
@@ -110,7 +110,7 @@ def test_a_wrong_setting_is_named_in_one_line(load, path, value, words):
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_constants_that_json_does_not_have_are_refused(load, constant):
+def test_non_json_constants_are_rejected(load, constant):
     text = json.dumps(tiny()).replace('"seed": 0', "")
     text = text.replace('"learning_rate": 0.05', f'"learning_rate": {constant}')
     with pytest.raises(UserError, match=constant):
@@ -118,39 +118,39 @@ def test_constants_that_json_does_not_have_are_refused(load, constant):
 
 
 @pytest.mark.parametrize("huge", ["1e999", "9" * 400])
-def test_numbers_beyond_float_are_refused(load, huge):
+def test_numbers_beyond_float_are_rejected(load, huge):
     text = json.dumps(tiny()).replace('"learning_rate": 0.05', f'"learning_rate": {huge}')
     (line,) = problems(load, text)
     assert "training.learning_rate" in line
 
 
-def test_a_key_that_stands_there_twice_is_refused(load):
+def test_duplicate_key_is_rejected(load):
     text = json.dumps(tiny()).replace('"labeled": 40', '"labeled": 40, "labeled": 50')
     with pytest.raises(UserError, match="'labeled'"):
         load(text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "null", '{"name": ', "{'name': 1}", "\x00"])
-def test_what_is_no_object_of_json_is_refused(load, text):
+def test_file_must_hold_a_json_object(load, text):
     with pytest.raises(UserError, match=r"config\.json"):
         load(text)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
+def test_binary_file_is_rejected(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe\x00{}")
     with pytest.raises(UserError, match=r"x\.json"):
         configs.load(tmp_path / "x.json", COMPONENTS)
 
 
 @pytest.mark.parametrize("section", ["name", "data", "model", "neighborhood", "training"])
-def test_a_missing_section_is_named(load, section):
+def test_missing_section_is_reported(load, section):
     settings = tiny()
     del settings[section]
     (line,) = problems(load, settings)
     assert line == f"{section}: missing; a value must be given"
 
 
-def test_all_problems_are_told_at_once(load):
+def test_all_problems_are_reported_at_once(load):
     settings = tiny(
         data__labeled=0,
         model__name="small_cn",
@@ -171,7 +171,7 @@ def test_all_problems_are_told_at_once(load):
         assert sum(line.startswith(f"{path}: got ") for line in lines) == 1
 
 
-def test_settings_that_contradict_each_other_are_all_told(load):
+def test_all_contradictions_are_reported(load):
     settings = tiny(
         objective={"name": "rt"}, training__schedule={"name": "step", "milestones": [3, 6, 7]}
     )
@@ -184,7 +184,7 @@ def test_settings_that_contradict_each_other_are_all_told(load):
     assert "'rt'" in lines[1]
 
 
-def test_srt_without_unlabeled_images_is_refused(load):
+def test_srt_without_unlabeled_images_is_rejected(load):
     (line,) = problems(load, tiny(data__unlabeled=0))
     assert "data.unlabeled" in line
     assert "'rt'" in line
@@ -230,24 +230,24 @@ def test_later_overrides_win(load):
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", ".seed=3", "data..labeled=3", "data.=3", ""])
-def test_an_override_without_a_key_or_value_is_refused(load, override):
+def test_override_needs_a_key_and_a_value(load, override):
     (line,) = problems(load, tiny(), overrides=[override])
     assert line.startswith(f"--set {override}:")
 
 
-def test_an_override_of_what_is_not_there_is_refused(load):
+def test_override_of_an_unknown_key_is_rejected(load):
     (line,) = problems(load, tiny(), overrides=["training.lerning_rate=1"])
     assert "did you mean 'learning_rate'" in line
 
 
-def test_naming_another_component_starts_from_its_own_defaults(load):
+def test_another_component_starts_from_its_defaults(load):
     made = load(tiny(), overrides=['neighborhood={"name": "spatial"}', "model.name=small_cnn"])
     assert made.neighborhood.name == "spatial"  # epsilon of linf would be unknown to it
     assert made.neighborhood.max_rotation == 30.0
     assert made.model.width == 2  # the same component keeps its settings
 
 
-def test_a_variant_is_merged_key_by_key_and_renames(load):
+def test_variant_is_merged_and_renames_the_run(load):
     settings = tiny()
     settings["variants"] = {
         "fast": {
@@ -271,13 +271,13 @@ def test_a_variant_is_merged_key_by_key_and_renames(load):
 
 
 @pytest.mark.parametrize("variants", [[], "smoke", {"smoke": 3}, {"smoke": None}])
-def test_variants_that_are_no_objects_are_refused(load, variants):
+def test_variants_must_be_objects(load, variants):
     settings = {**tiny(), "variants": variants}
     (line,) = problems(load, settings, "smoke")
     assert "variant" in line
 
 
-def test_the_json_of_a_config_reads_back_to_an_equal_config(load):
+def test_config_round_trips_through_json(load):
     settings = tiny(
         neighborhood={
             "name": "composite",
@@ -299,7 +299,7 @@ def test_the_json_of_a_config_reads_back_to_an_equal_config(load):
 
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
-def test_every_config_of_the_repository(path):
+def test_every_config_in_the_repository_loads(path):
     content = json.loads(path.read_text())
     assert content["name"] == path.stem
     assert {"smoke", "quick"} <= set(content["variants"])
@@ -310,13 +310,13 @@ def test_every_config_of_the_repository(path):
 
 
 @pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.stem)
-def test_every_config_says_its_command(path):
+def test_every_config_describes_its_command(path):
     description = configs.load(path, COMPONENTS).description
     assert any(f"--config {path.name}" in line for line in description)
     assert not any("TODO" in line for line in description)
 
 
-def test_there_are_configs():
+def test_repository_has_configs():
     assert "digits_pixel" in [path.stem for path in CONFIG_FILES]
 
 
@@ -333,7 +333,7 @@ def test_find_takes_paths_and_bare_names(tmp_path, monkeypatch):
             configs.find(wrong)
 
 
-def test_a_config_error_is_answered_without_importing_tensorflow(tmp_path):
+def test_config_errors_do_not_import_tensorflow(tmp_path):
     config = tmp_path / "wrong.json"
     config.write_text(json.dumps(tiny(data__labeled=0)))
     code = (
@@ -395,7 +395,7 @@ def _outcome(load, settings, variant):
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 100))
-def test_a_mutated_config_loads_or_is_refused_in_words(load, seed):
+def test_mutated_config_loads_or_is_rejected_with_a_message(load, seed):
     loaded = 0
     for number in range(seed, seed + 100):
         generator = random.Random(number)
@@ -411,6 +411,6 @@ def test_a_mutated_config_loads_or_is_refused_in_words(load, seed):
     assert 0 < loaded < 100
 
 
-def test_the_package_finds_its_configs_from_anywhere(tmp_path, monkeypatch):
+def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert configs.find("digits_pixel.json").parent == Path(ROOT / "configs")

@@ -1,4 +1,4 @@
-"""The `tune` section of a config: its values, what is refused, and the configs of trials."""
+"""The `tune` section of a config: values, errors, and the configs of trials."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_values_of_ranges(settings, values):
     assert (None if found is None else list(found)) == values
 
 
-def test_places_between_the_ends():
+def test_values_between_the_ends():
     assert Range(**RATE).at(0.0) == 0.01
     assert Range(**RATE).at(0.5) == 0.1
     assert Range(**RATE).at(1.0) == 1.0
@@ -62,13 +62,13 @@ def test_places_between_the_ends():
         ({"space": {"training.steps": [2]}, "steps": 4}, "got a training length"),
     ],
 )
-def test_what_is_refused(tune, part):
+def test_invalid_tune_sections_are_rejected(tune, part):
     with pytest.raises(InvalidSettings) as caught:
         configs.parse(tiny() | {"tune": tune}, COMPONENTS)
     assert part in str(caught.value)
 
 
-def test_corners_are_ends_and_all_of_lists():
+def test_corners_are_range_ends_and_all_list_values():
     tune = TuneSettings(space={"model.x": RATE, "model.y": [1, 2]})
     assert list(corners(tune)) == [
         {"model.x": 0.01, "model.y": 1}, {"model.x": 0.01, "model.y": 2},
@@ -76,7 +76,7 @@ def test_corners_are_ends_and_all_of_lists():
     ]  # fmt: skip
 
 
-def test_a_trial_is_the_config_with_its_values_and_no_search():
+def test_trial_config_has_its_values_and_no_tune_section():
     config = searching({"model.width": [2, 3]})
     made = apply_values(config, {"model.width": 3}, COMPONENTS, name="t")
     resolved, trial = json.loads(config.to_json()), json.loads(made.to_json())
@@ -88,7 +88,7 @@ def test_a_trial_is_the_config_with_its_values_and_no_search():
     assert trial == resolved
 
 
-def test_impossible_values_are_found_before_the_first_trial():
+def test_invalid_values_are_found_before_the_first_trial():
     config = searching({"model.width": [2, 0], "training.learning_rate": RATE})
     with pytest.raises(InvalidSettings, match=r"with model\.width=0.*model\.width: got 0"):
         check_space(config, COMPONENTS)
@@ -97,7 +97,7 @@ def test_impossible_values_are_found_before_the_first_trial():
         check_space(searching({"model.nonsense": [2]}), COMPONENTS)
 
 
-def test_hyperband_needs_steps_that_can_be_cut():
+def test_hyperband_needs_enough_steps():
     tune = {"tuner": "hyperband", "max_epochs": 3}
     config = with_length(searching({"model.width": [2]}, tune))
     assert config.tune.steps == 6

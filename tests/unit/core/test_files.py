@@ -1,4 +1,4 @@
-"""Files that are whole or known not to be; run folders that one process holds; the best model."""
+"""Atomic writes, checksums, run folder locks and verification of the best classifier."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training import checkpoint_files
 
 
-def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path):
+def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "a.txt"
     files.write_text(path, "old\r\n")
     assert path.read_bytes() == b"old\r\n"
@@ -24,7 +24,7 @@ def test_a_file_is_the_old_one_until_it_is_the_new_one(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_what_fails_leaves_the_old_one(error, tmp_path):
+def test_failed_write_leaves_the_old_file(error, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     wanted = UserError if isinstance(error, OSError) else KeyboardInterrupt
@@ -42,7 +42,7 @@ def test_what_fails_leaves_the_old_one(error, tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_drafts_of_a_kill_are_removed_and_nothing_else(tmp_path):
+def test_only_drafts_are_removed(tmp_path):
     files.draft_path(tmp_path / "a.txt").write_text("half")
     (tmp_path / ".draft-state-3_temp").mkdir()
     (tmp_path / "kept").write_text("")
@@ -51,7 +51,7 @@ def test_drafts_of_a_kill_are_removed_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("position", [3, 20, -5])
-def test_a_flipped_bit_breaks_the_seal(position, tmp_path):
+def test_flipped_bit_breaks_the_checksum(position, tmp_path):
     path = tmp_path / "a.json"
     files.write_checksummed_json(path, {"score": 0.5, "step": 30, "what": ["x", None]})
     assert files.read_checksummed_json(path) == {"score": 0.5, "step": 30, "what": ["x", None]}
@@ -73,7 +73,7 @@ def save_best(folder, content=b"weights", score=0.5):
     return path
 
 
-def test_the_best_is_what_was_saved(tmp_path):
+def test_best_classifier_is_verified(tmp_path):
     checkpoint_files.check_best(tmp_path)  # none yet
     assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == -1
     path = save_best(tmp_path)
@@ -84,7 +84,7 @@ def test_the_best_is_what_was_saved(tmp_path):
         checkpoint_files.check_best(tmp_path)
 
 
-def test_a_kill_between_best_json_and_the_rename_is_made_up_for(tmp_path):
+def test_interrupted_rename_of_the_best_classifier_is_completed(tmp_path):
     path = save_best(tmp_path, b"new")
     path.rename(files.draft_path(path))
     path.write_bytes(b"old")
@@ -92,14 +92,14 @@ def test_a_kill_between_best_json_and_the_rename_is_made_up_for(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_a_best_without_best_json_is_not_trusted(tmp_path):
+def test_best_classifier_without_best_json_is_rejected(tmp_path):
     save_best(tmp_path)
     checkpoint_files.about_best(tmp_path).unlink()
     with pytest.raises(UserError, match=r"best\.json"):
         checkpoint_files.check_best(tmp_path)
 
 
-def test_a_run_of_a_version_without_digests_is_read(tmp_path):
+def test_best_classifier_without_checksum_is_accepted(tmp_path):
     path = save_best(tmp_path)
     checkpoint_files.about_best(tmp_path).write_text(
         json.dumps({"step": 3, checkpoint_files.ROBUST: 0.25})
@@ -112,7 +112,7 @@ def test_a_run_of_a_version_without_digests_is_read(tmp_path):
 # Run folders.
 
 
-def test_a_folder_is_held_once(tmp_path):
+def test_run_folder_is_locked_by_one_process(tmp_path):
     run = RunFolder(tmp_path / "run")
     with run.held():
         with pytest.raises(UserError, match=rf"process {os.getpid()} .* is training in this"):
@@ -124,14 +124,14 @@ def test_a_folder_is_held_once(tmp_path):
         assert run.config.is_file()
 
 
-def test_what_is_no_run_is_not_held(tmp_path):
+def test_folder_that_is_not_a_run_is_not_locked(tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(UserError, match="is not empty and not a run"), RunFolder(tmp_path).held():
         pass
     assert os.listdir(tmp_path) == ["cat.jpg"]
 
 
-def test_a_start_that_was_killed_before_the_config_can_be_repeated(tmp_path):
+def test_start_killed_before_the_config_can_be_repeated(tmp_path):
     (tmp_path / ".draft-config.json").write_text("{")
     (tmp_path / "checkpoints").mkdir()
     run = RunFolder(tmp_path)
@@ -141,14 +141,14 @@ def test_a_start_that_was_killed_before_the_config_can_be_repeated(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\x00", b"step\nx\n", b"a,b\n1,2\n", b"step,a\n3\n"])
-def test_a_damaged_history_is_named(content, tmp_path):
+def test_damaged_history_is_reported(content, tmp_path):
     run = RunFolder(tmp_path)
     run.history.write_bytes(content)
     with pytest.raises(UserError, match=r"history\.csv: can't be read .* remove it"):
         run.read_history()
 
 
-def test_a_changed_index_of_a_split_is_found(tmp_path):
+def test_changed_index_of_a_split_is_detected(tmp_path):
     import numpy as np
 
     path = tmp_path / "split.json"
@@ -159,7 +159,7 @@ def test_a_changed_index_of_a_split_is_found(tmp_path):
         Split.load(path)
 
 
-def test_room_is_made_sure_of_and_given_back(tmp_path):
+def test_check_space_removes_its_file(tmp_path):
     path = tmp_path / "file"
     files.check_space(path, 1000)
     assert not path.exists()

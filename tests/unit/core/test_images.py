@@ -1,4 +1,4 @@
-"""Laws of `keras_srt.core.images`, which servers and devices decode with."""
+"""Image decoding."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ from PIL import Image
 from keras_srt.core.images import MAX_BYTES, MAX_PIXELS, BadImage, decode_image
 
 
-def test_of_its_own_size_an_image_is_its_pixels():
+def test_image_of_the_target_size_is_unchanged():
     got = decode_image(PNG, RGB.shape)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, np.float32(RGB / np.float32(255)))
@@ -26,13 +26,13 @@ def test_color_becomes_gray_by_rec_601(color, gray):
     np.testing.assert_allclose(decode_image(encode(image), (3, 4, 1)), gray, atol=1e-6)
 
 
-def test_gray_is_the_same_in_each_color():
+def test_gray_becomes_equal_rgb():
     got = decode_image(encode(RGB[..., 0]), RGB.shape)
     for channel in range(3):
         np.testing.assert_array_equal(got[..., channel], np.float32(RGB[..., 0] / np.float32(255)))
 
 
-def test_of_16_bits_the_upper_8_count():
+def test_16_bit_images_keep_the_upper_8_bits():
     values = np.array([[0xABCD, 0x00FF], [0x0100, 0xFFFF]], np.uint16)
     got = decode_image(encode(Image.fromarray(values)), (2, 2, 1))[..., 0]
     np.testing.assert_allclose(got * 255, [[0xAB, 0], [1, 255]], atol=1e-4)
@@ -45,28 +45,28 @@ def test_transparency_is_ignored():
     )
 
 
-def test_the_orientation_in_exif_is_ignored():
+def test_exif_orientation_is_ignored():
     shape = (20, 30, 3)
     turned = decode_image(READABLE["jpeg turned by EXIF"], shape)
     np.testing.assert_array_equal(turned, decode_image(JPEG, shape))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 90), (300, 200)])
-def test_a_plain_image_stays_plain_at_any_size(size):
+def test_constant_image_stays_constant_at_any_size(size):
     image = np.full((40, 60, 3), (10, 120, 250), np.uint8)
     got = decode_image(encode(image), (*size, 3))
     expected = np.broadcast_to(np.float32([10, 120, 250]) / 255, (*size, 3))
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_what_is_finer_than_the_model_sees_is_averaged():
+def test_downscaling_averages_fine_detail():
     checkers = np.uint8(np.indices((64, 64)).sum(axis=0) % 2 * 255)
     got = decode_image(encode(checkers), (8, 8, 1))
     # Without antialiasing each would be 0 or 1.
     np.testing.assert_allclose(got, 0.5, atol=0.02)
 
 
-def test_an_image_is_stretched_not_cut():
+def test_image_is_stretched_not_cropped():
     halves = np.zeros((10, 40), np.uint8)
     halves[:, 20:] = 255
     got = decode_image(encode(halves), (20, 20, 1))[..., 0]
@@ -84,7 +84,7 @@ def test_every_readable_image_is_in_range(name):
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_every_other_is_refused_with_a_reason(name):
+def test_every_unreadable_image_is_rejected_with_a_reason(name):
     with pytest.raises(BadImage, match=r"is |has |promises "):
         decode_image(UNREADABLE[name], (9, 11, 1))
 
@@ -92,7 +92,7 @@ def test_every_other_is_refused_with_a_reason(name):
 @pytest.mark.parametrize(
     ("depth", "color", "bits"), [(1, 0, 1), (8, 0, 8), (16, 2, 48), (8, 6, 32)]
 )
-def test_a_png_with_rows_missing_is_refused(depth, color, bits):
+def test_png_with_missing_rows_is_rejected(depth, color, bits):
     row = bytes(1 + -(-5 * bits // 8))
     whole, short = (png(5, 3, zlib.compress(row * rows), depth, color) for rows in (3, 2))
     decode_image(whole, (4, 4, 1))
@@ -100,7 +100,7 @@ def test_a_png_with_rows_missing_is_refused(depth, color, bits):
         decode_image(short, (4, 4, 1))
 
 
-def test_an_interlaced_png_is_measured_pass_by_pass():
+def test_missing_rows_of_interlaced_png_are_detected():
     # 5 x 3 in Adam7 is 1x1, 1x1, nothing, 1x1, 3x1, 2x2 and 5x1 pixels, a byte before each row.
     pixels = bytes(2 + 2 + 0 + 2 + 4 + 2 * 3 + 6)
     decode_image(interlaced(5, 3, pixels), (4, 4, 1))
@@ -115,7 +115,7 @@ def interlaced(width, height, pixels):
     return bytes(whole)
 
 
-def test_limits_are_the_greatest_that_pass():
+def test_limits_are_inclusive():
     assert (MAX_BYTES, MAX_PIXELS) == (16 * 2**20, 2**24)
     shape = (4, 4, 3)
     decode_image(PNG, shape, max_bytes=len(PNG), max_pixels=23 * 31)
@@ -125,7 +125,7 @@ def test_limits_are_the_greatest_that_pass():
         decode_image(PNG, shape, max_pixels=23 * 31 - 1)
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_decompression_bomb_is_rejected_by_its_header():
     # Were they decoded, the pixels would be no pixels, and the reason another.
     for side in (4097, 60_000):
         with pytest.raises(BadImage, match="pixels"):
@@ -133,13 +133,13 @@ def test_a_bomb_is_refused_by_its_header():
     assert decode_image(bomb(4096), (4, 4, 1)).max() == 0
 
 
-def test_a_model_of_other_channels_is_the_callers_fault():
+def test_unsupported_channels_raise_value_error():
     with pytest.raises(ValueError, match="2 channels"):
         decode_image(PNG, (4, 4, 2))
 
 
 @pytest.mark.parametrize("whole", [PNG, JPEG, READABLE["png palette"]], ids=["png", "jpeg", "p"])
-def test_damage_is_a_bad_image_and_nothing_else(whole):
+def test_damage_raises_bad_image_only(whole):
     generator = np.random.default_rng(3)
     refused = 0
     for _ in range(150):
@@ -155,7 +155,7 @@ def test_damage_is_a_bad_image_and_nothing_else(whole):
     assert refused > 100
 
 
-def test_pixels_that_are_corrupt_are_refused():
+def test_corrupt_pixels_are_rejected():
     assert decode_image(png(2, 2, zlib.compress(b"\0\1\2" * 2)), (2, 2, 1)).max() < 0.01
     for pixels in (b"no zlib", zlib.compress(b"\0\1\2" * 2)[:-7], zlib.compress(b"\7\1\2" * 2)):
         with pytest.raises(BadImage):

@@ -1,4 +1,4 @@
-"""Components and registries: one way from settings to objects and back."""
+"""Components and registries."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ class Leaf:
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
-def test_settings_go_to_json_and_back(kind, name):
+def test_settings_round_trip_through_json(kind, name):
     registry = REGISTRIES[kind]
     made = registry.build({"name": name, **REQUIRED.get(name, {})})
     assert type(made) is registry[name]
@@ -110,12 +110,12 @@ def test_components_are_frozen(kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
-def test_an_unknown_setting_is_refused_by_every_component(kind, name):
+def test_every_component_rejects_unknown_settings(kind, name):
     with pytest.raises(InvalidSettings, match=r"^no_such_setting: unknown key"):
         REGISTRIES[kind].build({"name": name, **REQUIRED.get(name, {}), "no_such_setting": 1})
 
 
-def test_settings_of_parts_within_parts():
+def test_settings_of_nested_components():
     both = Composite(stages=(LInf(epsilon="1/4", num_steps=3), Spatial(num_samples=2)))
     assert settings_of(both) == {
         "name": "composite",
@@ -140,7 +140,7 @@ def test_settings_of_parts_within_parts():
     }
 
 
-def test_a_loss_given_in_python_appears_by_its_name():
+def test_settings_replace_functions_by_their_names():
     def my_loss(target, logits):
         return logits[:, 0]
 
@@ -150,26 +150,26 @@ def test_a_loss_given_in_python_appears_by_its_name():
     assert settings["robust_loss"] == "categorical_hinge"
 
 
-def test_components_of_equal_settings_are_equal():
+def test_components_with_equal_settings_are_equal():
     assert L2(epsilon="1/2") == L2(epsilon=0.5)
     assert L2(epsilon=0.5) != L2(epsilon=0.25)
     assert hash(L2(epsilon="1/2")) == hash(L2(epsilon=0.5))
     assert AnyTFDS(dataset="a").tfds_name == "a"
 
 
-def test_a_rule_about_several_settings_is_told_by_its_own_line():
+def test_post_init_problem_is_a_line_of_its_own():
     with pytest.raises(InvalidSettings) as caught:
         Leaf(low=2)
     assert caught.value.problems == ("low: got 2.0; allowed: at most high",)
 
 
-def test_a_rule_about_several_settings_sees_checked_values():
+def test_post_init_sees_validated_values():
     assert ResNet(filters=[4, 8.0]).filters == (4, 8)
     with pytest.raises(InvalidSettings, match=r"^filters: got \[8, 4\]"):
         ResNet(filters=(8, 4))
 
 
-def test_a_registry_is_a_mapping_in_the_order_given():
+def test_registry_is_an_ordered_mapping():
     registry = Registry("thing", LInf, Leaf)
     assert list(registry) == ["linf", "leaf"]
     assert len(registry) == 2
@@ -177,13 +177,13 @@ def test_a_registry_is_a_mapping_in_the_order_given():
     assert "l2" not in registry
 
 
-def test_building_leaves_the_settings_as_they_were():
+def test_build_does_not_change_the_settings():
     settings = {"name": "leaf", "low": -1}
     assert Registry("thing", Leaf).build(settings) == Leaf(low=-1)
     assert settings == {"name": "leaf", "low": -1}
 
 
 @pytest.mark.parametrize("settings", ["linf", None, [1], 3])
-def test_settings_that_are_no_object_are_refused(settings):
+def test_settings_must_be_an_object(settings):
     with pytest.raises(InvalidSettings, match="an object with a name"):
         NEIGHBORHOODS.build(settings)

@@ -1,4 +1,4 @@
-"""Signals wait for the end of a step, and a second one doesn't."""
+"""Deferred signals."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ BOTH = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_the_first_waits_and_the_second_is_handled_as_before(number):
+def test_first_signal_is_deferred_and_second_is_handled(number):
     before = signal.signal(number, signal.default_int_handler)
     try:
         with deferred_signals(BOTH) as came:
@@ -28,14 +28,14 @@ def test_the_first_waits_and_the_second_is_handled_as_before(number):
         signal.signal(number, before)
 
 
-def test_handlers_are_as_before_afterwards():
+def test_handlers_are_restored():
     before = [signal.getsignal(number) for number in BOTH]
     with deferred_signals(BOTH):
         assert not {signal.getsignal(number) for number in BOTH} & set(before)
     assert [signal.getsignal(number) for number in BOTH] == before
 
 
-def test_outside_the_main_thread_nothing_is_remembered():
+def test_other_threads_do_not_defer_signals():
     def hold():
         with deferred_signals(BOTH) as came:
             seen.append(came())
@@ -62,7 +62,7 @@ class Signal(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(("moment", "steps"), [("train", 3), ("test", 5)])
-def test_fit_ends_after_the_batch_in_which_a_signal_came(moment, steps):
+def test_fit_stops_after_the_batch_of_the_signal(moment, steps):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     data = np.ones((20, 2)), np.ones((20, 1))

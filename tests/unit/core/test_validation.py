@@ -1,4 +1,4 @@
-"""Settings: what is accepted, and what a message says of what is not."""
+"""Validators, and their messages."""
 
 import math
 from typing import Annotated, Literal
@@ -52,7 +52,7 @@ def test_real_accepts_numbers_and_fractions(given, value):
     assert type(share) is float
 
 
-def test_a_fraction_may_be_negative_where_the_range_allows_it():
+def test_fraction_can_be_negative():
     assert Sample(free="-3/2").free == -1.5
 
 
@@ -64,7 +64,7 @@ def test_a_fraction_may_be_negative_where_the_range_allows_it():
         *(-0.1, 1.1, "3/2", "-1/2"),
     ],
 )
-def test_real_rejects_what_is_no_number_of_its_range(given):
+def test_real_rejects_other_values(given):
     assert problems_of(Sample, share=given) == (
         f"share: got {given!r}; allowed: a number from 0 to 1",
     )
@@ -78,7 +78,7 @@ def test_whole_accepts_whole_numbers(given):
 
 
 @pytest.mark.parametrize("given", [True, 0, 11, 2.5, "3", "5/2", None, math.nan])
-def test_whole_rejects_what_is_no_whole_number_of_its_range(given):
+def test_whole_rejects_other_values(given):
     assert problems_of(Sample, count=given) == (
         f"count: got {given!r}; allowed: a whole number from 1 to 10",
     )
@@ -93,7 +93,7 @@ def test_whole_rejects_what_is_no_whole_number_of_its_range(given):
         (0.5, 2, 3, "a number from 0.5 to 2"),
     ],
 )
-def test_a_range_is_spelled_out(low, high, given, allowed):
+def test_message_describes_the_range(low, high, given, allowed):
     @component
     class Ranged:
         value: Annotated[float, validation.real(low, high)]
@@ -113,11 +113,11 @@ def test_a_range_is_spelled_out(low, high, given, allowed):
         ({"sizes": [1, 0]}, "sizes[1]: got 0; allowed: a whole number of at least 1"),
     ],
 )
-def test_other_kinds_say_what_is_allowed(settings, line):
+def test_messages_for_other_types(settings, line):
     assert problems_of(Sample, **settings) == (line,)
 
 
-def test_an_unknown_key_is_named_with_the_nearest_known_one():
+def test_unknown_key_suggests_a_similar_one():
     (line,) = problems_of(Sample, shaer=0.1)
     assert line == (
         "shaer: unknown key (value 0.1); allowed: share, free, count, mode, enabled, title, "
@@ -125,17 +125,17 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
     )
 
 
-def test_nothing_is_suggested_for_a_key_that_resembles_none():
+def test_unknown_key_without_a_similar_one():
     (line,) = problems_of(Sample, zzzz=0.1)
     assert "did you mean" not in line
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     lines = problems_of(Sample, share=2, count=True, mode="x", wrong=1)
     assert sorted(line.split(":")[0] for line in lines) == ["count", "mode", "share", "wrong"]
 
 
-def test_settings_must_be_given_by_name():
+def test_settings_are_keyword_only():
     (line,) = problems_of(LInf, 0.3, epsilon=0.3)
     assert "0.3" in line
 
@@ -146,30 +146,30 @@ def test_did_you_mean():
     assert validation.did_you_mean(7, ["linf"]) == ""
 
 
-def test_under_puts_a_path_in_front_of_each_problem():
+def test_with_prefix_prepends_a_path():
     error = InvalidSettings(["a: x", "b: y"]).with_prefix("part")
     assert isinstance(error, ValueError)
     assert error.problems == ("part.a: x", "part.b: y")
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_unknown_name_lists_the_known_ones():
     assert problems_of(NEIGHBORHOODS.build, {"name": "lnif"}) == (
         "name: got 'lnif'; allowed: " + ", ".join(NEIGHBORHOODS) + "; did you mean 'linf'?",
     )
 
 
 @pytest.mark.parametrize("name", [3, ["linf"], {}, True])
-def test_a_name_that_is_no_string_is_an_unknown_name(name):
+def test_name_must_be_a_string(name):
     (line,) = problems_of(NEIGHBORHOODS.build, {"name": name})
     assert line.startswith(f"name: got {name!r}; allowed: linf, ")
 
 
-def test_a_missing_name_lists_the_known_ones():
+def test_missing_name_lists_the_known_ones():
     (line,) = problems_of(NEIGHBORHOODS.build, {"epsilon": 0.3})
     assert line == "name: missing; allowed: " + ", ".join(NEIGHBORHOODS)
 
 
-def test_the_stages_of_composites_within_composites_have_paths():
+def test_problems_of_nested_composites_have_paths():
     stages = [
         {"name": "linf", "epsilon": 2},
         {"name": "spatail"},
@@ -191,13 +191,13 @@ def test_the_stages_of_composites_within_composites_have_paths():
     ]
 
 
-def test_a_stage_that_is_no_object_has_a_path():
+def test_problem_of_a_non_object_stage_has_a_path():
     (line,) = problems_of(Composite, stages=[LInf(epsilon=0.1), 5])
     assert line == 'stages[1]: got 5; allowed: an object with a name, {"name": …}'
 
 
 @pytest.mark.parametrize("stages", [[], [{"name": "spatial"}], "linf", None, Spatial()])
-def test_a_composite_has_two_or_more_stages(stages):
+def test_composite_needs_two_stages(stages):
     (line,) = problems_of(Composite, stages=stages)
     assert line.startswith("stages: got ")
     assert "allowed: a list of two or more neighborhoods" in line

@@ -1,4 +1,4 @@
-"""Own images as a dataset: listing, the test part, skipped files, streaming, runs."""
+"""Folder datasets: listing, the test set, skipped files, streaming, runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Photos as people have them: formats, rotation, transparency, depth, and how they are resized."""
+"""Photo decoding: formats, rotation, transparency, bit depth and resizing."""
 
 import io
 
@@ -25,14 +25,14 @@ def test_lossless_formats_keep_every_pixel(kind):
     np.testing.assert_array_equal(AS_IS.decode(encoded.encode(COLORS, kind)), COLORS)
 
 
-def test_gif_gives_its_first_frame():
+def test_gif_decodes_the_first_frame():
     frames = [Image.fromarray(np.full((5, 7), value, np.uint8)) for value in (40, 200)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(AS_IS.decode(buffer.getvalue()), np.full((5, 7, 3), 40))
 
 
-def test_jpeg_is_near():
+def test_jpeg_is_close_to_the_original():
     found = PhotoDecoder(encoded.SMOOTH.shape[:2], 3).decode(encoded.JPEG)
     assert np.median(np.abs(np.int16(found) - encoded.SMOOTH)) <= 3
 
@@ -50,7 +50,7 @@ def test_jpeg_is_near():
         (8, [[3, 6], [2, 5], [1, 4]]),
     ],
 )
-def test_exif_turns(orientation, seen):
+def test_exif_rotation_is_applied(orientation, seen):
     stored = np.uint8([[1, 2, 3], [4, 5, 6]])
     data = encoded.encode(stored, exif=exif(orientation))
     decoder = PhotoDecoder(np.shape(seen), channels=1)
@@ -58,12 +58,12 @@ def test_exif_turns(orientation, seen):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_orientations_that_mean_nothing_turn_nothing(orientation):
+def test_invalid_exif_orientations_are_ignored(orientation):
     data = encoded.encode(COLORS, exif=exif(orientation))
     np.testing.assert_array_equal(AS_IS.decode(data), COLORS)
 
 
-def test_damaged_exif_spoils_no_photo():
+def test_damaged_exif_is_ignored():
     data = encoded.encode(COLORS, exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
     np.testing.assert_array_equal(AS_IS.decode(data), COLORS)
 
@@ -88,12 +88,12 @@ def test_transparency_is_ignored_or_shows_a_background(mode):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_palette_with_transparency_is_no_warning():
+def test_transparent_palette_does_not_warn():
     data = encoded.READABLE["png palette with transparency"]
     assert AS_IS.decode(data).shape == (5, 7, 3)
 
 
-def test_of_sixteen_bits_the_upper_eight_count():
+def test_16_bit_photos_keep_the_upper_8_bits():
     deep = np.uint16([[0, 255, 256], [511, 65535, 0x1234]])
     found = PhotoDecoder((2, 3), 1).decode(encoded.encode(Image.fromarray(deep)))
     np.testing.assert_array_equal(found[..., 0], [[0, 0, 1], [1, 255, 0x12]])
@@ -104,7 +104,7 @@ def test_gray_is_rec_601():
     np.testing.assert_allclose(found.ravel(), [76.2, 149.7, 29.1], atol=1)
 
 
-def test_stretch_is_what_servers_do():
+def test_stretch_equals_server_decoding():
     found = PhotoDecoder((9, 4), 3).decode(encoded.PNG) / 255.0
     np.testing.assert_allclose(found, decode_image(encoded.PNG, (9, 4, 3)), atol=1.01 / 255)
 
@@ -116,12 +116,12 @@ WIDE = np.repeat(np.uint8([[10, 20, 30, 40]]), 2, axis=0)  # 2 x 4
     ("resize", "seen"),
     [("crop", [[20, 30], [20, 30]]), ("stretch", [[15, 35], [15, 35]])],
 )
-def test_crop_takes_the_middle_and_stretch_all(resize, seen):
+def test_crop_takes_the_center_and_stretch_the_whole_photo(resize, seen):
     found = PhotoDecoder((2, 2), 1, resize).decode(encoded.encode(WIDE))[..., 0]
     assert np.max(np.abs(np.int16(found) - seen)) <= (0 if resize == "crop" else 3)
 
 
-def test_fit_has_margins():
+def test_fit_adds_margins():
     decoder = PhotoDecoder((4, 4), 3, "fit", background=(1, 2, 3))
     found = decoder.decode(encoded.encode(WIDE))
     np.testing.assert_array_equal(found[1:3, :, 0], WIDE)
@@ -129,7 +129,7 @@ def test_fit_has_margins():
         np.testing.assert_array_equal(found[row], np.broadcast_to([1, 2, 3], (4, 3)))
 
 
-def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_is_near():
+def test_large_jpeg_is_decoded_at_reduced_scale():
     large = np.asarray(Image.fromarray(encoded.SMOOTH).resize((1600, 1200)))
     data = encoded.encode(large, "JPEG", quality=95)
     found = PhotoDecoder((60, 80), 3).decode(data)
@@ -138,7 +138,7 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_is_near():
 
 
 @pytest.mark.parametrize("name", encoded.READABLE)
-def test_what_servers_read_training_reads(name):
+def test_training_reads_all_server_formats(name):
     found = PhotoDecoder((8, 9), 1).decode(encoded.READABLE[name])
     assert found.shape == (8, 9, 1)
     assert found.dtype == np.uint8
@@ -156,6 +156,6 @@ def test_what_servers_read_training_reads(name):
         (encoded.PNG[:-200], "is a truncated PNG"),
     ],
 )
-def test_bad_photos_say_why(data, reason):
+def test_bad_photos_are_rejected_with_a_reason(data, reason):
     with pytest.raises(BadImage, match=f"^{reason}"):
         AS_IS.decode(data)
