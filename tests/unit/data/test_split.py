@@ -18,13 +18,6 @@ from keras_srt.data.split import window
 PARTS = ("labeled", "unlabeled", "validation")
 
 
-@pytest.fixture
-def class_ids():
-    """1,000 labels of four classes: 500, 300, 150 and 50."""
-    sizes = (500, 300, 150, 50)
-    return np.random.default_rng(0).permutation(np.repeat(np.arange(4), sizes)).astype(np.int32)
-
-
 @pytest.mark.parametrize("selection", ["stratified", "first"])
 @pytest.mark.parametrize("unlabeled", [None, 0, 130])
 def test_split_is_disjoint_and_complete(selection, unlabeled, class_ids):
