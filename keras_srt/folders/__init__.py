@@ -1,1 +1,1 @@
-"""Folders of images before a training: a check of every file and a starting config."""
+"""Tools for folders of images: a check of every file and a starting config."""

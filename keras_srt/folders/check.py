@@ -1,4 +1,4 @@
-"""Every file of a folder source, opened and compared, before a training relies on it."""
+"""A check of all files of a folder dataset: readability, duplicates, sizes and classes."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from keras_srt.data.photo_decoder import (
     to_upright_rgb,
 )
 
-# Fewer images than these in a class are worth a word; fewer than the second are an error.
+# Fewer images in a class than _FEW give a warning; fewer than _NEEDED, an error.
 _FEW, _NEEDED = 10, 2
-# Files of a finding that the table and the JSON name.
+# Files of a finding that are listed in the table and in the JSON.
 _SHOWN, _LISTED = 2, 1000
-# A photo of less than this share of the model's size has little to show.
+# Photos below this fraction of the model's input size give a warning.
 _TINY = 0.5
 
 
-class Looked(NamedTuple):
-    """A file that was opened.
+class CheckedFile(NamedTuple):
+    """The result for one file.
 
     Attributes:
-        path: of the file.
+        path: The file.
         part: "labeled", "unlabeled" or "test".
-        label: its class, "" for none.
-        size: width and height as a person sees it; None where it can't be read.
-        sha256: of the file's bytes.
-        pixels: SHA-256 of the decoded photo, the same in any lossless format.
-        reason: why it can't be read, or "".
+        label: The class, or "".
+        size: Width and height in upright orientation; None if the file can't be read.
+        sha256: SHA-256 of the file's bytes.
+        pixels: SHA-256 of the decoded photo, equal for all lossless formats.
+        reason: Why the file can't be read, or "".
     """
 
     path: Path
@@ -55,13 +55,13 @@ class Looked(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What is wrong, once for all files that it is wrong with.
+    """A problem and the files that have it.
 
     Attributes:
-        kind: a short name.
-        text: what that means.
-        is_error: whether it should be mended before a training.
-        items: a line for each case.
+        kind: A short name.
+        text: An explanation.
+        is_error: Whether it should be fixed before training.
+        items: One line per case.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Finding:
     items: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For the JSON report; of many cases the first thousand."""
+        """Return the finding for the JSON report, with at most 1,000 cases."""
         return {
             "kind": self.kind,
             "severity": "error" if self.is_error else "warning",
@@ -84,9 +84,9 @@ class Checked(NamedTuple):
     """The result of a check.
 
     Attributes:
-        counts: files of each part.
-        classes: readable images of each class: labeled, test.
-        findings: errors first.
+        counts: Files in each part.
+        classes: Readable labeled and test images of each class.
+        findings: Findings, errors first.
     """
 
     counts: dict[str, int]
@@ -95,11 +95,11 @@ class Checked(NamedTuple):
 
     @property
     def has_errors(self) -> bool:
-        """Whether something should be mended before a training."""
+        """Whether a finding should be fixed before training."""
         return any(finding.is_error for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """For the JSON report."""
+        """Return the JSON report."""
         return {
             "schema": 1,
             "images": self.counts,
@@ -112,31 +112,31 @@ class Checked(NamedTuple):
 
 
 def check(source: Folder, data_dir: Path | None) -> Checked:
-    """Opens every file, and says what is wrong with them.
+    """Open and check every file of a dataset.
 
     Args:
-        source: of the images.
-        data_dir: what relative paths are relative to; None for the current folder.
+        source: The dataset.
+        data_dir: The base of relative paths; None for the current folder.
 
     Returns:
         Counts and findings.
 
     Raises:
-        UserError: a folder or a file is missing, or not as it has to be.
+        UserError: A folder or file is missing or invalid.
     """
     parts = source.list_files(data_dir)
-    looked = list(parallel_map(_look, list(_files(parts)), "checking"))
+    files = list(parallel_map(_look, list(_files(parts)), "checking"))
     if parts.test is None:
-        looked = _with_test(looked, source.test_share)
-    readable = [found for found in looked if found.size is not None]
+        files = _with_test(files, source.test_share)
+    readable = [found for found in files if found.size is not None]
     findings = [
-        *_unreadable(looked),
+        *_unreadable(files),
         *_same(readable),
         *_small(readable, source.size),
         *_classes(readable, parts.labeled.classes),
     ]
     counts: dict[str, int] = defaultdict(int)
-    for found in looked:
+    for found in files:
         counts[found.part] += 1
     return Checked(
         dict(counts),
@@ -145,16 +145,16 @@ def check(source: Folder, data_dir: Path | None) -> Checked:
     )
 
 
-def _files(parts: FolderFiles) -> Iterator[Looked]:
+def _files(parts: FolderFiles) -> Iterator[CheckedFile]:
     for path, label in zip(*parts.labeled, strict=True):
-        yield Looked(path, "labeled", label)
+        yield CheckedFile(path, "labeled", label)
     for path in parts.unlabeled:
-        yield Looked(path, "unlabeled", "")
+        yield CheckedFile(path, "unlabeled", "")
     for path, label in zip(*parts.test, strict=True) if parts.test is not None else ():
-        yield Looked(path, "test", label)
+        yield CheckedFile(path, "test", label)
 
 
-def _look(file: Looked) -> Looked:
+def _look(file: CheckedFile) -> CheckedFile:
     try:
         data = read_bytes(file.path)
         with open_image(data, FORMATS, MAX_BYTES, MAX_PIXELS) as image:
@@ -169,20 +169,20 @@ def _look(file: Looked) -> Looked:
     return file._replace(size=photo.size, sha256=sha256, pixels=pixels.hexdigest())
 
 
-def _with_test(looked: Sequence[Looked], share: float) -> list[Looked]:
-    """The labeled files that a training would hold out, marked as test."""
-    known = [f for f in looked if f.part == "labeled" and f.size is not None]
+def _with_test(files: Sequence[CheckedFile], share: float) -> list[CheckedFile]:
+    """Mark the labeled files that training would hold out as test."""
+    known = [f for f in files if f.part == "labeled" and f.size is not None]
     held_out = hold_out([(f.sha256, f.label) for f in known], share)
-    return [f._replace(part="test") if f.label and f.sha256 in held_out else f for f in looked]
+    return [f._replace(part="test") if f.label and f.sha256 in held_out else f for f in files]
 
 
-def _unreadable(looked: Sequence[Looked]) -> Iterator[Finding]:
-    bad = [f"{f.path}: {f.reason}" for f in looked if f.size is None]
-    yield Finding("unreadable", "can't be read; a training leaves them out", True, tuple(bad))
+def _unreadable(files: Sequence[CheckedFile]) -> Iterator[Finding]:
+    bad = [f"{f.path}: {f.reason}" for f in files if f.size is None]
+    yield Finding("unreadable", "can't be read; training skips them", True, tuple(bad))
 
 
-def _same(readable: Sequence[Looked]) -> Iterator[Finding]:
-    groups: dict[str, list[Looked]] = defaultdict(list)
+def _same(readable: Sequence[CheckedFile]) -> Iterator[Finding]:
+    groups: dict[str, list[CheckedFile]] = defaultdict(list)
     for found in readable:
         groups[found.pixels].append(found)
     labels, leaks, both, copies = [], [], [], []
@@ -198,13 +198,13 @@ def _same(readable: Sequence[Looked]) -> Iterator[Finding]:
         elif len(same) > 1:
             copies.append(line)
     yield Finding("two labels", "the same image in several classes", True, tuple(labels))
-    text = "the same image to train on and to test on; the test would be too good"
+    text = "the same image in training and test; the test accuracy would be too high"
     yield Finding("in train and test", text, True, tuple(leaks))
     yield Finding("in both parts", "the same image labeled and unlabeled", False, tuple(both))
     yield Finding("copies", "the same image several times in a part", False, tuple(copies))
 
 
-def _small(readable: Sequence[Looked], size: tuple[int, int]) -> Iterator[Finding]:
+def _small(readable: Sequence[CheckedFile], size: tuple[int, int]) -> Iterator[Finding]:
     least = _TINY * min(size)
     sizes = [(f.path, *f.size) for f in readable if f.size is not None]
     tiny = [
@@ -216,17 +216,17 @@ def _small(readable: Sequence[Looked], size: tuple[int, int]) -> Iterator[Findin
     yield Finding("tiny", text, False, tuple(tiny))
 
 
-def _classes(readable: Sequence[Looked], names: Sequence[str]) -> Iterator[Finding]:
+def _classes(readable: Sequence[CheckedFile], names: Sequence[str]) -> Iterator[Finding]:
     counts = {name: labeled for name, (labeled, _) in _count(readable, names).items()}
     missing = [f"{name}: {count}" for name, count in counts.items() if count < _NEEDED]
     few = [f"{name}: {count}" for name, count in counts.items() if _NEEDED <= count < _FEW]
-    text = "classes with fewer than two images: one to train on, one to validate on"
+    text = "classes with fewer than two images; training and validation need one each"
     yield Finding("class too small", text, True, tuple(missing))
     yield Finding("small class", f"classes with fewer than {_FEW} images", False, tuple(few))
 
 
-def _count(readable: Sequence[Looked], names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Readable images of each class: to train on, to test on."""
+def _count(readable: Sequence[CheckedFile], names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Count readable training and test images of each class."""
     counts = {name: [0, 0] for name in names}
     for found in readable:
         if found.label:
@@ -235,20 +235,17 @@ def _count(readable: Sequence[Looked], names: Sequence[str]) -> dict[str, tuple[
 
 
 def table(checked: Checked, columns: int) -> str:
-    """The result as text.
+    """Format the result as text.
 
     Args:
-        checked: what was found.
-        columns: of the terminal.
-
-    Returns:
-        Lines.
+        checked: The result of the check.
+        columns: Width of the terminal.
     """
     counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
     sizes = sorted(labeled for labeled, _ in checked.classes.values())
     lines = [
         f"images    {counts}",
-        f"classes   {len(sizes)}, with {sizes[0]:,} to {sizes[-1]:,} images to train on",
+        f"classes   {len(sizes)}, with {sizes[0]:,} to {sizes[-1]:,} training images",
     ]
     for finding in checked.findings:
         level = "error" if finding.is_error else "warning"
@@ -258,12 +255,12 @@ def table(checked: Checked, columns: int) -> str:
             more = len(finding.items) - _SHOWN
             lines.append(f"          … {more:,} more (--json FILE lists them)")
     if not checked.findings:
-        lines.append("fine      nothing is wrong with them")
+        lines.append("ok        no problems found")
     return "\n".join(lines)
 
 
 def _cut(line: str, columns: int) -> str:
-    """The start and the end of a line that is too long; names differ at their ends."""
+    """Shorten a long line in the middle, because file names differ at the end."""
     if len(line) <= columns or columns < 40:
         return line
     half = (columns - 1) // 2
@@ -271,10 +268,10 @@ def _cut(line: str, columns: int) -> str:
 
 
 def checked_source(dataset: Any) -> Folder:
-    """The dataset of a config as a folder source.
+    """Return the dataset of a config if it is a folder.
 
     Raises:
-        UserError: it is another one.
+        UserError: It is another dataset.
     """
     if not isinstance(dataset, Folder):
         raise UserError(

@@ -1,4 +1,4 @@
-"""A config to start from, made from a look at a folder of images."""
+"""A starting config for a folder of images."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import Folder, FolderFiles, parallel_map
 from keras_srt.data.photo_decoder import FORMATS, MAX_BYTES, MAX_PIXELS, read_bytes, to_upright_rgb
 
-# Files that are opened for a look, spread over all of them.
-_LOOKED_AT = 200
-# Heights and widths that models take well; the largest that most photos fill is chosen.
+# Number of files to open, evenly spread over all files.
+_SAMPLE_SIZE = 200
+# Candidate input sizes; the largest that is at most the median photo size is chosen.
 _SIZES = (28, 32, 48, 64, 96, 128, 160, 224)
-# From this size on a network is made for photos.
+# From this size on, the model is a network for photos.
 _PHOTOS = 64
 _BATCH, _STEPS = 64, 3000
-# More than that is read as it is needed, and shuffled within this many.
+# Larger datasets are streamed from disk, with a shuffle buffer of this many images.
 _IN_MEMORY, _BUFFER = 2**30, 4096
 _CHANNEL_SPREAD = 4
 
 
-class Seen(NamedTuple):
-    """What a look at some files showed.
+class FolderSummary(NamedTuple):
+    """Summary of an image folder, from a sample of its files.
 
     Attributes:
-        num_labeled: files with a label.
-        num_unlabeled: files without.
-        classes: their names.
-        size: height and width that fit most of them.
-        channels: 1 where all were gray, else 3.
-        unreadable: of those opened, how many could not be read.
-        opened: how many were opened.
+        num_labeled: Number of labeled files.
+        num_unlabeled: Number of unlabeled files.
+        classes: Class names.
+        size: Suitable input height and width.
+        channels: 1 if all sampled images are gray, else 3.
+        unreadable: Number of sampled files that can't be read.
+        opened: Number of sampled files.
     """
 
     num_labeled: int
@@ -49,16 +49,17 @@ class Seen(NamedTuple):
 
 
 def find_source(root: Path) -> Folder:
-    """The folder source that fits a folder.
+    """Make the dataset settings for the layout of a folder.
 
     Args:
-        root: holds `labeled/`, `unlabeled/` and `test/`, or a CSV, or the class folders.
+        root: A folder with `labeled/`, `unlabeled/` and `test/`, with a CSV file, or with one
+            folder per class.
 
     Raises:
-        UserError: it isn't there, or several CSV files are.
+        UserError: The folder does not exist, or has several CSV files.
     """
     if not root.is_dir():
-        raise UserError(f"init: {root} is no folder; allowed: a folder of images")
+        raise UserError(f"init: {root} is not a folder; allowed: a folder of images")
 
     def below(name: str) -> str | None:
         return (root / name).as_posix() if (root / name).is_dir() else None
@@ -74,18 +75,18 @@ def find_source(root: Path) -> Folder:
     return Folder(csv=tables[0].as_posix()) if tables else Folder(labeled=root.as_posix())
 
 
-def look(parts: FolderFiles) -> Seen:
-    """Opens some of the files.
+def look(parts: FolderFiles) -> FolderSummary:
+    """Open a sample of the files and summarize the folder.
 
     Args:
-        parts: the files by name.
+        parts: The files of the folder.
 
     Raises:
-        UserError: none of those opened can be read.
+        UserError: None of the sampled files can be read.
     """
     files = [*parts.labeled.files, *parts.unlabeled]
-    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOKED_AT, dtype=int))]
-    found = list(parallel_map(_shape, chosen, "looking"))
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _SAMPLE_SIZE, dtype=int))]
+    found = list(parallel_map(_shape, chosen, "reading"))
     shapes = [shape for shape in found if shape is not None]
     if not shapes:
         raise UserError(
@@ -93,7 +94,7 @@ def look(parts: FolderFiles) -> Seen:
             f"{', '.join(FORMATS)}"
         )
     typical = np.median([min(height, width) for height, width, _ in shapes])
-    return Seen(
+    return FolderSummary(
         len(parts.labeled.files),
         len(parts.unlabeled),
         parts.labeled.classes,
@@ -105,7 +106,7 @@ def look(parts: FolderFiles) -> Seen:
 
 
 def _shape(path: Path) -> tuple[int, int, bool] | None:
-    """Height, width, and whether it has colors; None for a file that can't be read."""
+    """Return height, width, and whether the image has colors; None if it can't be read."""
     try:
         with open_image(read_bytes(path), FORMATS, MAX_BYTES, MAX_PIXELS) as image:
             size = image.size
@@ -119,16 +120,16 @@ def _shape(path: Path) -> tuple[int, int, bool] | None:
     return size[1], size[0], bool(np.ptp(small, axis=-1).max() > _CHANNEL_SPREAD)
 
 
-def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
-    """A config that trains on what was seen.
+def starting_config(name: str, source: Folder, seen: FolderSummary) -> dict[str, Any]:
+    """Make a config that trains on the images of a folder.
 
     Args:
-        name: of the run.
-        source: of the images, see `find_source`.
-        seen: see `look`.
+        name: The name of the run.
+        source: The dataset, from `find_source`.
+        seen: The summary, from `look`.
 
     Returns:
-        A config as `keras-srt train` takes it, with a variant `smoke`.
+        A config for `keras-srt train`, with a `smoke` variant.
     """
     found = {key: getattr(source, key) for key in ("labeled", "unlabeled", "csv", "test")}
     total = (seen.num_labeled + seen.num_unlabeled) * seen.size**2 * seen.channels
@@ -139,12 +140,12 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
         "learning_rate": 0.05,
         "schedule": {"name": "cosine"},
         "strength_warmup": 0.3,
-        # Without these two a network may answer one class for all images, and stay there.
+        # Without these two settings, training can collapse to one class.
         "weight_warmup": 0.2,
         "gradient_clip": 1.0,
     }
     if semi:
-        # In proportion it would be less than a quarter where labels are few.
+        # The proportional fraction would be too small with few labels.
         share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
         training["labeled_per_batch"] = round(_BATCH * min(0.75, max(0.25, share)))
     smoke = {"steps": 4, "batch_size": 16} | ({"labeled_per_batch": 8} if semi else {})
@@ -152,7 +153,7 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
         "name": name,
         "description": [
             f"keras-srt train --config {name}.json",
-            "A start, made by `keras-srt init`; docs/own-images.md says what to change.",
+            "A starting point from `keras-srt init`; see docs/own-images.md for what to change.",
         ],
         "data": {
             "source": "folder",
@@ -182,7 +183,7 @@ def starting_config(name: str, source: Folder, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _model(seen: Seen) -> dict[str, Any]:
+def _model(seen: FolderSummary) -> dict[str, Any]:
     if seen.size >= _PHOTOS:
         return {"name": "mobilenet_v2"}
     normalization = {"mean": [0.5], "std": [0.5]}
@@ -191,16 +192,16 @@ def _model(seen: Seen) -> dict[str, Any]:
     return {"name": "resnet", **normalization}
 
 
-def description(seen: Seen) -> list[str]:
-    """What was seen, in lines."""
+def description(seen: FolderSummary) -> list[str]:
+    """Describe the folder in lines of text."""
     kind = "gray" if seen.channels == 1 else "color"
     lines = [
         f"images    {seen.num_labeled:,} labeled, {seen.num_unlabeled:,} unlabeled",
         f"classes   {len(seen.classes)}: {_some(seen.classes)}",
-        f"size      {seen.size} x {seen.size}, {kind}, from a look at {seen.opened:,} files",
+        f"size      {seen.size} x {seen.size}, {kind}, from a sample of {seen.opened:,} files",
     ]
     if seen.unreadable:
-        lines.append(f"warning: {seen.unreadable:,} of these can't be read")
+        lines.append(f"warning: {seen.unreadable:,} of the sampled files can't be read")
     return lines
 
 
@@ -209,5 +210,5 @@ def _some(names: Sequence[str]) -> str:
 
 
 def as_text(config: dict[str, Any]) -> str:
-    """The config as the text of its file."""
+    """Format the config as the text of its file."""
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

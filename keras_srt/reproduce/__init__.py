@@ -1,6 +1,6 @@
-"""`keras-srt reproduce`: the paper's tables and figures, ours beside the paper's numbers.
+"""`keras-srt reproduce`: the paper's tables and figures, compared with the published numbers.
 
-`specs` says what a target is, `recipes`, `attack_settings` and `targets` fill that in with
-data, `store` recognizes trained models, `outcomes` keeps evaluations, `job` does what is
-missing, and `tables`, `figures` and `output` write the results.
+`specs` defines targets; `targets`, `recipes` and `attack_settings` are their data. `store` finds
+trained runs, `evaluation_cache` keeps evaluations, and `job` trains and evaluates missing models.
+`target_results` collects the numbers; `tables`, `figures` and `output` write them.
 """

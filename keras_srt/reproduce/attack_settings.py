@@ -1,4 +1,4 @@
-"""The attacks of the tables with their settings, by dataset and scale."""
+"""Settings of the attacks in the tables, by dataset and scale."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 from keras_srt.reproduce.specs import AttackSpec
 
-# Test images at each scale, and those of the attacks that take minutes for a hundred.
+# Test images at each scale; fewer for attacks that take minutes for a hundred images.
 IMAGES: Mapping[str, int | None] = {"smoke": 20, "quick": 1000, "full": None}
 _FEW_IMAGES: Mapping[str, int | None] = {"smoke": 10, "quick": 200, "full": 1000}
 
-# The sizes of a perturbation; a share of the full one scales them all.
+# Settings that scale with the size of the perturbation.
 _SIZES = ("epsilon", "step_size", "max_rotation", "max_translation")
 _DEGREES, _PIXELS = 30, 3
 
 
 class _Budgets(NamedTuple):
-    """How long the attacks search at a scale.
+    """Search budgets of the attacks at a scale.
 
     Attributes:
         grid: GridAdv's translations right and down, and rotations.
-        iterations, searches, learning_rate: of C&W. In few iterations black pixels hardly
-            move at the reference rate of 0.01.
-        gamma: share of the pixel values that JSMA may change.
-        num_steps: of DDN and of AutoAttack's APGD and FAB.
-        num_targets, queries: of AutoAttack's APGD-T and FAB-T, and of its Square.
+        iterations, searches, learning_rate: C&W. With few iterations, black pixels hardly
+            change at the reference learning rate of 0.01.
+        gamma: Fraction of the pixel values that JSMA may change.
+        num_steps: DDN, and AutoAttack's APGD and FAB.
+        num_targets, queries: AutoAttack's APGD-T and FAB-T, and Square.
     """
 
     grid: tuple[int, int, int]
@@ -46,13 +46,13 @@ _BUDGETS = {
 
 
 class _Radii(NamedTuple):
-    """The sizes that count on a dataset, in units of pixel values in [0, 1].
+    """Perturbation sizes for a dataset, in units of pixel values in [0, 1].
 
     Attributes:
-        linf: the paper's ε.
-        num_steps, step_size: of the paper's PGD.
-        l2, l0: the radius within which a smallest perturbation counts.
-        l2_report, l0_report: radii at which the accuracy is reported, too.
+        linf: The paper's ε.
+        num_steps, step_size: The paper's PGD.
+        l2, l0: Radii within which a minimal-norm attack counts as successful.
+        l2_report, l0_report: Further radii for which the accuracy is reported.
     """
 
     linf: float
@@ -64,8 +64,8 @@ class _Radii(NamedTuple):
     l0_report: tuple[float, ...]
 
 
-# L2 and L0: MNIST 2.0 and 12 pixels (Schott et al. 2019 have 1.5 and 12), CIFAR-10 0.5
-# (as RobustBench) and 12.
+# L2 and L0: 2.0 and 12 pixels for MNIST (1.5 and 12 in Schott et al. 2019), 0.5
+# (as in RobustBench) and 12 for CIFAR-10.
 _RADII = {
     "mnist": _Radii(0.3, 40, 0.01, 2.0, 12, (0.5, 1.0, 1.5, 3.0), (4, 8, 25, 50)),
     "cifar10": _Radii(8 / 255, 10, 0.007, 0.5, 12, (0.1, 0.25, 1.0), (1, 4, 25, 50)),
@@ -76,17 +76,17 @@ _RADII["digits"] = _RADII["mnist"]._replace(linf=0.1)
 def attack(
     name: str, dataset: str, scale: str, share: float = 1.0, epsilon: float | None = None
 ) -> AttackSpec:
-    """An attack as the tables use it.
+    """Make the specification of an attack for the tables.
 
     Args:
-        name: in the registry of attacks.
+        name: The name of the attack in its registry.
         dataset: "mnist", "cifar10" or "digits".
         scale: "smoke", "quick" or "full".
-        share: of the full perturbation, above 0, at most 1.
-        epsilon: instead of the dataset's radius, with the same steps.
+        share: Fraction of the full perturbation size, in (0, 1].
+        epsilon: Radius to use instead of the dataset's, with the same steps.
 
     Returns:
-        The settings, the number of images and the most passes of an image.
+        The settings, the number of images and the maximum number of passes per image.
 
     Example:
         >>> attack("fgsm", "mnist", "full", share=0.2).settings
@@ -95,7 +95,7 @@ def attack(
     settings, passes = _settings(name, _RADII[dataset], scale)
     if epsilon is not None:
         settings["epsilon"] = epsilon
-    # Rounded, so that a share of 1 leaves the very number and 0.2·0.3 gives 0.06.
+    # Rounded, so that 0.2·0.3 gives 0.06.
     scaled = {key: round(settings[key] * share, 12) for key in _SIZES if key in settings}
     few = name in ("cw", "jsma", "pointwise", "square", "autoattack")
     return AttackSpec(
@@ -106,7 +106,7 @@ def attack(
 
 
 def _settings(name: str, radii: _Radii, scale: str) -> tuple[dict[str, Any], int]:
-    """Settings at full strength, and the most passes of an image."""
+    """Return the settings at full strength, and the maximum number of passes per image."""
     budgets = _BUDGETS[scale]
     pixel = {"epsilon": radii.linf, "num_steps": radii.num_steps, "step_size": radii.step_size}
     spatial = {"max_rotation": _DEGREES, "max_translation": _PIXELS}

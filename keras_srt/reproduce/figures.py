@@ -1,4 +1,4 @@
-"""Results as a figure: bars for tables, lines for sweeps, the paper's numbers as diamonds."""
+"""Figures of the results: bars for tables, lines for sweeps, diamonds for the paper's numbers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The markers and dashes say the same as the colors.
+# Markers and dashes repeat the information of the colors.
 _COLORS = (GREY, BLUE, ORANGE, PURPLE, GREEN, SKY, VERMILION)
-# The same in every figure, whatever stands beside them.
+# Objectives with the same color in every figure.
 _COLOR_OF = {"rt": 5, "srt": 6}
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
-_GROUP = 0.84  # of the distance between two groups of bars
+_GROUP = 0.84  # width of a group of bars, as a fraction of the distance between groups
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draws all panels of a target, one below the other.
+    """Draw all panels of a target, from top to bottom, to a PNG file.
 
     Args:
-        results: of `make_results`.
-        path: of the PNG.
+        results: From `make_results`.
+        path: The PNG file to write.
     """
     import matplotlib
 
@@ -48,7 +48,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def make_figure(results: Results) -> Figure:
-    """The figure of a target, with an axes for each panel."""
+    """Make the figure of a target, with one axes per panel."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -82,7 +82,7 @@ def _draw_panel(axes: Axes, panel: Results) -> None:
     axes.set_ylabel("accuracy in %")
     axes.set_ylim(0, 102)
     axes.grid(axis="y")
-    # Without a handle, Matplotlib would warn of an empty legend.
+    # Matplotlib warns about a legend without handles.
     handles, labels = _once(axes)
     if handles:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": 9}
@@ -90,14 +90,14 @@ def _draw_panel(axes: Axes, panel: Results) -> None:
 
 
 def _once(axes: Axes) -> tuple[list[Any], list[str]]:
-    """The entries of the legend, that of the paper's numbers last and once."""
+    """Return each legend entry once, the paper's numbers last."""
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     labels = sorted(entries, key=lambda label: label == "paper")
     return [entries[label] for label in labels], labels
 
 
 def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
-    """A bar in each group."""
+    """Draw one bar in each group."""
     width = _GROUP / count
     shift = (index - (count - 1) / 2) * width
     places, values, reach = _values(row["cells"])
@@ -110,10 +110,10 @@ def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
 
 
 def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
-    """A line with its intervals."""
+    """Draw a line with confidence intervals."""
     del count
     places, values, reach = _values(row["cells"])
-    # A sweep has several lines of a defense: srt_clean, srt_pgd.
+    # A sweep has several lines per defense: srt_clean, srt_pgd.
     color = _COLOR_OF.get(row["key"].partition("_")[0], index)
     look: dict[str, object] = {
         "color": _COLORS[color % len(_COLORS)],
@@ -128,14 +128,14 @@ def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
 
 
 def _values(cells: Sequence[Results]) -> tuple[list[float], list[float], list[list[float]]]:
-    """Places, accuracies in % and the reach of their intervals, of what was run."""
+    """Return positions, accuracies in % and interval lengths of the cells with a result."""
     places, values, below, above = [], [], [], []
     for place, cell in enumerate(cells):
         if cell["accuracy"] is not None:
             low, high = cell["ci95"]
             places.append(float(place))
             values.append(100 * cell["accuracy"])
-            # Rounding may put an end on the wrong side of the value.
+            # Rounding can move an end of the interval past the value.
             below.append(max(0.0, 100 * (cell["accuracy"] - low)))
             above.append(max(0.0, 100 * (high - cell["accuracy"])))
     return places, values, [below, above]

@@ -1,8 +1,9 @@
-"""The work of `keras-srt reproduce`: a plan, then what is missing, then the results."""
+"""The job of `keras-srt reproduce`: train and evaluate missing models, then write the results."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from keras_srt.attacks import TargetModel
@@ -15,27 +16,29 @@ from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.evaluate import run_attacks
 from keras_srt.pipeline.source import CachedDataset
 from keras_srt.pipeline.train import train
-from keras_srt.reproduce.evaluations import Outcome
-from keras_srt.reproduce.job_costs import Clock, Costs
+from keras_srt.reproduce.evaluation_cache import Outcome
+from keras_srt.reproduce.job_estimates import Clock, Costs
+from keras_srt.reproduce.job_models import Model, Models, Wanted, count
 from keras_srt.reproduce.output import write_target
 from keras_srt.reproduce.specs import Target
 from keras_srt.reproduce.store import Store
 from keras_srt.reproduce.target_results import make_results
-from keras_srt.reproduce.trained_models import Model, Models, Wanted, count
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be done.
+    """The options of a job.
 
     Args:
-        targets: tables and figures, in this order.
-        runs: folder of the trained models.
-        output: folder of the results.
-        data_dir: where prepared datasets lie, or None.
-        seeds: how many of each model.
-        limit: test images of an attack, or None for what the scale says.
-        train: whether missing models are trained.
+        targets: Tables and figures, in this order.
+        runs: The folder of the trained models.
+        output: The folder for the results.
+        data_dir: The folder of prepared datasets, or None.
+        seeds: Number of seeds per model.
+        limit: Test images per attack, or None for the default of the scale.
+        train: Whether to train missing models.
     """
 
     targets: tuple[Target, ...]
@@ -47,7 +50,7 @@ class Request:
     train: bool = True
 
     def command_for(self, target: Target) -> str:
-        """The command that makes one target anywhere, for its page."""
+        """Return the command that reproduces a single target, for its page."""
         words = ["keras-srt reproduce", target.name, "--dataset", target.dataset]
         words += ["--scale", target.scale, "--data-dir", "DIR"]
         words += ["--seeds", str(self.seeds)] if self.seeds != 1 else []
@@ -56,17 +59,17 @@ class Request:
 
 
 def reproduce(request: Request) -> list[Path]:
-    """Trains and evaluates what is missing, and writes the results of each target.
+    """Train and evaluate missing models, and write the results of each target.
 
     Args:
-        request: what is to be done.
+        request: The options of the job.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: the dataset or a run can't be used.
-        Interrupted: after Ctrl-C; what is done is kept.
+        UserError: The dataset or a run can't be used.
+        Interrupted: Ctrl-C was pressed; finished work is kept.
     """
     try:
         return _Job(request).run()
@@ -75,13 +78,13 @@ def reproduce(request: Request) -> list[Path]:
 
 
 class _Job:
-    """A request under way."""
+    """A running job."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         store = Store(request.runs)
         for path in store.unreadable:
-            print(f"left aside  {path} (its config can't be read)", flush=True)
+            _log.warning("%s: skipped, because its config can't be read", path)
         self._models = Models(store, request.data_dir, request.seeds, request.limit)
         self._store = store
         self._all = self._models.all(request.targets)
@@ -90,15 +93,15 @@ class _Job:
         self._tests: dict[str, Images] = {}
 
     def run(self) -> list[Path]:
-        """The plan, then target by target."""
-        self._print_plan()
+        """Log the plan, then complete and write one target after the other."""
+        self._log_plan()
         written: list[Path] = []
         for target in self._request.targets:
             for model in self._models.of(target):
                 self._complete(model)
             results = make_results(target, self._models, self._request.command_for(target))
             files = write_target(results, target.file_name, self._request.output)
-            print(f"written     {', '.join(map(str, files))}", flush=True)
+            _log.info("written     %s", ", ".join(map(str, files)))
             written += files
         return written
 
@@ -114,21 +117,22 @@ class _Job:
                 found.append(("attack", self._costs.evaluation(model, wanted)))
         return found
 
-    def _print_plan(self) -> None:
-        finished, begun, missing = count(self._all)
-        print(f"targets     {', '.join(target.file_name for target in self._request.targets)}")
-        print(f"models      {finished} trained, {begun} begun, {missing} missing")
+    def _log_plan(self) -> None:
+        finished, started, missing = count(self._all)
+        names = ", ".join(target.file_name for target in self._request.targets)
+        _log.info("targets     %s", names)
+        _log.info("models      %d trained, %d started, %d missing", finished, started, missing)
         for model in self._all:
             state = f"{model.done:,} of {model.plan.steps:,} steps"
             if not self._runnable(model):
-                state += ", left out (--no-train)"
+                state += ", skipped (--no-train)"
             name = model.config.name if model.stored is None else model.stored.run.path
-            print(f"  {name}: {state}, {len(model.missing())} evaluations to make")
+            _log.info("  %s: %s, %d evaluations to run", name, state, len(model.missing()))
         left = f"about {format_duration(self._clock.left)} on this machine"
-        print(f"time        {left if self._clock.total else 'nothing to do'}", flush=True)
+        _log.info("time        %s", left if self._clock.total else "nothing to do")
 
     def _complete(self, model: Model) -> None:
-        """Trains a model if it isn't, and makes the evaluations that it lacks."""
+        """Train a model if it is not finished, and run its missing evaluations."""
         if not self._runnable(model):
             return
         if not model.finished:
@@ -136,8 +140,8 @@ class _Job:
         missing = model.missing()
         if not missing:
             return
-        run, config = model.begun
-        # One for all attacks, so that the model is traced once.
+        run, config = model.started
+        # Shared by all attacks, so that the model is traced once.
         classifier = load_best_classifier(config, run, model.info)
         target_model = TargetModel(classifier, model.config.evaluation.batch_size)
         for wanted in missing:
@@ -148,10 +152,10 @@ class _Job:
         if model.stored is None:
             model.stored = self._store.claim(model.config)
         run, config = model.stored
-        print(f"{self._clock.begin()} train {run.path.name}{self._left()}", flush=True)
+        _log.info("%s train %s%s", self._clock.begin(), run.path.name, self._left())
         train(RunContext.open(config, run, self._request.data_dir, resume=True))
         seconds = self._clock.end("train", estimate)
-        print(f"    trained in {format_duration(seconds)}", flush=True)
+        _log.info("    trained in %s", format_duration(seconds))
 
     def _evaluate(self, model: Model, target_model: TargetModel, wanted: Wanted) -> None:
         estimate = self._costs.evaluation(model, wanted)
@@ -163,14 +167,12 @@ class _Job:
         model.open().add(outcome)
         seconds = self._clock.end("attack", estimate)
         found = proportion(outcome.still_right)
-        print(
-            f"{head} {wanted.name} on {model.begun.run.path.name}: {100 * found['accuracy']:.1f}% "
-            f"(n={found['n']:,}, {format_duration(seconds)}){self._left()}",
-            flush=True,
-        )
+        accuracy = f"{100 * found['accuracy']:.1f}% (n={found['n']:,}, {format_duration(seconds)})"
+        name = model.started.run.path.name
+        _log.info("%s %s on %s: %s%s", head, wanted.name, name, accuracy, self._left())
 
     def _left(self) -> str:
-        return f", left: about {format_duration(self._clock.left)}"
+        return f", about {format_duration(self._clock.left)} left"
 
     def _test(self, model: Model, limit: int | None) -> Images:
         name = model.config.data.dataset.name

@@ -1,4 +1,4 @@
-"""The files of a target: Markdown, CSV, JSON and PNG."""
+"""Output files of a target: Markdown, CSV, JSON and PNG."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from keras_srt.reproduce.target_results import Results
 
 
 def write_target(results: Results, name: str, folder: Path) -> list[Path]:
-    """Writes a table or figure in four forms.
+    """Write a table or figure as Markdown, CSV, JSON and PNG.
 
     Args:
-        results: of `make_results`.
-        name: of the files, without an ending.
-        folder: where to write; is made if it isn't there.
+        results: From `make_results`.
+        name: The file name without extension.
+        folder: The folder to write to; created if missing.
 
     Returns:
         The files.
 
     Raises:
-        UserError: the folder can't be written.
+        UserError: The folder can't be written.
     """
     files = {ending: folder / f"{name}.{ending}" for ending in ("md", "csv", "json", "png")}
     try:

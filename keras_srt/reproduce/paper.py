@@ -1,4 +1,4 @@
-"""The paper's numbers, as far as they are known here."""
+"""The published numbers that are available in `paper.json`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Paper:
-    """The numbers of `paper.json`.
+    """The published accuracies.
 
     Example:
         >>> Paper().accuracy("table3", "mnist", "srt", "pgd")
@@ -21,7 +21,7 @@ class Paper:
         self._tables = content["tables"]
 
     def accuracy(self, target: str, dataset: str, row: str, column: str) -> float | None:
-        """The accuracy of a cell as a fraction, or None where it isn't known here."""
+        """Return the accuracy of a cell as a fraction, or None if it is not available."""
         rows = self._tables.get(target, {}).get(dataset, {})
         percent = rows.get(row, {}).get(column)
         return None if percent is None else round(percent / 100, 6)

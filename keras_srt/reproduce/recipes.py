@@ -1,4 +1,4 @@
-"""How each model is trained at each scale: a base config and what is changed in it."""
+"""Training configs of the models at each scale: a base config and changes to it."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ from keras_srt.pipeline.configs import load_config
 from keras_srt.reproduce.specs import ModelSpec
 
 CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}
-# With fewer labels than this, a proportional batch holds hardly a labeled image.
+# With at most this many labels, a proportional batch has hardly any labeled image.
 _FEW_LABELS = 1_000
 _LABELED_PER_BATCH = 32
 
-# λ of srt and rt where the base configs have another than 1: with 1, short trainings on
-# CIFAR-10 collapse to one class.
+# λ of srt and rt if it is not 1: with 1, short trainings on CIFAR-10 collapse to one class.
 _ROBUST_WEIGHT = {("cifar10", "quick"): 0.2}
-# k of worst_of_k and klr, where the base config draws fewer than 10.
+# k of worst_of_k and klr if it is not 10.
 _DRAWS = {("cifar10", "quick"): 5}
 # TRADES, and RST with its loss, start the search at x + σ·N(0, 1).
 _START_NOISE = 0.001
-# β of TRADES (Zhang et al. 2019), and of RST's, which has the same loss.
+# β of TRADES (Zhang et al. 2019) and of RST, which has the same loss.
 _BETA = {("mnist", "trades"): 1.0, ("cifar10", "trades"): 6.0, ("cifar10", "rst"): 6.0}
 
-# UAT++ answers one class for all images after short trainings at the configs' 0.05.
+# UAT++ collapses to one class in short trainings with the configs' 0.05.
 _QUICK_LEARNING_RATE = {"uat": 0.01}
 
 _QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
 _QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
 
-# Of the reference settings that count epochs: images to train on, labels and epochs.
+# Reference settings in epochs: training images, labels, and epochs with milestones.
 _REFERENCE_IMAGES = {"mnist": 59_000, "cifar10": 49_000}
 _REFERENCE_LABELS, _REFERENCE_BATCH = 10_000, 128
 _REFERENCE_EPOCHS = {"mnist": (100, (55, 75, 90)), "cifar10": (120, (75, 90, 100))}
 
 
 def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Config:
-    """The config of a model.
+    """Make the training config of a model.
 
     Args:
-        spec: which model.
-        dataset: a key of `CONFIGS`.
+        spec: The model.
+        dataset: A key of `CONFIGS`.
         scale: "smoke", "quick" or "full".
-        seed: of the split, the weights and all draws.
+        seed: Seed of the split, the weights and all draws.
 
     Returns:
         A config with a readable name.
 
     Raises:
-        InvalidSettings: the objective or a setting is unknown.
+        InvalidSettings: The objective or a setting is unknown.
 
     Example:
         >>> make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "quick").name
@@ -80,7 +79,7 @@ def _base_family(spec: ModelSpec) -> str:
 
 
 def _neighborhood(spec: ModelSpec, scale: str) -> dict[str, Any]:
-    """What the recipe changes in the neighborhood of the base config."""
+    """Return changes to the neighborhood of the base config."""
     changes: dict[str, Any] = {}
     if spec.family == "pixel-0.1":
         changes = {"epsilon": 0.1}
@@ -92,7 +91,7 @@ def _neighborhood(spec: ModelSpec, scale: str) -> dict[str, Any]:
 
 
 def _objective(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
-    """The objective with its settings, where they are not its defaults."""
+    """Return the objective with its settings that are not defaults."""
     weight = spec.robust_weight
     if weight is None and spec.objective in ("srt", "rt"):
         weight = _ROBUST_WEIGHT.get((dataset, scale), 1.0)
@@ -107,7 +106,7 @@ def _objective(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
 
 
 def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
-    """What the recipe changes in the training of the base config and its variant."""
+    """Return changes to the training section of the base config and its variant."""
     changes: dict[str, Any] = {}
     unlabeled = OBJECTIVES[spec.objective].uses_unlabeled
     if not unlabeled:
@@ -115,7 +114,7 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
     elif scale == "quick" and dataset == "mnist":
         changes["labeled_per_batch"] = _quick_labeled(spec)
     elif spec.labeled <= _FEW_LABELS:
-        # Half of a smaller batch at most.
+        # At most half of the smaller batch of the smoke variant.
         changes["labeled_per_batch"] = 8 if scale == "smoke" else _LABELED_PER_BATCH
     if scale == "quick" and dataset == "mnist":
         family = _base_family(spec)
@@ -128,7 +127,7 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
 
 
 def _quick_labeled(spec: ModelSpec) -> int:
-    """Labeled images of a batch of 128."""
+    """Return the number of labeled images in a batch of 128."""
     if spec.objective == "rst":
         return 64  # half of each batch, as in Carmon et al. 2019
     few = spec.labeled <= _FEW_LABELS
@@ -136,7 +135,7 @@ def _quick_labeled(spec: ModelSpec) -> int:
 
 
 def _reference_length(spec: ModelSpec, dataset: str, unlabeled: bool) -> dict[str, Any]:
-    """With fewer labels, as many steps as with 10,000: an epoch of 100 labels is one step."""
+    """Use the steps of 10,000 labels for fewer labels: an epoch of 100 labels is one step."""
     if spec.labeled == _REFERENCE_LABELS or dataset not in _REFERENCE_EPOCHS:
         return {}
     others = _REFERENCE_IMAGES[dataset] - _REFERENCE_LABELS if unlabeled else 0

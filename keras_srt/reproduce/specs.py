@@ -1,4 +1,4 @@
-"""What a table or figure is made of: models, attacks and their layout; data, no work."""
+"""Specifications of tables and figures: models, attacks and layout."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# From seconds for all, over minutes a model on two cores, to the reference settings.
+# Seconds for everything; minutes per model on two cores; the reference settings.
 SCALES = ("smoke", "quick", "full")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A classifier to train; the dataset, the scale and the seed come from the job.
+    """A classifier to train; dataset, scale and seed come from the job.
 
     Args:
-        family: which base config: "pixel", "pixel-0.1" (ε = 0.1), "spatial" or "composite".
-        objective: the name of a training objective.
-        robust_weight: λ or β; None for what the recipe says.
-        labeled: images with labels.
-        unlabeled: images without labels; None for all the rest.
+        family: The base config: "pixel", "pixel-0.1" (ε = 0.1), "spatial" or "composite".
+        objective: The name of a training objective.
+        robust_weight: λ or β; None for the default of the recipe.
+        labeled: Number of labeled images.
+        unlabeled: Number of unlabeled images; None for all others.
 
     Example:
         >>> ModelSpec("pixel", "srt", robust_weight=2.0, labeled=300).name
@@ -34,7 +34,7 @@ class ModelSpec:
 
     @property
     def name(self) -> str:
-        """Readable, and unique among the models of a dataset and scale."""
+        """A readable name, unique among the models of a dataset and scale."""
         parts = [self.family, str(self.labeled), self.objective]
         if self.robust_weight is not None:
             parts.append(f"weight{self.robust_weight:g}")
@@ -45,12 +45,12 @@ class ModelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class AttackSpec:
-    """An attack and the images it is run on.
+    """An attack and its number of test images.
 
     Args:
-        settings: `{"name": …, setting: value, …}`, as the registry of attacks takes them.
-        images: the first so many test images; None for as many as the job says.
-        passes: of an image through the model, forward or back, at most; for estimates.
+        settings: `{"name": …, setting: value, …}`, the input of the registry of attacks.
+        images: Number of first test images; None for the default of the job.
+        passes: Maximum number of passes per image, for estimates.
     """
 
     settings: Mapping[str, Any]
@@ -60,11 +60,11 @@ class AttackSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """Where a number comes from.
+    """The model and attacks behind a number.
 
     Args:
-        model: which model.
-        attacks: none for the untampered images; several for their worst case, image by image.
+        model: The model.
+        attacks: Empty for clean accuracy; several for their per-image worst case.
     """
 
     model: ModelSpec
@@ -73,12 +73,12 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of a table, a color of a figure.
+    """A row of a table, a color of a figure.
 
     Args:
-        key: as in `paper.json`.
-        title: as it is shown.
-        cells: one for each column.
+        key: The key in `paper.json`.
+        title: The title to show.
+        cells: One per column.
     """
 
     key: str
@@ -88,11 +88,11 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a table, a group of bars or a place on the x axis.
+    """A column of a table, a group of bars or a position on the x axis.
 
     Args:
-        key: as in `paper.json`.
-        title: as it is shown.
+        key: The key in `paper.json`.
+        title: The title to show.
     """
 
     key: str
@@ -104,10 +104,10 @@ class Panel:
     """A table with its figure.
 
     Args:
-        title: what it shows.
-        columns: from left to right.
-        rows: from top to bottom.
-        axis: what the columns are, for a figure of lines; None for one of bars.
+        title: The title of the panel.
+        columns: The columns from left to right.
+        rows: The rows from top to bottom.
+        axis: The x label of a line figure; None for a bar figure.
     """
 
     title: str
@@ -116,23 +116,23 @@ class Panel:
     axis: str | None = None
 
     def cells(self) -> Iterator[Cell]:
-        """All cells, row by row."""
+        """Iterate over all cells, row by row."""
         return (cell for row in self.rows for cell in row.cells)
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A table or figure of the paper, on one dataset and at one scale.
+    """A table or figure of the paper, for one dataset and scale.
 
     Args:
-        name: "table1", say.
+        name: The name, such as "table1".
         dataset: "mnist" or "cifar10".
-        scale: one of `SCALES`.
-        title: what it shows.
-        panels: its parts.
-        images: test images of an attack that doesn't say otherwise; None for all.
-        notes: what was assumed.
-        in_paper: whether the paper has it.
+        scale: One of `SCALES`.
+        title: The title of the table or figure.
+        panels: The panels.
+        images: Default number of test images per attack; None for all.
+        notes: Assumptions to mention.
+        in_paper: Whether the paper has this table or figure.
     """
 
     name: str
@@ -146,15 +146,15 @@ class Target:
 
     @property
     def file_name(self) -> str:
-        """Of its files, without an ending."""
+        """The name of the output files without extension."""
         return f"{self.name}-{self.dataset}-{self.scale}"
 
     def models(self) -> list[ModelSpec]:
-        """Each model once, in order."""
+        """Return each model once, in order."""
         return list(dict.fromkeys(cell.model for panel in self.panels for cell in panel.cells()))
 
     def attacks_on(self, model: ModelSpec) -> list[AttackSpec]:
-        """Each attack on a model once, in order."""
+        """Return each attack on a model once, in order."""
         found: list[AttackSpec] = []
         for panel in self.panels:
             for cell in panel.cells():

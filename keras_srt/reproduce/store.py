@@ -1,4 +1,4 @@
-"""Trained models on disk, recognized by what makes them."""
+"""Trained runs on disk, found by a fingerprint of their training settings."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from keras_srt.core.registry import settings_of
 from keras_srt.pipeline.configs import load_run_config
 from keras_srt.pipeline.run_folder import RunFolder
 
-# What a trained model depends on; the name, the evaluation and the export are no part of it.
-_MAKES_A_MODEL = ("data", "model", "neighborhood", "objective", "training", "seed")
+# The config sections that determine a trained model, unlike name, evaluation and export.
+_TRAINING_SECTIONS = ("data", "model", "neighborhood", "objective", "training", "seed")
 _SHOWN_DIGITS = 10
 
 
 def fingerprint(config: Config) -> str:
-    """What tells a trained model from every other: equal for equal trainings.
+    """Compute a hash of the settings that determine a trained model.
 
-    It is computed from the parsed config, with all defaults, so that a file written before a
-    setting existed has the fingerprint that it would have today.
+    The hash covers the parsed config with all defaults, so a file that was written before a
+    setting existed has the fingerprint of the setting's default.
 
     Args:
-        config: of a run.
+        config: The run's configuration.
 
     Returns:
         A SHA-256 hash in hexadecimal.
     """
-    return digest({key: settings_of(getattr(config, key)) for key in _MAKES_A_MODEL})
+    return digest({key: settings_of(getattr(config, key)) for key in _TRAINING_SECTIONS})
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """The SHA-256 hash of settings, whatever their order."""
+    """Compute a SHA-256 hash of settings that doesn't depend on their order."""
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -44,8 +44,8 @@ class Stored(NamedTuple):
     """A run on disk.
 
     Attributes:
-        run: its folder.
-        config: as it lies there.
+        run: The run folder.
+        config: The config in this folder.
     """
 
     run: RunFolder
@@ -53,13 +53,13 @@ class Stored(NamedTuple):
 
 
 class Store:
-    """The runs of a folder, by fingerprint.
+    """The runs in a folder, by fingerprint.
 
     Args:
-        folder: its sub-folders are runs, whatever their names.
+        folder: A folder whose subfolders are runs, with any names.
 
     Attributes:
-        unreadable: sub-folders with a config that this version can't read.
+        unreadable: Subfolders with a config that this version can't read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,20 +76,20 @@ class Store:
             self._runs.setdefault(fingerprint(config), []).append(Stored(run, config))
 
     def find(self, config: Config, steps: int) -> Stored | None:
-        """The run that was trained as a config says: the one furthest on, if there are several.
+        """Return the run with the training settings of a config and the most finished steps.
 
         Args:
-            config: of the training wanted.
-            steps: of the whole training.
+            config: The configuration to find.
+            steps: The steps of the complete training.
         """
         runs = self._runs.get(fingerprint(config), [])
         return max(runs, key=lambda stored: steps_done(stored.run, steps), default=None)
 
     def claim(self, config: Config) -> Stored:
-        """A new run folder for a config: its name and the start of its fingerprint.
+        """Create a run folder, named by the config's name and the start of its fingerprint.
 
         Raises:
-            UserError: the folder can't be written, or holds something else.
+            UserError: The folder can't be written, or has other contents.
         """
         mark = fingerprint(config)
         run = RunFolder(self.folder / f"{config.name}-{mark[:_SHOWN_DIGITS]}")
@@ -100,16 +100,16 @@ class Store:
 
 
 def steps_done(run: RunFolder, steps: int) -> int:
-    """How far a training is; all its steps only once the last validation is there, too."""
+    """Count the finished and validated training steps."""
     history = run.read_history()
     validated = max((int(row["step"]) for row in history), default=0)
     return min(validated, steps) if run.best_weights.is_file() else 0
 
 
 def train_seconds(run: RunFolder) -> float:
-    """How long the training of a run took, with its validations and its teacher, if it has one."""
+    """Sum the seconds of a training, including validation and the teacher."""
     stages = run, run.teacher
-    # A resumed run repeats the steps since its checkpoint: the last ones count.
+    # A resumed run repeats the steps after its checkpoint; the last repetition counts.
     return sum(
         sum({row["step"]: float(row["seconds"]) for row in stage.read_history()}.values())
         for stage in stages

@@ -1,4 +1,4 @@
-"""Results as Markdown and as CSV."""
+"""Markdown pages and CSV files of the results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _COLUMNS = (
 
 
 def markdown(results: Results) -> str:
-    """A page: what it is, a table for each panel, and all settings below.
+    """Format a page with a table for each panel, followed by all settings.
 
     Args:
-        results: of `make_results`.
+        results: From `make_results`.
 
     Returns:
         Markdown, with a line break at the end.
@@ -50,7 +50,7 @@ def _introduction(results: Results) -> list[str]:
 
 
 def _rows_of(panel: Results, paper: str | None) -> list[list[str]]:
-    """The header, then for each model our numbers and, where there is one, the paper's."""
+    """Return the header, then our numbers and the paper's numbers for each model."""
     header = ["", ""]
     for index, column in enumerate(panel["columns"]):
         counts = {row["cells"][index].get("n") for row in panel["rows"]} - {None}
@@ -65,7 +65,7 @@ def _rows_of(panel: Results, paper: str | None) -> list[list[str]]:
 
 
 def ours(cell: Results) -> str:
-    """Our number with its interval, and the range of the seeds.
+    """Format our number with its interval, and the range over seeds.
 
     Example:
         >>> ours({"accuracy": 0.966, "ci95": [0.95, 0.975], "seeds": {"0": 0.966}})
@@ -82,7 +82,7 @@ def ours(cell: Results) -> str:
 
 
 def theirs(cell: Results) -> str:
-    """The paper's number, and by how much ours is above it.
+    """Format the paper's number, with the difference of our number.
 
     Example:
         >>> theirs({"accuracy": 0.961, "paper": 0.966, "difference": -0.005})
@@ -102,13 +102,13 @@ def _short(share: float) -> str:
 
 def _below(results: Results) -> list[str]:
     cells = [cell for panel in results["panels"] for row in panel["rows"] for cell in row["cells"]]
-    lines = ["Accuracy in % with its 95% Wilson interval: right before and after the attack."]
+    lines = ["Accuracy in % with its 95% Wilson interval: correct before and after the attack."]
     if any(cell["accuracy"] is not None and len(cell["seeds"]) > 1 for cell in cells):
-        lines.append("Of several seeds: their mean, the interval of one model, and their range.")
+        lines.append("For several seeds: the mean, the interval of one model, and the range.")
     if results["paper"] is not None and any(cell["paper"] is None for cell in cells):
         lines.append(
-            f"{_NOTHING}: the paper's number isn't in `keras_srt/reproduce/paper.json`, which says "
-            "how to add it."
+            f"{_NOTHING}: the paper's number is not in `keras_srt/reproduce/paper.json`; see "
+            "there how to add it."
         )
     if any(cell["accuracy"] is None for cell in cells):
         lines.append(f"{_NOT_RUN}: the command below trains and evaluates it.")
@@ -116,7 +116,7 @@ def _below(results: Results) -> list[str]:
 
 
 def _attack_lines(results: Results) -> str:
-    """One line for each attack with all its settings."""
+    """Format one line per attack with all its settings."""
     lines = []
     for entry in results["attacks"]:
         settings = {k: v for k, v in entry["settings"].items() if k != "name" and v is not None}
@@ -136,12 +136,12 @@ def _value(value: object) -> str:
 
 
 def _distance_rows(results: Results) -> list[list[str]]:
-    """Median distances of the attacks that look for the smallest perturbation."""
+    """Return the distances of the minimal-norm attacks."""
     rows = [["model", "attack", "norm", "median", "mean", "found", "accuracy at each radius"]]
     for panel in results["panels"]:
         for row in panel["rows"]:
             for column, cell in zip(panel["columns"], row["cells"], strict=True):
-                # The first seed speaks for all.
+                # Only the first seed is shown.
                 for found in cell.get("distances", [])[:1]:
                     rows.append([row["title"], column["title"], *_distance_cells(found)])
     return rows
@@ -183,18 +183,18 @@ def _command(results: Results) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is its header."""
-    # A bar would end its cell.
+    """Format a Markdown table; the first row is the header."""
+    # An unescaped bar would end the cell.
     texts = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     rule = ["---"] * len(texts[0])
     return "\n".join(f"| {' | '.join(row)} |" for row in (texts[0], rule, *texts[1:]))
 
 
 def comma_separated(results: Results) -> str:
-    """One line for each cell; accuracies are fractions, what is missing is empty.
+    """Format one CSV line per cell; accuracies are fractions, missing values are empty.
 
     Args:
-        results: of `make_results`.
+        results: From `make_results`.
 
     Returns:
         CSV with a header.

@@ -1,4 +1,4 @@
-"""The results of a target as plain data: what its JSON file holds, and all else is made of."""
+"""The results of a target as JSON-ready data, the input of tables and figures."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.intervals import proportion
-from keras_srt.reproduce.evaluations import Outcome, worst_case
+from keras_srt.reproduce.evaluation_cache import Outcome, worst_case
+from keras_srt.reproduce.job_models import Model, Models
 from keras_srt.reproduce.paper import Paper
 from keras_srt.reproduce.specs import Cell, Panel, Target
 from keras_srt.reproduce.store import train_seconds
-from keras_srt.reproduce.trained_models import Model, Models
 
 Results = dict[str, Any]
 
 
 def make_results(target: Target, models: Models, command: str) -> Results:
-    """Everything that a table or figure shows.
+    """Collect everything that a table or figure shows.
 
     Args:
-        target: the table or figure.
-        models: with their evaluations; what is missing is shown as not run.
-        command: that makes it.
+        target: The table or figure.
+        models: The models with their evaluations; missing ones are shown as not run.
+        command: The command that reproduces the target.
 
     Returns:
-        Values for JSON. Accuracies are fractions, differences too.
+        JSON-ready values. Accuracies and differences are fractions.
     """
     paper = Paper()
     return {
@@ -59,7 +59,7 @@ def _panel(panel: Panel, target: Target, models: Models, paper: Paper) -> Result
 
 
 def _cell(cell: Cell, paper: float | None, target: Target, models: Models) -> Results:
-    """A number with its interval, or its place where nothing was run."""
+    """Return an accuracy with its interval, or None as accuracy if nothing was run."""
     by_seed: dict[int, np.ndarray] = {}
     distances = []
     for seed in models.seeds:
@@ -77,10 +77,10 @@ def _cell(cell: Cell, paper: float | None, target: Target, models: Models) -> Re
 
 
 def summarize(by_seed: Sequence[np.ndarray]) -> Results:
-    """The mean accuracy over seeds with the Wilson interval of that many of n images.
+    """Compute the mean accuracy over seeds, and the Wilson interval of this accuracy on n images.
 
     Args:
-        by_seed: bool [n] for each seed, still right under attack.
+        by_seed: bool [n] for each seed, correctly classified under attack.
 
     Returns:
         `{"accuracy", "ci95", "n"}`.
@@ -91,13 +91,13 @@ def summarize(by_seed: Sequence[np.ndarray]) -> Results:
     """
     accuracy = float(np.mean([np.mean(still) for still in by_seed]))
     images = len(by_seed[0])
-    # The seeds see the same images, so that they don't narrow the interval.
+    # All seeds are evaluated on the same images, so more seeds don't narrow the interval.
     right = np.arange(images) < round(accuracy * images)
     return {**proportion(right), "accuracy": accuracy}
 
 
 def _outcomes(cell: Cell, target: Target, models: Models, seed: int) -> list[Outcome]:
-    """What the cell is made of, or nothing if a part is missing."""
+    """Return the outcomes behind a cell, or none if one is missing."""
     model = models.get(cell.model, target, seed)
     if not model.finished:
         return []
@@ -107,7 +107,7 @@ def _outcomes(cell: Cell, target: Target, models: Models, seed: int) -> list[Out
 
 
 def _attacks(target: Target, models: Models) -> list[Results]:
-    """Each attack of a target once: its settings, with defaults, and how many images."""
+    """Return each attack of a target once: all settings and the number of images."""
     found: list[Results] = []
     for spec in target.models():
         for attack in target.attacks_on(spec):
@@ -119,7 +119,7 @@ def _attacks(target: Target, models: Models) -> list[Results]:
 
 
 def _model(model: Model) -> Results:
-    """How a model was trained, or is to be."""
+    """Describe how a model was or will be trained."""
     described = {
         "name": model.config.name,
         "objective": settings_of(model.config.objective),
@@ -132,6 +132,6 @@ def _model(model: Model) -> Results:
         "folder": None,
     }
     if model.finished:
-        run = model.begun.run
+        run = model.started.run
         described |= {"train_seconds": round(train_seconds(run), 1), "folder": run.path.name}
     return described

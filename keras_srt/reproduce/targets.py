@@ -1,4 +1,4 @@
-"""The tables and figures of the paper, and the label sweep beyond it."""
+"""The tables and figures of the paper, and a sweep over the number of labels."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _COMPOSITE_DEFENSES = (
     ("srt_plus", "SRT+", ModelSpec("composite", "srt")),
 )
 
-# Of a row: its key, its title and its model.
+# Key, title and model of a row.
 _Defense = tuple[str, str, ModelSpec]
-# Of a column: its key, its title and its attacks.
+# Key, title and attacks of a column.
 _Attacked = tuple[str, str, tuple[AttackSpec, ...]]
 
 
@@ -44,20 +44,20 @@ def _defenses(family: str, objectives: Sequence[str]) -> list[_Defense]:
 
 
 def _columns(names: Sequence[str], dataset: str, scale: str) -> list[_Attacked]:
-    """Untampered images, and each attack at full strength."""
+    """Return a column for clean images and one for each attack at full strength."""
     attacks = [(name, _TITLES[name], (attack(name, dataset, scale),)) for name in names]
     return [("clean", "clean", ()), *attacks]
 
 
 def _worst_case(title: str, columns: Sequence[_Attacked], names: Sequence[str]) -> _Attacked:
-    """The worst, image by image, of attacks that have a threat model in common."""
+    """Return the column of the per-image worst case of attacks with the same threat model."""
     return "worst_case", title, tuple(a for key, _, its in columns if key in names for a in its)
 
 
 def _panel(
     title: str, rows: Sequence[_Defense], columns: Sequence[_Attacked], axis: str | None = None
 ) -> Panel:
-    """Every model under every attack."""
+    """Make a panel of every model under every attack."""
     return Panel(
         title,
         tuple(Column(key, text) for key, text, _ in columns),
@@ -70,7 +70,7 @@ def _panel(
 
 
 def _weights(dataset: str, scale: str) -> tuple[Panel, ...]:
-    """Tables 1 and 2: SRT's λ."""
+    """Make tables 1 and 2: SRT's λ."""
     family, epsilon = ("pixel-0.1", 0.1) if dataset == "mnist" else ("pixel", None)
     columns: list[_Attacked] = [("clean", "clean", ())]
     for name in ("fgsm", "pgd"):
@@ -104,7 +104,7 @@ def _composite_table(dataset: str, scale: str) -> tuple[Panel, ...]:
 
 
 def _shares(name: str, rows: Sequence[_Defense], dataset: str, scale: str) -> Panel:
-    """Accuracy against the share of the full perturbation."""
+    """Make a panel of accuracy by fraction of the full perturbation."""
     columns = [
         (f"{share:g}", f"{share:g}", (attack(name, dataset, scale, share),) if share else ())
         for share in _SHARES
@@ -129,7 +129,7 @@ def _sweep(
     family: str, name: str, rows: Mapping[str, Sequence[ModelSpec]], columns: Sequence[Column],
     axis: str, dataset: str, scale: str,
 ) -> Panel:  # fmt: skip
-    """Clean and robust accuracy of models that differ from column to column."""
+    """Make a panel of clean and robust accuracy with a different model in each column."""
     lines = []
     for key, models in rows.items():
         for attacks, end in (((), "clean"), ((attack(name, dataset, scale),), name)):
@@ -142,7 +142,7 @@ _SWEPT = (("pixel", "pgd"), ("spatial", "gridadv"))
 
 
 def _unlabeled(dataset: str, scale: str) -> tuple[Panel, ...]:
-    """Figure 8: 0 unlabeled images is RT."""
+    """Make figure 8; with 0 unlabeled images, the model is RT."""
     columns = [Column("0", "0 (RT)"), *(Column(str(n), f"{n:,}") for n in _UNLABELED)]
     columns.append(Column("all", "all"))
     panels = []
@@ -155,7 +155,7 @@ def _unlabeled(dataset: str, scale: str) -> tuple[Panel, ...]:
 
 
 def _labels(dataset: str, scale: str) -> tuple[Panel, ...]:
-    """Beyond the paper: SRT beside RT with fewer and fewer labels."""
+    """Make the label sweep of SRT and RT, which is not in the paper."""
     columns = [Column(str(count), f"{count:,}") for count in _LABELS]
     panels = []
     for family, name in _SWEPT:
@@ -169,14 +169,14 @@ def _labels(dataset: str, scale: str) -> tuple[Panel, ...]:
 
 
 class _Described(NamedTuple):
-    """A target for every dataset that has it.
+    """A target on all of its datasets.
 
     Attributes:
-        datasets: which have it.
-        title: what it shows.
-        panels: (dataset, scale) -> its parts.
-        notes: what was assumed.
-        in_paper: whether the paper has it.
+        datasets: The datasets of the target.
+        title: The title of the table or figure.
+        panels: (dataset, scale) -> panels.
+        notes: Assumptions to mention.
+        in_paper: Whether the paper has this table or figure.
     """
 
     datasets: tuple[str, ...]
@@ -188,12 +188,12 @@ class _Described(NamedTuple):
 
 _BOTH = ("cifar10", "mnist")
 _EPSILON_NOTE = (
-    "The patent doesn't say Table 2's ε: its standard row (FGSM 93.80, PGD 86.12) fits an ε near "
-    "0.1, so that ε = 0.1 is assumed, in training and in the attacks."
+    "The patent doesn't state the ε of Table 2. Its standard row (FGSM 93.80, PGD 86.12) fits an ε "
+    "near 0.1, so ε = 0.1 is assumed in training and in the attacks."
 )
-_WEIGHT_NOTE = "Which values of λ the patent tried is not known here: these are ours."
-_BEYOND = "AutoAttack is beyond the patent, which lacks it."
-_ZERO_NOTE = "0 unlabeled images: RT, whose batches hold labeled images alone."
+_WEIGHT_NOTE = "The patent's values of λ are not available here; these values are ours."
+_BEYOND = "AutoAttack is not in the patent."
+_ZERO_NOTE = "0 unlabeled images: RT, with batches of labeled images only."
 _TARGETS: Mapping[str, _Described] = {
     "table1": _Described(("cifar10",), "Table 1: SRT's weight λ", _weights, (_WEIGHT_NOTE,)),
     "table2": _Described(
@@ -212,20 +212,20 @@ TARGETS = tuple(_TARGETS)
 
 
 def datasets_of(name: str) -> tuple[str, ...]:
-    """The datasets for which a target is defined."""
+    """Return the datasets of a target."""
     return _TARGETS[name].datasets
 
 
 def make_target(name: str, dataset: str, scale: str) -> Target:
-    """A table or figure.
+    """Make a table or figure.
 
     Args:
-        name: one of `TARGETS`.
-        dataset: one of `datasets_of(name)`.
+        name: One of `TARGETS`.
+        dataset: One of `datasets_of(name)`.
         scale: "smoke", "quick" or "full".
 
     Returns:
-        Its models, attacks and layout.
+        The target with its models, attacks and layout.
 
     Example:
         >>> [row.title for row in make_target("table5", "mnist", "quick").panels[0].rows]

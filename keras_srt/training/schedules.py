@@ -107,8 +107,8 @@ class SearchGrowth:
         ]
         if len(branches) == 1:
             return branches[0]()
-        begun = [tf.cast(step >= level.first_step, tf.int32) for level in self.levels[1:]]
-        return tf.switch_case(tf.add_n(begun), branches)
+        reached = [tf.cast(step >= level.first_step, tf.int32) for level in self.levels[1:]]
+        return tf.switch_case(tf.add_n(reached), branches)
 
     def mean_cost(self, steps: int, labeled: int, unlabeled: int) -> float:
         """Average the cost of a training step over the training.

@@ -1,1 +1,1 @@
-"""`keras-srt tune`: searches settings with keras-tuner; each trial is a run of its own."""
+"""`keras-srt tune`: hyperparameter search with keras-tuner; each trial is a run."""

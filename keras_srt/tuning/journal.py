@@ -1,8 +1,9 @@
-"""The journal of a search: what was begun and what came of it, in order, line by line."""
+"""An append-only journal of the events of a search."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import zlib
 from pathlib import Path
@@ -10,29 +11,30 @@ from typing import Any
 
 from keras_srt.core.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 Event = dict[str, Any]
 
 
 class Journal:
-    """A file to which each event is added for good before the search goes on.
+    """A file to which each event is appended and synced before the search continues.
 
-    keras-tuner's own files aren't written at once, so that a kill can leave half of one, and
-    don't hold the state of all its random draws. From this one the search is done over again,
-    without its trainings. A line that a kill cut off, or that was damaged, ends the journal:
-    what comes after it is found again in the folders of the trials.
+    keras-tuner does not write its own files atomically, and they lack the state of its random
+    draws. From this journal, the search is replayed without the trainings. The journal ends at
+    the first incomplete or damaged line; later events are recovered from the trial folders.
 
     Args:
-        path: of the file, in a folder that exists.
+        path: The file, in an existing folder.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> list[Event]:
-        """The events up to the first line that isn't whole; the file then ends before it.
+        """Return the events before the first damaged line, and truncate the file there.
 
         Raises:
-            UserError: the file can't be read or written.
+            UserError: The file can't be read or written.
         """
         try:
             content = self._path.read_bytes() if self._path.exists() else b""
@@ -44,10 +46,11 @@ class Journal:
                 events.append(event)
                 length += len(line)
             if length < len(content):
-                print(
-                    f"{self._path}: damaged after {len(events)} events; going on from there "
-                    "(finished trials are found in their folders)",
-                    flush=True,
+                _log.warning(
+                    "%s: damaged after %d events; continuing from there (finished trials are "
+                    "found in their folders)",
+                    self._path,
+                    len(events),
                 )
                 os.truncate(self._path, length)
         except OSError as error:
@@ -58,10 +61,10 @@ class Journal:
         return events
 
     def add(self, event: Event) -> None:
-        """Adds an event, and returns when the disk has it.
+        """Append an event and sync it to disk.
 
         Raises:
-            UserError: the file can't be written.
+            UserError: The file can't be written.
         """
         text = json.dumps(event)
         try:
@@ -71,13 +74,13 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(
-                f"{self._path}: can't be written ({error.strerror}); make room, then go on with "
-                "--resume"
+                f"{self._path}: can't be written ({error.strerror}); free disk space, then "
+                "continue with --resume"
             ) from error
 
 
 def _parse(line: bytes) -> Event | None:
-    """The event of a line; None if the line isn't whole."""
+    """Parse a line; None if it is incomplete or damaged."""
     checksum, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or checksum != f"{zlib.crc32(text[:-1]):08x}".encode():
         return None

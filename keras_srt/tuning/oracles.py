@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, which say what to try next, with a journal in place of their files."""
+"""keras-tuner's oracles, which choose the next trial, with a journal instead of their files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _COMPLETED, _FAILED = TrialStatus.COMPLETED, TrialStatus.FAILED
 
 
 class Journaled(keras_tuner.Oracle):
-    """Mixed into an oracle: writes down what it gives and gets, and can be brought back there.
+    """Mixin for an oracle that records its trials in a journal and can replay them.
 
     Args:
-        journal: of the search.
-        failures: as many failed trials in a row end it.
-        **settings: of the oracle.
+        journal: The journal of the search.
+        failures: Number of consecutive failed trials that ends the search.
+        **settings: Settings of the oracle.
     """
 
     ongoing_trials: dict[str, Trial]
 
     def __init__(self, journal: Journal, failures: int, **settings: Any) -> None:
-        # keras-tuner's own limit raises in the middle of a call, for workers without a reason.
+        # keras-tuner's own limit raises inside a call, where workers don't get the reason.
         super().__init__(**settings, max_consecutive_failed_trials=10**9)
         self.verbose = 0
         self._journal, self._failures = journal, failures
@@ -37,10 +37,10 @@ class Journaled(keras_tuner.Oracle):
         self._replaying = False
 
     def replay(self) -> None:
-        """Does everything in the journal over again; call it once, when it has its tuner.
+        """Repeat all events of the journal; call it once, after the tuner is set.
 
         Raises:
-            UserError: other values come out, as another version of keras-tuner may give.
+            UserError: The oracle gives other values, as another version of keras-tuner may.
         """
         events = self._journal.read()
         self._replaying = True
@@ -50,20 +50,20 @@ class Journaled(keras_tuner.Oracle):
                 self._end_again(event)
                 continue
             owners[event["trial"]] = event["tuner"]
-            # Each by a tuner of its own: one that was gone for good may have left one behind.
+            # With a separate tuner for each trial: a tuner that is gone may have left a trial.
             trial = self.create_trial(event["trial"])
             if (trial.trial_id, trial.hyperparameters.values) != (event["trial"], event["values"]):
                 raise UserError(
                     f"event {number} of the journal can't be repeated: trial {event['trial']} "
                     f"would have other values now ({trial.hyperparameters.values}, not "
-                    f"{event['values']}); go on with the version of keras-tuner that it was begun "
-                    "with, or give another --run-dir"
+                    f"{event['values']}); continue with the keras-tuner version that started the "
+                    "search, or give another --run-dir"
                 )
         self._replaying = False
-        self.tuner_ids.clear()  # who is there will ask
-        begun = list(self.ongoing_trials.values())
-        self.ongoing_trials = {owners[trial.trial_id]: trial for trial in begun}
-        self._left = [trial for trial in begun if trial not in self.ongoing_trials.values()]
+        self.tuner_ids.clear()  # active tuners register again
+        unfinished = list(self.ongoing_trials.values())
+        self.ongoing_trials = {owners[trial.trial_id]: trial for trial in unfinished}
+        self._left = [trial for trial in unfinished if trial not in self.ongoing_trials.values()]
 
     def _end_again(self, event: dict[str, Any]) -> None:
         trial = self.trials[event["trial"]]
@@ -74,13 +74,13 @@ class Journaled(keras_tuner.Oracle):
 
     @property
     def gives_up(self) -> bool:
-        """Whether as many trials in a row have failed as end the search."""
+        """Whether `failures` consecutive trials have failed."""
         last = [self.trials[trial_id] for trial_id in self.end_order[-self._failures :]]
         return len(last) == self._failures and all(trial.status == _FAILED for trial in last)
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Trial:
-        """What to try next; a tuner that has something to do yet gets that again."""
+        """Return the next trial, or the unfinished trial of this tuner."""
         if tuner_id not in self.ongoing_trials:
             if self.gives_up:
                 self.tuner_ids.discard(tuner_id)
@@ -90,7 +90,7 @@ class Journaled(keras_tuner.Oracle):
                 self.ongoing_trials[tuner_id] = self._left.pop(0)
         known = set(self.trials)
         with warnings.catch_warnings():
-            # Of scikit-learn, about the fit to a handful of trials.
+            # scikit-learn warns about fits to few trials.
             warnings.simplefilter("ignore")
             trial = super().create_trial(tuner_id)
         if trial.trial_id in self.trials.keys() - known and not self._replaying:
@@ -106,8 +106,8 @@ class Journaled(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def end_trial(self, trial: Trial) -> None:
-        """Takes down what came of a trial."""
-        # On the way to a worker and back, values lose digits.
+        """Record the result of a trial."""
+        # Values lose digits on the way to a worker and back.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
         super().end_trial(trial)
         ended = self.trials[trial.trial_id]
@@ -122,15 +122,15 @@ class Journaled(keras_tuner.Oracle):
             )
 
     def hand_over(self) -> None:
-        """Gives what tuners that are gone have left behind to whoever asks next."""
+        """Release the unfinished trials of tuners that are gone."""
         self._left += self.ongoing_trials.values()
         self.ongoing_trials = {}
 
     def save(self) -> None:
-        """Does nothing: the journal is the state."""
+        """Do nothing: the journal is the state."""
 
     def reload(self) -> None:
-        """Does nothing: see `replay`."""
+        """Do nothing; see `replay`."""
 
 
 class _Random(Journaled, keras_tuner.oracles.RandomSearchOracle):
@@ -146,16 +146,16 @@ class _Hyperband(Journaled, keras_tuner.oracles.HyperbandOracle):
 
 
 def make_oracle(tune: TuneSettings, journal: Journal) -> Any:
-    """The oracle of a search, at its beginning.
+    """Make a keras-tuner oracle without trials.
 
     Args:
-        tune: what to search.
-        journal: of the search.
+        tune: The `tune` section of the configuration.
+        journal: The journal of the search.
 
     Returns:
-        A keras-tuner oracle; its values are read by `decode`.
+        The oracle; `decode` converts its values.
     """
-    # To keras-tuner the seed 0 is none, and seeds that are close give the same draws, shifted.
+    # keras-tuner treats seed 0 as None, and neighboring seeds give the same draws, shifted.
     seed = random.Random(tune.seed).randrange(1, 2**31)
     settings: dict[str, Any] = {
         "journal": journal,
@@ -173,10 +173,10 @@ def make_oracle(tune: TuneSettings, journal: Journal) -> Any:
 
 
 def _hyperparameters(tune: TuneSettings) -> keras_tuner.HyperParameters:
-    """A number for each setting: the index of a value, or the share of the way to `max`.
+    """Make one number per setting: the index of a value, or the position in the range from 0 to 1.
 
-    keras-tuner has no lists of mixed types, of objects or with null, and its stepped ranges
-    lose the last value to rounding.
+    keras-tuner does not support lists of mixed types, of objects or with null, and its stepped
+    ranges can lose the last value by rounding.
     """
     space = keras_tuner.HyperParameters()
     for name, entry in tune.space.items():
@@ -189,7 +189,7 @@ def _hyperparameters(tune: TuneSettings) -> keras_tuner.HyperParameters:
 
 
 def decode(tune: TuneSettings, numbers: dict[str, Any]) -> dict[str, Any]:
-    """The values of settings from the numbers of a trial.
+    """Convert the numbers of a trial to values of settings.
 
     Example:
         >>> space = {"model.width": [4, 8], "training.ema": {"min": 0.0, "max": 0.5}}

@@ -1,4 +1,4 @@
-"""A search: its folder, keras-tuner's oracle and tuner, one process or several, the results."""
+"""A hyperparameter search in one or several processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.tuning.journal import Journal
 from keras_srt.tuning.oracles import OBJECTIVE, decode, make_oracle
-from keras_srt.tuning.search_results import conclude
+from keras_srt.tuning.search_output import write_search
 from keras_srt.tuning.trial import TrialFailed, Trials
 from keras_srt.tuning.trial_config import (
     apply_values,
@@ -35,16 +35,18 @@ from keras_srt.tuning.trial_config import (
 )
 from keras_srt.tuning.trial_results import Outcome, read_outcome, shown
 
+_log = logging.getLogger(__name__)
+
 Role = Literal["alone", "chief", "worker"]
 _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-_PAUSE = 1.0  # seconds between two questions where a worker has to wait
+_PAUSE = 1.0  # seconds between requests of a waiting worker
 
 
 def read_role(environment: Mapping[str, str] = os.environ) -> Role:
-    """What this process is in a search, by keras-tuner's own variables.
+    """Read the role of this process from keras-tuner's environment variables.
 
     Raises:
-        UserError: some of them are missing.
+        UserError: Some of the variables are missing.
 
     Example:
         >>> read_role({})
@@ -59,17 +61,17 @@ def read_role(environment: Mapping[str, str] = os.environ) -> Role:
             f"{', '.join(_VARIABLES)}, the first being chief for one process, and tuner0, "
             "tuner1, … for the others"
         )
-    # As keras-tuner has it.
+    # The same rule as in keras-tuner.
     return "chief" if "chief" in environment["KERASTUNER_TUNER_ID"] else "worker"
 
 
 class Search(BaseTuner):
-    """keras-tuner's loop, with trials that are runs.
+    """keras-tuner's search loop, with runs as trials.
 
     Args:
-        oracle: says what to try.
-        trials: does it.
-        directory: for files of keras-tuner, which are never read.
+        oracle: Chooses the values of the next trial.
+        trials: Trains and scores trials.
+        directory: A folder for keras-tuner's files, which are never read.
     """
 
     def __init__(self, oracle: Any, trials: Trials, directory: str) -> None:
@@ -77,13 +79,13 @@ class Search(BaseTuner):
         self._trials, self._asked = trials, 0
 
     def pre_create_trial(self) -> None:
-        """Waits a little where the last question had no answer yet."""
+        """Wait before a repeated request."""
         self._asked += 1
         if self._asked > 1:
             time.sleep(_PAUSE)
 
     def _try_run_and_update_trial(self, trial: Any, *args: Any, **kwargs: Any) -> None:
-        # keras-tuner's own prints the traceback of a failure that is reported already.
+        # keras-tuner's own method prints a traceback for a failure that is already reported.
         try:
             self._run_and_update_trial(trial)
             trial.status = TrialStatus.COMPLETED
@@ -91,7 +93,7 @@ class Search(BaseTuner):
             trial.status, trial.message = TrialStatus.FAILED, str(error)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains and scores; only what is the fault of the values themselves fails a trial."""
+        """Train and score a trial; only errors caused by its values make the trial fail."""
         self._asked = 0
         search, numbers = self._trials.config, trial.hyperparameters.values
         tune = tune_of(search)
@@ -103,13 +105,13 @@ class Search(BaseTuner):
         try:
             config = apply_values(search, values | length, COMPONENTS, **settings)
             tried = ", ".join(f"{key} {shown(value)}" for key, value in values.items())
-            print(f"\ntrial {trial.trial_id}: {tried}", flush=True)
+            _log.info("\ntrial %s: %s", trial.trial_id, tried)
             return {OBJECTIVE: self._trials.run(trial.trial_id, values, config)}
         except TrialFailed as error:
-            print(f"trial {trial.trial_id} failed: {error}", flush=True)
+            _log.warning("trial %s failed: %s", trial.trial_id, error)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
-            # Others would fail as well, or the user wants the search to end.
+            # Other trials would fail, too, or the user interrupted the search.
             raise keras_tuner.errors.FatalError from error
 
 
@@ -119,21 +121,21 @@ def tune(
     data_dir: Path | None,
     resume: bool = False,
 ) -> list[Outcome]:
-    """Searches the settings of `config.tune`, and writes down what was found.
+    """Search the settings of `config.tune` and write the results.
 
     Args:
-        config: with the part `tune`.
-        folder: of the search; `trials/` in it has a run folder for each trial.
-        data_dir: where prepared datasets lie, or None.
-        resume: whether to go on with the search that lies in the folder.
+        config: A configuration with a `tune` section.
+        folder: The folder of the search; `trials/` in it has a run folder per trial.
+        data_dir: The folder of prepared datasets, or None.
+        resume: Whether to resume the search in the folder.
 
     Returns:
-        The outcomes, the best first; none for a worker.
+        The trials, best first; empty for a worker.
 
     Raises:
-        InvalidSettings: the space has values that no trial can have.
-        UserError: the folder can't be used, or too many trials in a row failed.
-        Interrupted: after Ctrl-C, with the state of the trial saved.
+        InvalidSettings: The search space has invalid values.
+        UserError: The folder can't be used, or too many consecutive trials failed.
+        Interrupted: Ctrl-C was pressed; the state of the trial is saved.
     """
     role, config = read_role(), with_length(config)
     info = config.data.dataset.info(data_dir)
@@ -153,7 +155,7 @@ def tune(
 
 
 def _run(config: Config, folder: Path, trials: Trials, role: Role) -> list[Outcome]:
-    """Searches to the end, and concludes."""
+    """Run the search and write its results."""
     oracle = make_oracle(tune_of(config), Journal(folder / "journal.jsonl"))
     with tempfile.TemporaryDirectory(prefix="keras-srt-tune-") as directory:
         search = Search(oracle, trials, directory)
@@ -163,19 +165,19 @@ def _run(config: Config, folder: Path, trials: Trials, role: Role) -> list[Outco
             oracle.hand_over()
         _search(search, role)
     if role == "worker":
-        print(f"the search is over; the chief writes its results to {folder}", flush=True)
+        _log.info("the search is finished; the chief writes the results to %s", folder)
         return []
     read = (read_outcome(trials.folder / trial) for trial in oracle.end_order)
     outcomes = [outcome for outcome in read if outcome is not None]
-    return conclude(config, folder, outcomes, oracle.gives_up)
+    return write_search(config, folder, outcomes, oracle.gives_up)
 
 
 def _search(search: Search, role: Role) -> None:
-    """Runs to the end; raises what a trial raised."""
+    """Run the search loop; reraise the error of a trial."""
     address = ":".join(os.environ.get(name, "") for name in _VARIABLES[1:])
     if role != "alone":
         others = "workers" if role == "chief" else "the chief"
-        print(f"{role} of the search: waiting for {others} at {address}", flush=True)
+        _log.info("%s of the search: waiting for %s at %s", role, others, address)
     try:
         with _without_retracing_hints():
             search.search()
@@ -183,8 +185,8 @@ def _search(search: Search, role: Role) -> None:
         raise error.__cause__ or error from None
     except grpc.RpcError as error:
         raise UserError(
-            f"{address}: the chief of the search is gone or failed ({error.code().name}); start it "
-            "again with --resume, then this worker"
+            f"{address}: the chief of the search is not available ({error.code().name}); restart "
+            "the chief with --resume, then this worker"
         ) from error
     except RuntimeError as error:
         if role != "chief":
@@ -194,7 +196,7 @@ def _search(search: Search, role: Role) -> None:
 
 @contextlib.contextmanager
 def _without_retracing_hints() -> Iterator[None]:
-    """TensorFlow wonders why each trial has a model of its own."""
+    """Suppress TensorFlow's hints about retracing: each trial has a new model."""
 
     def keeps(record: logging.LogRecord) -> bool:
         return "retracing" not in record.getMessage()

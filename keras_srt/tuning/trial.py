@@ -1,4 +1,4 @@
-"""A trial: an ordinary run that is trained, and then scored on its validation images."""
+"""A trial: a run that is trained, then scored on its validation images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from keras_srt.tuning.trial_results import Outcome, read_outcome
 
 
 class TrialFailed(Exception):
-    """A training that can't be finished with its values; with others it may be."""
+    """The training can't finish with the values of this trial."""
 
 
 class Trials(NamedTuple):
     """Runs the trials of a search.
 
     Attributes:
-        config: of the search; all trials are attacked in its neighborhood.
-        folder: of the trials, each a run folder with its `trial.json`.
-        data_dir: where prepared datasets lie, or None.
+        config: The configuration of the search; its neighborhood is used to score all trials.
+        folder: The folder of the trials; each is a run folder with a `trial.json`.
+        data_dir: The folder of prepared datasets, or None.
     """
 
     config: Config
@@ -37,21 +37,20 @@ class Trials(NamedTuple):
     data_dir: Path | None
 
     def run(self, trial: str, values: dict[str, Any], config: Config) -> float:
-        """Trains a trial, from where it was left, and scores it; a finished one answers at once.
+        """Train or resume a trial and score it; a finished trial is not repeated.
 
         Args:
-            trial: its name.
-            values: what it tries.
-            config: with these values.
+            trial: The name of the trial.
+            values: The values of the searched settings.
+            config: The configuration with these values.
 
         Returns:
-            The share of the validation images that stay right in the search's neighborhood.
+            The robust validation accuracy in the search's neighborhood.
 
         Raises:
-            TrialFailed: the loss became NaN, the memory was too small, or its settings don't
-                fit each other.
-            UserError: the folder is another trial's, or the dataset can't be used.
-            Interrupted: after Ctrl-C, with the state saved.
+            TrialFailed: The loss became NaN, memory ran out, or the settings are inconsistent.
+            UserError: The folder belongs to another trial, or the dataset can't be used.
+            Interrupted: Ctrl-C was pressed; the state is saved.
         """
         run = RunFolder(self.folder / trial)
         outcome = read_outcome(run.path)
@@ -65,8 +64,7 @@ class Trials(NamedTuple):
     def _train_and_score(
         self, run: RunFolder, trial: str, values: dict[str, Any], config: Config
     ) -> Outcome:
-        """Trains and scores."""
-        # Layers have the names, and so the files, of a run by itself.
+        # Resets the layer names to those of a separate run.
         keras.backend.clear_session()
         steps = 0
         try:
@@ -110,5 +108,5 @@ class Trials(NamedTuple):
         images, labels = load_training_data(context).validation
         batches = evaluation_batches(images, labels, VALIDATION_BATCH)
         found = model.evaluate(batches, verbose=0, return_dict=True)
-        # 32-bit floats have seven digits.
+        # float32 has seven digits.
         return round(float(found["robust_accuracy"]), 6), round(float(found["accuracy"]), 6)

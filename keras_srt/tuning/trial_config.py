@@ -1,4 +1,4 @@
-"""Configs of trials: the config's own, with the values that are tried."""
+"""Configs of trials: the config of the search with other values."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from keras_srt.config.schema import Components, Config
 from keras_srt.config.tune import TuneSettings, corners
 from keras_srt.core.errors import InvalidSettings
 
-_SHOWN = 5  # problems of a space
+_SHOWN = 5  # problems of a search space
 
 
 def apply_values(
     config: Config, values: Mapping[str, Any], components: Components, **settings: Any
 ) -> Config:
-    """A config with other values of some settings, and without its part `tune`.
+    """Change settings of a config and remove its `tune` section.
 
     Args:
-        config: as it was loaded.
-        values: dotted name -> value; applied in this order, as `--set` does.
-        components: what a config may name.
-        **settings: top-level ones, such as `name`.
+        config: The configuration of the search.
+        values: Dotted name -> value; applied in this order, as by `--set`.
+        components: The registries of components.
+        **settings: Top-level settings, such as `name`.
 
     Returns:
-        The checked config.
+        The validated config.
 
     Raises:
-        InvalidSettings: the values can't be used, or not together.
+        InvalidSettings: The values are invalid, alone or together.
     """
     resolved = json.loads(config.to_json())
     del resolved["tune"]
@@ -42,11 +42,11 @@ def apply_values(
 
 
 def trial_steps(tune: TuneSettings, parts: int | None) -> dict[str, int]:
-    """The setting of a trial's length, or nothing where it is the config's own.
+    """Return the setting for the length of a trial; empty for the config's own length.
 
     Args:
-        tune: the search.
-        parts: of `tune.max_epochs`, how many the trial lasts; None for its full length.
+        tune: The `tune` section of the configuration.
+        parts: Length of the trial in units of `tune.max_epochs`; None for the full length.
 
     Example:
         >>> space = {"training.learning_rate": [0.1]}
@@ -60,10 +60,10 @@ def trial_steps(tune: TuneSettings, parts: int | None) -> dict[str, int]:
 
 
 def tune_of(config: Config) -> TuneSettings:
-    """The part `tune` of a config.
+    """Return the `tune` section of a config.
 
     Raises:
-        InvalidSettings: there is no search.
+        InvalidSettings: There is no `tune` section.
     """
     if config.tune is None:
         raise InvalidSettings(
@@ -74,10 +74,10 @@ def tune_of(config: Config) -> TuneSettings:
 
 
 def with_length(config: Config) -> Config:
-    """The config with `tune.steps` as Hyperband needs it, and lengths that can be changed.
+    """Set `tune.steps` if Hyperband needs it, and check that the length can change.
 
     Raises:
-        InvalidSettings: there is no search, or a length that can't be changed.
+        InvalidSettings: There is no `tune` section, or the length can't change.
     """
     tune, training, problems = tune_of(config), config.training, []
     hyperband = tune.tuner == "hyperband"
@@ -113,15 +113,15 @@ def with_length(config: Config) -> Config:
 def check_space(
     config: Config, components: Components, check: Callable[[Config], object] | None = None
 ) -> None:
-    """Finds values that a trial could not be run with, before there is one.
+    """Check the corners of the search space before the first trial.
 
     Args:
-        config: from `with_length`.
-        components: what it may name.
-        check: a further check of a trial's config, which raises InvalidSettings.
+        config: From `with_length`.
+        components: The registries of components.
+        check: A further check of a trial's config, which raises InvalidSettings.
 
     Raises:
-        InvalidSettings: with the first problems found.
+        InvalidSettings: The first problems found.
     """
     tune = tune_of(config)
     problems: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What came of the trials of a search: read, ranked, as tables and as a config."""
+"""Results of trials: files, ranking and tables."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ class Outcome:
     """A finished trial.
 
     Attributes:
-        trial: its name.
-        values: setting -> value.
-        steps: of its training.
-        robust: share of the validation images that stay right in the search's neighborhood;
-            None where it failed.
-        clean: share of them that are right as they are; None where it failed.
-        seconds: of its training.
-        reason: why it failed; empty where it didn't.
+        trial: The name of the trial.
+        values: Setting -> value.
+        steps: Training steps.
+        robust: Robust validation accuracy in the search's neighborhood; None if it failed.
+        clean: Clean validation accuracy; None if it failed.
+        seconds: Seconds of training.
+        reason: Why it failed, or "".
     """
 
     trial: str
@@ -35,22 +34,22 @@ class Outcome:
     reason: str = ""
 
     def save(self, run: Path) -> None:
-        """Writes `trial.json` into the trial's run folder."""
+        """Write `trial.json` to the run folder of the trial."""
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / "trial.json", dataclasses.asdict(self))
 
 
 def read_outcome(run: Path) -> Outcome | None:
-    """Reads `trial.json`; None where there is none, or not a whole one."""
+    """Read `trial.json`; None if it is missing or damaged."""
     try:
         return Outcome(**json.loads((run / "trial.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        # A trial that is trained is then scored again.
+        # The trial is then scored again.
         return None
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The best first: of equal ones the longer training, then the earlier; failed ones last.
+    """Sort trials by robust accuracy, then by steps, then by name; failed trials last.
 
     Example:
         >>> made = [Outcome("0", {}, 9, robust=0.5), Outcome("1", {}, 9, reason="NaN"),
@@ -67,14 +66,14 @@ def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written in tables: numbers with four digits, the rest as JSON."""
+    """Format a value for tables: floats with four digits, other values as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """The cells of a table, the heading first."""
+    """Return the rows of a table, header first."""
     names = list(outcomes[0].values)
     short = short_names(names)
     rows = [["trial", *short, "steps", "robust %", "clean %", "seconds"]]
@@ -89,7 +88,7 @@ def _rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The last parts of dotted names, where they tell them apart.
+    """Shorten dotted names to their last parts if these are unique.
 
     Example:
         >>> short_names(["training.ema", "objective.name", "model.width"])
@@ -103,13 +102,13 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def terminal_table(outcomes: Sequence[Outcome]) -> str:
-    """The trials as text, the best first, and why some failed.
+    """Format the trials as text, best first, with the reasons of failures.
 
     Args:
-        outcomes: at least one.
+        outcomes: At least one trial.
 
     Returns:
-        Lines, without a final line break.
+        Lines without a trailing newline.
 
     Example:
         >>> made = Outcome("0", {"training.ema": 0.99}, 100, robust=0.5, clean=0.75, seconds=8)
@@ -130,7 +129,7 @@ def terminal_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def markdown_table(outcomes: Sequence[Outcome]) -> str:
-    """The same in Markdown."""
+    """Format the same table in Markdown."""
     heading, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _rows(outcomes)]
     rule = ["---", *(["---:"] * (len(heading) - 1))]
     lines = [f"| {' | '.join(row)} |" for row in (heading, rule, *rows)]

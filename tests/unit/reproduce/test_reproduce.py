@@ -17,7 +17,7 @@ from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.reproduce.attack_settings import attack
-from keras_srt.reproduce.evaluations import Evaluations, Outcome, worst_case
+from keras_srt.reproduce.evaluation_cache import Evaluations, Outcome, worst_case
 from keras_srt.reproduce.paper import Paper
 from keras_srt.reproduce.recipes import make_config
 from keras_srt.reproduce.specs import SCALES, ModelSpec

@@ -1,4 +1,4 @@
-"""How long a job will take: by what is on disk, else by a timed step."""
+"""Estimates of the duration of a job, from finished trainings or a timed step."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from keras_srt.objectives import StepPasses
 from keras_srt.pipeline.classifiers import build_model
 from keras_srt.pipeline.cost import time_step
 from keras_srt.pipeline.plan import Plan
+from keras_srt.reproduce.job_models import Model, Wanted
 from keras_srt.reproduce.store import digest, train_seconds
-from keras_srt.reproduce.trained_models import Model, Wanted
 
-# A training this short is over before it could be timed; tracing is most of it.
+# Short trainings spend most of their time on tracing, so they are not timed.
 _SHORT_STEPS, _SHORT_TRAINING, _SHORT_ATTACK = 100, 15.0, 3.0
 
 
 class Costs:
-    """Estimates for the models of a job on this machine.
+    """Estimated durations of the trainings and evaluations of a job on this machine.
 
     Args:
-        models: of the job. Of each architecture, a finished one tells how long a pass
-            takes; where there is none, one step is timed.
-        train: whether missing models will be trained, so that a step may be timed.
+        models: The models of the job. For each architecture, the seconds per pass come from
+            a finished model, else from one timed step.
+        train: Whether missing models will be trained, so that timing a step is worthwhile.
     """
 
     def __init__(self, models: Sequence[Model], train: bool = True) -> None:
         self._pass_seconds: dict[str, float] = {}
         for model in models:
             if model.finished and _architecture(model) not in self._pass_seconds:
-                seconds = train_seconds(model.begun.run) / _passes(model.plan, model.plan.steps)
+                seconds = train_seconds(model.started.run) / _passes(model.plan, model.plan.steps)
                 self._pass_seconds[_architecture(model)] = seconds
         for model in models:
             known = _architecture(model) in self._pass_seconds
@@ -39,7 +39,7 @@ class Costs:
                 self._pass_seconds[_architecture(model)] = _timed(model)
 
     def training(self, model: Model) -> float:
-        """Seconds that the rest of a training takes."""
+        """Estimate the seconds of the remaining training."""
         left = model.plan.steps - model.done
         if left <= 0:
             return 0.0
@@ -48,7 +48,7 @@ class Costs:
         return _passes(model.plan, left) * self._pass_seconds.get(_architecture(model), 0.0)
 
     def evaluation(self, model: Model, wanted: Wanted) -> float:
-        """Seconds that an evaluation takes at most."""
+        """Estimate the maximum seconds of an evaluation."""
         images = min(wanted.limit or model.info.num_test, model.info.num_test)
         if model.plan.steps < _SHORT_STEPS:
             return _SHORT_ATTACK
@@ -62,24 +62,24 @@ def _architecture(model: Model) -> str:
 
 
 def _passes(plan: Plan, steps: int) -> float:
-    """Cost of the last steps in forward passes of one image; of all steps, with the teacher's."""
+    """Return the cost of the last steps in forward passes; for all steps, with the teacher's."""
     teacher = StepPasses(0, 0, plan.teacher_steps * sum(plan.sizes)).relative_cost
     own = steps * plan.cost_ratio * plan.passes.relative_cost
     return own + (teacher if steps == plan.steps else 0.0)
 
 
 def _timed(model: Model) -> float:
-    """Seconds of a pass, by one step of a training that is to come."""
+    """Time one training step; return the seconds per forward pass of an image."""
     built: Any = build_model(model.config, model.info, model.plan)
     step = time_step(built, model.plan, model.info)
     return step.seconds / model.plan.passes.relative_cost
 
 
 class Clock:
-    """What is left of a job: its estimates, corrected by how long the done steps took.
+    """The remaining time of a job: estimates, corrected by the measured durations.
 
     Args:
-        estimates: of each step, with its kind ("train" or "attack"), in any order.
+        estimates: Kind ("train" or "attack") and estimated seconds of each step.
     """
 
     def __init__(self, estimates: Sequence[tuple[str, float]]) -> None:
@@ -92,12 +92,12 @@ class Clock:
         self._began = 0.0
 
     def begin(self) -> str:
-        """Starts a step: the head of its line, `[3/41]`."""
+        """Start a step; return its number as `[3/41]`."""
         self._began = time.perf_counter()
         return f"[{self.done + 1}/{self.total}]"
 
     def end(self, kind: str, estimate: float) -> float:
-        """Ends a step: the seconds that it took."""
+        """End a step; return its duration in seconds."""
         seconds = time.perf_counter() - self._began
         self.done += 1
         self._left[kind] = max(0.0, self._left[kind] - estimate)
@@ -107,7 +107,7 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds until the end of the job."""
+        """Estimated seconds until the end of the job."""
         return sum(left * self._ratio(kind) for kind, left in self._left.items())
 
     def _ratio(self, kind: str) -> float:

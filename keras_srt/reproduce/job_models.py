@@ -1,4 +1,4 @@
-"""The models of a job: which are there, which to train, what is known of each."""
+"""The models of a job: their configs, runs on disk and evaluations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_srt.attacks import ATTACKS, Attack
 from keras_srt.config.schema import Config
 from keras_srt.data import DatasetInfo
 from keras_srt.pipeline.plan import Plan, make_plan
-from keras_srt.reproduce.evaluations import Evaluations
+from keras_srt.reproduce.evaluation_cache import Evaluations
 from keras_srt.reproduce.recipes import make_config
 from keras_srt.reproduce.specs import AttackSpec, ModelSpec, Target
 from keras_srt.reproduce.store import Store, Stored, fingerprint, steps_done
@@ -18,12 +18,12 @@ from keras_srt.reproduce.store import Store, Stored, fingerprint, steps_done
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """An attack on the first images of the test part.
+    """An evaluation that a target needs: an attack on the first test images.
 
     Args:
-        attack: None for the images as they are.
-        limit: how many images; None for all.
-        passes: of an image, at most.
+        attack: The attack, or None for clean accuracy.
+        limit: Number of test images; None for all.
+        passes: Maximum number of passes per image.
     """
 
     attack: Attack | None
@@ -32,21 +32,21 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """For the lines of progress."""
+        """The name to show in progress messages."""
         return "clean" if self.attack is None else self.attack.name
 
 
 @dataclasses.dataclass
 class Model:
-    """A model of the job, with what is known of it by now.
+    """A model of the job and its state.
 
     Args:
-        config: how it is trained.
-        info: its dataset.
-        plan: what its config amounts to.
-        stored: its run, or None before there is one.
-        wanted: the evaluations that the tables need.
-        evaluations: those there are, once it is trained.
+        config: The training configuration.
+        info: The dataset.
+        plan: The training plan.
+        stored: The run on disk, or None if there is none yet.
+        wanted: The evaluations that the targets need.
+        evaluations: The finished evaluations, read on first use.
     """
 
     config: Config
@@ -57,34 +57,34 @@ class Model:
     evaluations: Evaluations | None = None
 
     @property
-    def begun(self) -> Stored:
-        """Its run.
+    def started(self) -> Stored:
+        """The run on disk.
 
         Raises:
-            RuntimeError: there is none yet.
+            RuntimeError: There is none yet.
         """
         if self.stored is None:
-            raise RuntimeError(f"{self.config.name}: its training hasn't begun")
+            raise RuntimeError(f"{self.config.name}: its training has not started")
         return self.stored
 
     @property
     def done(self) -> int:
-        """Training steps done."""
+        """The number of finished training steps."""
         return 0 if self.stored is None else steps_done(self.stored.run, self.plan.steps)
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained."""
+        """Whether the training is finished."""
         return self.done >= self.plan.steps
 
     def open(self) -> Evaluations:
-        """Its evaluations, read when they are first asked for."""
+        """Return the evaluations; they are read on first use."""
         if self.evaluations is None:
-            self.evaluations = Evaluations(self.begun.run)
+            self.evaluations = Evaluations(self.started.run)
         return self.evaluations
 
     def missing(self) -> list[Wanted]:
-        """The evaluations still to be made."""
+        """Return the evaluations that have not been run."""
         if not self.finished:
             return list(self.wanted)
         there, seed = self.open(), self.config.seed
@@ -92,13 +92,13 @@ class Model:
 
 
 class Models:
-    """The models of some targets, each once.
+    """The distinct models of a set of targets.
 
     Args:
-        store: trained models.
-        data_dir: where prepared datasets lie, or None.
-        seeds: how many of each model.
-        limit: test images of an attack, or None for what the targets say.
+        store: The trained runs.
+        data_dir: The folder of prepared datasets, or None.
+        seeds: Number of seeds per model.
+        limit: Test images per attack, or None for the defaults of the targets.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Models:
     ) -> None:
         self.store, self.data_dir = store, data_dir
         self.seeds, self.limit = range(seeds), limit
-        # Specs may differ and mean the same training.
+        # Different specs can describe the same training.
         self._models: dict[str, Model] = {}
         self._marks: dict[tuple[ModelSpec, str, str, int], str] = {}
         self._infos: dict[str, DatasetInfo] = {}
 
     def get(self, spec: ModelSpec, target: Target, seed: int) -> Model:
-        """The model of a spec, which is made at the first call."""
+        """Return the model of a spec; it is created on first use."""
         place = (spec, target.dataset, target.scale, seed)
         if place not in self._marks:
             config = make_config(spec, target.dataset, target.scale, seed)
@@ -129,7 +129,7 @@ class Models:
         return Model(config, info, plan, self.store.find(config, plan.steps))
 
     def of(self, target: Target) -> list[Model]:
-        """All models of a target, each with the evaluations that the target needs."""
+        """Return all models of a target, and register the evaluations that the target needs."""
         found = []
         for spec in target.models():
             for seed in self.seeds:
@@ -142,11 +142,11 @@ class Models:
         return found
 
     def all(self, targets: Iterable[Target]) -> list[Model]:
-        """The models of all targets, each once, in the order of the targets."""
+        """Return the models of all targets, each once, in the order of the targets."""
         return list({id(model): model for target in targets for model in self.of(target)}.values())
 
     def wanted(self, attack: AttackSpec | None, target: Target) -> Wanted:
-        """The evaluation for an attack of a target, or for its untampered images."""
+        """Return the evaluation for an attack of a target, or for clean accuracy."""
         images = self.limit if self.limit is not None else target.images
         if attack is None:
             return Wanted(None, images)
@@ -156,7 +156,7 @@ class Models:
 
 
 def count(models: Sequence[Model]) -> tuple[int, int, int]:
-    """How many are finished, begun, and not there at all."""
+    """Count the finished, started and missing models."""
     finished = sum(model.finished for model in models)
-    begun = sum(not model.finished and model.done > 0 for model in models)
-    return finished, begun, len(models) - finished - begun
+    started = sum(not model.finished and model.done > 0 for model in models)
+    return finished, started, len(models) - finished - started

@@ -1,4 +1,4 @@
-"""Evaluations of a trained model, kept beside it: one file for each attack."""
+"""Evaluations of a trained model, cached in its run folder: one file per attack."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SHOWN_DIGITS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What an attack did to each of the first test images.
+    """The result of one attack on the first test images.
 
     Args:
-        attack: its settings with its name, or None for the untampered images.
-        limit: test images asked for; None for all.
-        seed: of the attack's draws.
-        right: bool [n], answered right before the attack.
-        still_right: bool [n], before and after it.
-        seconds: how long it took.
-        entry: what report.json would say of it, smallest perturbations included.
+        attack: The settings with the name, or None for the clean images.
+        limit: Requested number of test images; None for all.
+        seed: The seed of the attack.
+        right: bool [n], correctly classified before the attack.
+        still_right: bool [n], correctly classified before and after the attack.
+        seconds: Duration of the attack.
+        entry: The entry of report.json for this attack.
     """
 
     attack: dict[str, Any] | None
@@ -48,7 +48,7 @@ class Outcome:
     def of(
         cls, robustness: Robustness, attack: Attack | None, limit: int | None, seed: int
     ) -> Outcome:
-        """The outcome of an evaluation with one attack, or with none."""
+        """Take the outcome from an evaluation with one attack or none."""
         report = robustness.report()
         if attack is None:
             return cls(
@@ -62,13 +62,13 @@ class Outcome:
 
 
 def worst_case(outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Whether an image is right before and after every attack, on the images that all saw.
+    """Compute which images are correctly classified under every attack.
 
     Args:
-        outcomes: one at least, each of the first test images.
+        outcomes: At least one, each for the first test images.
 
     Returns:
-        bool [fewest n].
+        bool [smallest n].
     """
     count = min(len(outcome.right) for outcome in outcomes)
     still = [outcome.still_right[:count] for outcome in outcomes]
@@ -76,10 +76,10 @@ def worst_case(outcomes: Sequence[Outcome]) -> np.ndarray:
 
 
 class Evaluations:
-    """The evaluations of a run's best classifier; those of an earlier one don't count.
+    """The cached evaluations of a run's best weights; those of other weights are ignored.
 
     Args:
-        run: a trained run.
+        run: The folder of a finished run.
     """
 
     def __init__(self, run: RunFolder) -> None:
@@ -92,12 +92,12 @@ class Evaluations:
                 self._outcomes[_key(outcome.attack, outcome.limit, outcome.seed)] = outcome
 
     def find(self, attack: Attack | None, limit: int | None, seed: int) -> Outcome | None:
-        """The evaluation with these settings, or None if it has to be made."""
+        """Return the evaluation with these settings, or None if there is none."""
         settings = None if attack is None else settings_of(attack)
         return self._outcomes.get(_key(settings, limit, seed))
 
     def add(self, outcome: Outcome) -> None:
-        """Keeps an evaluation, in memory and on disk."""
+        """Store an evaluation in memory and on disk."""
         key = _key(outcome.attack, outcome.limit, outcome.seed)
         self._outcomes[key] = outcome
         self._folder.mkdir(exist_ok=True)
@@ -108,19 +108,19 @@ class Evaluations:
         write_json(self._folder / f"{name}-{key[:_SHOWN_DIGITS]}.json", content)
 
     def _read(self, path: Path) -> Outcome | None:
-        """An evaluation of the classifier as it is, by an attack as it is; else None."""
+        """Read an evaluation; None if the weights or the file format are different."""
         try:
             content = json.loads(path.read_text())
             if content.pop("weights") != self._weights or content.pop("schema") != 1:
                 return None
             if content["attack"] is not None:
-                # With the defaults of today, as the fingerprint of a config.
+                # Filled in with current defaults, like the fingerprint of a config.
                 content["attack"] = settings_of(ATTACKS.build(content["attack"]))
             for column in ("right", "still_right"):
                 content[column] = np.array([letter == "1" for letter in content[column]])
             return Outcome(**content)
         except (OSError, ValueError, KeyError, TypeError):
-            # Of another version, or cut off: it is made again.
+            # Written by another version, or incomplete: the attack is run again.
             return None
 
 

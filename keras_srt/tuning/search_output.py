@@ -1,9 +1,10 @@
-"""What a search leaves: a table, a figure, and the best settings as a config."""
+"""Output files of a search: tables, a figure, and the best settings as a config."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,73 +12,73 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import write_json
 from keras_srt.pipeline.configs import COMPONENTS
-from keras_srt.tuning.figure import write_figure
+from keras_srt.tuning.parallel_coordinates import write_figure
 from keras_srt.tuning.trial_config import apply_values, tune_of
 from keras_srt.tuning.trial_results import Outcome, markdown_table, ranked, shown, terminal_table
 
+_log = logging.getLogger(__name__)
 
-def conclude(
+
+def write_search(
     config: Config, folder: Path, outcomes: Sequence[Outcome], gave_up: bool
 ) -> list[Outcome]:
-    """Writes `trials.json`, `trials.md`, `trials.png` and `best.json`, and prints the table.
+    """Write `trials.json`, `trials.md`, `trials.png` and `best.json`, and log the table.
 
     Args:
-        config: of the search.
-        folder: of the search.
-        outcomes: of its trials.
-        gave_up: whether failed trials ended it.
+        config: The configuration of the search.
+        folder: The folder of the search.
+        outcomes: The trials, in the order of their end.
+        gave_up: Whether failed trials ended the search.
 
     Returns:
-        The outcomes, the best first.
+        The trials, best first.
 
     Raises:
-        UserError: too many trials in a row failed.
+        UserError: Too many consecutive trials failed.
     """
     made = ranked(outcomes)
     write_json(folder / "trials.json", [dataclasses.asdict(outcome) for outcome in made])
     text = f"# Trials of {config.name}\n\n{_note(config, made)}\n\n{markdown_table(made)}\n"
     (folder / "trials.md").write_text(text, encoding="utf-8")
-    print(f"\n{terminal_table(made)}\n{_note(config, made)}", flush=True)
+    _log.info("\n%s\n%s", terminal_table(made), _note(config, made))
     best = made[0]
     if best.robust is not None:
         write_figure(config, made, folder / "trials.png")
         write_json(folder / "best.json", json.loads(best_config(config, best).to_json()))
         values = ", ".join(f"{name} {shown(value)}" for name, value in best.values.items())
-        print(
-            f"best        trial {best.trial}: {values}\nfigure      {folder / 'trials.png'}\n"
-            f"train it    python train.py --config {folder / 'best.json'}",
-            flush=True,
-        )
+        _log.info("best        trial %s: %s", best.trial, values)
+        _log.info("figure      %s", folder / "trials.png")
+        _log.info("train it    python train.py --config %s", folder / "best.json")
     if gave_up:
         reason = next(outcome.reason for outcome in reversed(outcomes) if outcome.reason)
         failures = tune_of(config).failures
         raise UserError(
             f"tune: {failures} trials in a row failed, the last one because: {reason}; "
-            "narrow tune.space, or raise tune.failures, in a new --run-dir"
+            "narrow tune.space or increase tune.failures, in a new --run-dir"
         )
     return made
 
 
 def best_config(config: Config, best: Outcome) -> Config:
-    """The config of the search with the best values and its own length of training.
+    """Make a config with the best values and the configured length of training.
 
     Args:
-        config: of the search.
-        best: the trial.
+        config: The configuration of the search.
+        best: The best trial.
 
     Returns:
-        A config that `train.py --config` takes.
+        A config for `train.py --config`.
 
     Raises:
-        ValueError: the trial failed.
+        ValueError: The trial failed.
     """
     if best.robust is None:
         raise ValueError(f"trial {best.trial} failed ({best.reason})")
-    robust = f"{100 * best.robust:.1f}% of the validation images"
+    robust = f"{100 * best.robust:.1f}% on the validation images"
     description = [
         "python train.py --config best.json",
-        f"Found by keras-srt tune: trial {best.trial} of {config.name}, right about {robust} under "
-        f"attack after {best.steps} steps.",
+        f"Found by keras-srt tune: trial {best.trial} of {config.name}, with a robust accuracy of "
+        f"{robust} after {best.steps} steps.",
     ]
     name = f"{config.name}-tuned"
     return apply_values(config, best.values, COMPONENTS, name=name, description=description)
@@ -87,5 +88,5 @@ def _note(config: Config, made: Sequence[Outcome]) -> str:
     failed = sum(outcome.robust is None for outcome in made)
     return (
         f"{len(made)} trials{f', {failed} failed' if failed else ''}; accuracy on "
-        "the validation images; no test image was seen."
+        "the validation images; test images were not used."
     )

@@ -1,4 +1,4 @@
-"""The trials of a search in parallel coordinates; Matplotlib is imported when they are drawn."""
+"""A parallel-coordinates figure of the trials."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 _FAILED = "#C9C9C9"
 _TICKS = 5
-_LONGEST = 16  # letters of a tick
+_LONGEST = 16  # characters of a tick label
 
 
 class Axis(NamedTuple):
     """A vertical axis.
 
     Attributes:
-        title: what it shows.
+        title: The title of the axis.
         place: value -> height from 0 to 1.
-        ticks: height and text of each tick.
+        ticks: Height and label of each tick.
     """
 
     title: str
@@ -38,12 +38,12 @@ class Axis(NamedTuple):
 
 
 def write_figure(config: Config, outcomes: Sequence[Outcome], path: Path) -> None:
-    """Draws a line for each trial through its values to its robust accuracy.
+    """Draw one line per trial through its values to its robust accuracy.
 
     Args:
-        config: of the search.
-        outcomes: the best first, at least that one not failed.
-        path: of the PNG file.
+        config: The configuration of the search.
+        outcomes: The trials, best first; at least the best did not fail.
+        path: The PNG file to write.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -67,7 +67,7 @@ def write_figure(config: Config, outcomes: Sequence[Outcome], path: Path) -> Non
             f"{config.name}: {len(outcomes)} trials, the best one thick", loc="left", fontsize=11
         )
         colors = matplotlib.colormaps["viridis_r"]
-        # From the last to the best, which lies on top.
+        # The best trial is drawn last, on top.
         for rank, outcome in reversed(list(enumerate(outcomes))):
             _draw_trial(axes, outcome, [*axes_of], score_axis, colors, best=rank == 0)
         for position, axis in enumerate([*axes_of, score_axis]):
@@ -81,7 +81,7 @@ def write_figure(config: Config, outcomes: Sequence[Outcome], path: Path) -> Non
 
 
 def setting_axis(title: str, entry: tuple[Any, ...] | Range) -> Axis:
-    """The axis of a setting: a list's values at equal distances, a range linear or logarithmic.
+    """Make the axis of a setting: equal distances for a list, linear or logarithmic for a range.
 
     Example:
         >>> axis = setting_axis("width", (4, 8, "auto"))
@@ -136,7 +136,7 @@ def _draw_trial(
         axes.plot(heights, color=_FAILED, ls="--", lw=1.1)
         return
     heights.append(score.place(outcome.robust))
-    # The palest end of the map is hard to see on white.
+    # The light end of the color map is hard to see on white.
     color = colors(0.12 + 0.88 * heights[-1])
     axes.plot(heights, color=color, lw=3.2 if best else 1.3, alpha=1.0 if best else 0.85)
 

@@ -1,0 +1,87 @@
+"""Markdown pages and CSV files."""
+
+import csv
+import io
+
+import pytest
+from reproduce_results import make_results
+
+from keras_srt.reproduce import tables
+
+
+@pytest.fixture
+def results():
+    return make_results()
+
+
+def test_the_page_literally(results):
+    page = tables.markdown(results)
+    assert page.splitlines() == [
+        "# Table 3 (mnist, quick)",
+        "",
+        "**Reduced run** (scale `quick`): smaller models, fewer steps or fewer test images than "
+        "the paper's; the numbers are no reproduction of the paper's.",
+        "",
+        "A note.",
+        "",
+        "## Panel",
+        "",
+        "|  |  | clean (n=1,000) | PGD (n=200, 1,000) |",
+        "| --- | --- | --- | --- |",
+        "| **RT** | ours | 98.0 [96.0, 99.0] | 90.0 [88.0, 91.0] |",
+        "|  | paper | – | – |",
+        "| **SRT** | ours | 99.0 [97.0, 100.0] | 96.0 [94.0, 97.0], 2 seeds 95.0 to 97.0 |",
+        "|  | paper | 99.30 (ours −0.3) | 96.60 (ours −0.6) |",
+        "| **UAT++** | ours | not run | not run |",
+        "|  | paper | – | 50.00 |",
+        "",
+        "Accuracy in % with its 95% Wilson interval: correct before and after the attack.",
+        "For several seeds: the mean, the interval of one model, and the range.",
+        "–: the paper's number is not in `keras_srt/reproduce/paper.json`; see there "
+        "how to add it.",
+        "not run: the command below trains and evaluates it.",
+        "",
+        "## Attacks",
+        "",
+        "- `pgd`: epsilon 8/255, random_start true; on the first 1,000 test images",
+        "",
+        "## Smallest perturbations",
+        "",
+        "| model | attack | norm | median | mean | found | accuracy at each radius |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| RT | PGD | l2 | – | 1.25 | 7 | 0.5: 75.0 |",
+        "",
+        "## Models",
+        "",
+        "| model | seed | objective | labels | unlabeled | labeled a step | steps | training |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| `m-1234` | 0 | srt (robust_weight 1) | 10,000 | 49,000 | 64 | 1,000 | 8 min |",
+        "",
+        "## Command",
+        "",
+        "```sh",
+        "keras-srt reproduce table3",
+        "```",
+        "",
+        "The paper: source",
+    ]
+
+
+def test_a_target_that_is_not_in_the_paper_has_no_paper_rows(results):
+    page = tables.markdown(results | {"paper": None})
+    for words in ("| paper |", "paper.json", "The paper:"):
+        assert words in tables.markdown(results)
+        assert words not in page
+    assert "| **SRT** | ours | 99.0" in page
+
+
+def test_the_csv_has_a_line_for_each_cell(results):
+    rows = list(csv.DictReader(io.StringIO(tables.comma_separated(results))))
+    assert [(row["row"], row["column"]) for row in rows] == [
+        (key, column) for key in ("rt", "srt", "uat") for column in ("clean", "pgd")
+    ]
+    srt = rows[3]
+    assert (srt["accuracy"], srt["n"], srt["paper"]) == ("0.96", "1000", "0.966")
+    assert (srt["seeds"], srt["seed_low"], srt["seed_high"]) == ("2", "0.95", "0.97")
+    assert float(srt["difference"]) == pytest.approx(-0.006)
+    assert (rows[5]["accuracy"], rows[5]["paper"], rows[4]["paper"]) == ("", "0.5", "")
