@@ -188,7 +188,7 @@ def test_a_savedmodel_without_gradients_is_a_query_model(function, samples, tmp_
     model = opened(tmp_path / "flat", samples)
     assert isinstance(model.model, QueryModel)
     assert model.warnings == (
-        "no gradient flows through the model; attacks can only ask for its answers",
+        "no gradient flows through the model; attacks can only query its predictions",
     )
     np.testing.assert_allclose(model.model.logits(samples), function(samples))
     labels = model.model.logits(samples).argmax(axis=1)
