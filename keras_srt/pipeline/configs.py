@@ -32,6 +32,11 @@ def load_config(name: str, variant: str | None = None, overrides: Iterable[str] 
     return loader.load(loader.find(name), COMPONENTS, variant, overrides)
 
 
+def claim(folder: RunFolder, config: Config, resume: bool) -> None:
+    """Make a folder that of a run, see `RunFolder.claim`."""
+    folder.claim(config.to_json(), resume, lambda path: load_config(str(path)).to_json())
+
+
 def load_run_config(folder: RunFolder) -> Config:
     """Load the config of an existing run.
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from keras_srt.config.schema import Config
-from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import draw_split
 from keras_srt.pipeline.plan import make_plan
@@ -68,5 +68,5 @@ def prepare(
             distribution.check_agreement(config.to_json(), own.last_state)
             context.model  # noqa: B018  builds it, as it may not support the images
         with own.held():
-            own.claim(config.to_json(), resume, read=lambda path: load_config(str(path)).to_json())
+            claim(own, config, resume)
             yield context

@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves behind, and whether a new one may use the folder."""
+"""Run folders: the files of a run, and the checks before a run uses a folder."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _PACKAGES = (
     "numpy",
 )
 
-# What one process at a time holds a lock on; and what there is of a run before it has a config.
+# The file that a process locks while it uses a folder, and the files of a run without a config.
 _LOCK = ".lock"
 _BEGUN = (_LOCK, "checkpoints", "environment.json")
 
-# A run may go on with other wording, or on other devices.
-_NO_MATTER = ("description", "training.strategy")
+# Settings that may change when a run is resumed.
+_CHANGEABLE = ("description", "training.strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +58,23 @@ class RunFolder:
 
     @property
     def history(self) -> Path:
-        """Losses and validation accuracies of each interval."""
+        """The losses and validation accuracies of each interval."""
         return self.path / "history.csv"
 
     @property
     def checkpoints(self) -> Path:
-        """States of training and the best classifier."""
+        """The states of training and the best classifier."""
         return self.path / "checkpoints"
 
     @property
     def last_state(self) -> str:
-        """The name of the last state of training, empty if there is none yet."""
+        """The name of the last state of training; empty if there is none yet."""
         found = manifests(self.checkpoints)
         return found[0].stem if found else ""
 
     @property
     def last_step(self) -> int:
-        """The step of the last state of training, 0 if there is none yet."""
+        """The step of the last state of training; 0 if there is none yet."""
         return int(self.last_state.rpartition("-")[2] or 0)
 
     @property
@@ -89,40 +89,40 @@ class RunFolder:
 
     @property
     def teacher(self) -> RunFolder:
-        """History and checkpoints of the classifier that labels the unlabeled images."""
+        """The history and the checkpoints of the teacher that labels the unlabeled images."""
         return RunFolder(self.path / "teacher")
 
     @property
     def pseudo_labels(self) -> Path:
-        """Its answers, one for each unlabeled image of the split."""
+        """The teacher's labels, one for each unlabeled image of the split."""
         return self.teacher.path / "pseudo_labels.npy"
 
     @property
     def teacher_summary(self) -> Path:
-        """What it was, for the reports."""
+        """The summary of the teacher for the reports."""
         return self.teacher.path / "teacher.json"
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard log."""
+        """The TensorBoard log."""
         return self.path / "tensorboard"
 
     @property
     def report(self) -> Path:
-        """Results."""
+        """The results of the evaluation."""
         return self.path / "report.json"
 
     @property
     def attacked(self) -> Path:
-        """Attacked test images, for the exported files."""
+        """Attacked test images for the evaluation of exported files."""
         return self.path / "attacked.npz"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other processes from training in this folder, until the body or the process ends.
+        """Lock the folder against other processes while the body runs.
 
         Raises:
-            UserError: another process does, or the folder can't be made or is something else.
+            UserError: Another process holds the lock, or the folder can't be made or is no run.
         """
         self._check_own()
         try:
@@ -137,8 +137,8 @@ class RunFolder:
                 file.seek(0)
                 holder = file.read(100).strip() or "another process"
                 raise UserError(
-                    f"{self.path}: {holder} is training in this folder; wait for its end, or give "
-                    "another --run-dir"
+                    f"{self.path}: {holder} is training in this folder; wait until it ends, or "
+                    "give another --run-dir"
                 ) from error
             try:
                 file.truncate(0)
@@ -149,7 +149,7 @@ class RunFolder:
             yield
 
     def _check_own(self) -> None:
-        """Refuses a folder that holds something else."""
+        """Check that an existing folder holds no files that aren't a run's."""
         if self.path.is_dir() and not self.config.is_file():
             names = {path.name for path in self.path.iterdir()}
             if any(name not in _BEGUN and not is_draft(name) for name in names):
@@ -166,29 +166,29 @@ class RunFolder:
     def claim(
         self, config_json: str, resume: bool, read: Callable[[Path], str] = Path.read_text
     ) -> None:
-        """Makes the folder this run's, or refuses and changes nothing.
+        """Make the folder that of a run, or raise an error and change nothing.
 
         Args:
-            config_json: the resolved config.
-            resume: whether to go on with what lies there.
-            read: gives the config of the run that lies there, as JSON; a run may be older than
-                some settings, which then have their defaults.
+            config_json: The resolved config.
+            resume: Whether to resume the run in the folder.
+            read: Reads the config of the run in the folder as JSON. In a run that is older than
+                a setting, the setting has its default.
 
         Raises:
-            UserError: the folder can't be written, belongs to another config, or holds
-                this run already and `resume` is false.
+            UserError: The folder can't be written, belongs to another config, or already holds
+                this run and `resume` is false.
         """
         if self.config.is_file():
             self._check_same(config_json, read)
             if self.report.is_file() and not resume:
                 raise UserError(
                     f"{self.path}: holds this run, finished (see {self.report}); give another "
-                    "--run-dir to train anew, or use `keras-srt evaluate --run` on this one"
+                    "--run-dir to train again, or use `keras-srt evaluate --run` on this one"
                 )
             if not resume:
                 raise UserError(
-                    f"{self.path}: holds this run, not finished; give --resume to go on with it, "
-                    "or another --run-dir to start anew"
+                    f"{self.path}: holds this run, not finished; give --resume to continue it, "
+                    "or another --run-dir to start again"
                 )
             return
         self._check_own()
@@ -197,17 +197,16 @@ class RunFolder:
         except OSError as error:
             raise self._not_writable(error) from error
         write_json(self.path / "environment.json", describe_environment())
-        write_text(self.config, config_json)  # last: with it the folder is a run
+        write_text(self.config, config_json)  # last, because it makes the folder a run
 
     def _check_same(self, config_json: str, read: Callable[[Path], str]) -> None:
         try:
-            there = json.loads(read(self.config))
+            existing = json.loads(read(self.config))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.config}: can't be read ({error}); give another --run-dir"
             ) from error
-        asked = json.loads(config_json)
-        different = sorted(_differences(there, asked))
+        different = sorted(_differences(existing, json.loads(config_json)))
         if different:
             raise UserError(
                 f"{self.path}: belongs to another config (different: {', '.join(different[:5])}); "
@@ -215,10 +214,10 @@ class RunFolder:
             )
 
     def read_history(self) -> list[dict[str, str]]:
-        """The rows of history.csv; none if there is no file yet.
+        """Read the rows of history.csv; none if there is no file yet.
 
         Raises:
-            UserError: it is damaged.
+            UserError: The file is damaged.
         """
         if not self.history.is_file():
             return []
@@ -238,12 +237,12 @@ class RunFolder:
 
 
 def _differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Paths of the keys whose values differ, but for what leaves the results as they are."""
+    """Return the paths of the keys whose values differ, without those that may change."""
     if isinstance(one, dict) and isinstance(other, dict):
         found = []
         for key in one.keys() | other.keys():
             here = f"{path}.{key}" if path else key
-            if here in _NO_MATTER:
+            if here in _CHANGEABLE:
                 continue
             found += _differences(one.get(key), other.get(key), here)
         return found
@@ -251,8 +250,8 @@ def _differences(one: Any, other: Any, path: str = "") -> list[str]:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, machine and devices, for `environment.json`."""
-    # Beside a newer TensorFlow stands a Keras 3 that isn't used.
+    """Describe versions, machine and devices for `environment.json`."""
+    # Newer TensorFlow versions also install Keras 3, which isn't used.
     used_keras = keras.Model.__module__.partition(".")[0]
     versions: dict[str, str | None] = {}
     for package in (*_PACKAGES, used_keras):

@@ -19,7 +19,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import tf
-from keras_srt.pipeline.configs import COMPONENTS, load_config
+from keras_srt.pipeline.configs import COMPONENTS, claim
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.tuning.journal import Journal
@@ -145,11 +145,7 @@ def tune(
         if role != "worker":
             until_the_end.enter_context(own.held())
         if role != "worker" or own.config.is_file():
-            own.claim(
-                config.to_json(),
-                resume or role == "worker",
-                read=lambda path: load_config(str(path)).to_json(),
-            )
+            claim(own, config, resume or role == "worker")
         trials = Trials(config, folder / "trials", data_dir)
         return _run(config, folder, trials, role)
 

@@ -9,7 +9,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings, NotFinite
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import evaluation_batches
-from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import load_training_data
 from keras_srt.pipeline.run_folder import RunFolder
@@ -85,11 +85,7 @@ class Trials(NamedTuple):
         replicas, plan, folder = context.distribution.num_replicas, context.plan, context.folder
         check_replicas(replicas, plan.sizes, plan.num_validation)
         with folder.held():
-            folder.claim(
-                context.config.to_json(),
-                resume=True,
-                read=lambda path: load_config(str(path)).to_json(),
-            )
+            claim(folder, context.config, resume=True)
             train(context)
 
     def _score(self, context: RunContext) -> tuple[float, float]:

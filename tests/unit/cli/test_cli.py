@@ -4,26 +4,16 @@ import csv
 import json
 import math
 import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
-from tiny_runs import train_in
+from helpers import tiny, write_config
 
 from keras_srt.cli import main as cli
-from keras_srt.core.errors import Interrupted
-from keras_srt.pipeline.classifiers import build_model, load_best_classifier
+from keras_srt.pipeline.classifiers import build_model
 from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.plan import make_plan
-from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.training import callbacks
 from keras_srt.training.checkpoints import Checkpoints
 
 NOISE = ("cuDNN", "cuBLAS", "oneDNN", "TFA", "Addons", "TensorRT", "cpu_feature_guard", "Warning")
@@ -32,15 +22,6 @@ NOISE = ("cuDNN", "cuBLAS", "oneDNN", "TFA", "Addons", "TensorRT", "cpu_feature_
 def files_of(folder):
     """Every file below a folder with its content."""
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture(scope="module")
-def typed(tmp_path_factory):
-    """What the README says first, typed by a user: the process and the folder it worked in."""
-    folder = tmp_path_factory.mktemp("typed")
-    command = [ROOT / "train.py", "--config", "digits_pixel.json", "--variant", "smoke"]
-    command += ["--run-dir", folder / "run", "--set", f"export={folder / 'exported'}"]
-    return python(*command), folder
 
 
 @pytest.fixture
@@ -67,59 +48,14 @@ def rejected(capsys):
 # What a run leaves behind.
 
 
-def test_the_first_command_works_and_is_quiet(typed):
-    process, folder = typed
-    assert process.returncode == 0, process.stderr
-    for word in NOISE:
-        assert word not in process.stdout + process.stderr
-    assert "Traceback" not in process.stderr
-    for file in (
-        "config.json",
-        "environment.json",
-        "split.json",
-        "history.csv",
-        "report.json",
-        "report.html",
-        "checkpoints/best.weights.h5",
-        "masking.png",
-    ):
-        assert (folder / "run" / file).stat().st_size > 0
-    assert any((folder / "run" / "tensorboard").rglob("events.out.*"))
-    assert (folder / "exported" / "model.config").is_file()
-    (exported,) = (path for path in (folder / "exported").iterdir() if path.is_dir())
-    assert (exported / "1" / "saved_model.pb").is_file()
-    assert (exported / "tflite" / "1" / "model_float32.tflite").is_file()
-    assert (exported / "tflite" / "1" / "labels.txt").read_text().split() == list("0123456789")
-
-
-def test_the_report_says_how_each_published_file_does(typed):
-    process, folder = typed
-    report = json.loads((folder / "run" / "report.json").read_text())
-    deployment = report["deployment"]
-    assert (deployment["version"], deployment["n"]) == (1, 50)
-    keras, savedmodel, *files = deployment["models"]
-    assert [file["name"] for file in files] == ["float32", "float16", "dynamic", "int8"]
-    assert keras["clean"] == savedmodel["clean"] == report["clean"]
-    for model in (keras, savedmodel):
-        for of_model, of_run in zip(model["attacks"], report["attacks"], strict=True):
-            assert of_model == {key: of_run[key] for key in of_model}
-    for file in (savedmodel, *files):
-        assert 0 < file["latency_ms"]["median"] <= file["latency_ms"]["p99"]
-        assert file["bytes"] > 1000
-        assert file["agreement"]["same_class"] > 0.5
-    assert "Exported version 1: 50 test images" in process.stdout
-    assert "XNNPACK" not in process.stderr
-    assert "<h2>Deployment</h2>" in (folder / "run" / "report.html").read_text()
-
-
-def test_report_json_keeps_its_contract(typed):
-    _, folder = typed
-    report = json.loads((folder / "run" / "report.json").read_text())
+def test_report_json_keeps_its_contract(finished):
+    _, run = finished
+    report = json.loads((run / "report.json").read_text())
     assert report["schema"] == 1
-    assert report["name"] == "digits_pixel-smoke"
+    assert report["name"] == "tiny"
     assert report["dataset"]["name"] == "digits"
     assert report["objective"]["name"] == "srt"
-    config = json.loads((folder / "run" / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text())
     assert [a["name"] for a in report["attacks"]] == [
         a["name"] for a in config["evaluation"]["attacks"]
     ]
@@ -133,8 +69,8 @@ def test_report_json_keeps_its_contract(typed):
     for part in (report["clean"], report["worst_case"], *report["attacks"]):
         low, high = part["ci95"]
         assert 0 <= low <= part["accuracy"] <= high <= 1
-        assert part["n"] == 50
-        assert math.isclose(part["accuracy"] * 50, round(part["accuracy"] * 50), abs_tol=1e-9)
+        assert part["n"] == 20
+        assert math.isclose(part["accuracy"] * 20, round(part["accuracy"] * 20), abs_tol=1e-9)
     strongest = min(a["accuracy"] for a in report["attacks"])
     assert report["worst_case"]["accuracy"] <= strongest <= report["clean"]["accuracy"]
 
@@ -208,17 +144,6 @@ def test_evaluate_takes_the_exported_model_and_agrees_with_its_run(finished, tmp
     report, again = (json.loads(path.read_text()) for path in (run / "report.json", output))
     assert again["clean"] == report["clean"]
     assert again["worst_case"]["accuracy"] == report["worst_case"]["accuracy"]
-
-
-def test_a_run_looks_for_gradient_masking(typed):
-    process, folder = typed
-    masking = json.loads((folder / "run" / "report.json").read_text())["masking"]
-    assert (masking["n"], masking["chance"]) == (10, 0.1)
-    (threat,) = masking["threats"]
-    assert (threat["norm"], threat["epsilon"], len(threat["checks"])) == ("linf", 0.1, 6)
-    assert "Gradient masking, linf eps 0.1: " in process.stdout
-    page = (folder / "run" / "report.html").read_text("utf-8")
-    assert "<h2>Gradient masking</h2>" in page
 
 
 def test_evaluate_looks_for_gradient_masking_where_it_is_asked_to(finished, tmp_path, capsys):
@@ -452,7 +377,7 @@ def test_a_checkpoint_of_another_model_stops_resume(run_copy, tmp_path, rejected
     config, run = run_copy
     shutil.rmtree(run / "checkpoints")
     other = load_config(str(config), overrides=["model.width=3"])
-    info = other.data.dataset.info(None)
+    info = other.data.dataset.open().info
     model = build_model(other, info, make_plan(other, info))
     checkpoints = Checkpoints(run / "checkpoints", model)
     checkpoints.set_model(model)
@@ -497,26 +422,6 @@ def test_a_run_without_a_classifier_is_named(run_copy, rejected):
     assert "--resume" in rejected("export", "--run", run)
 
 
-def test_a_dataset_that_is_not_there_names_both_ways_out(tmp_path):
-    (tmp_path / "empty").mkdir()
-    config = write_config(tmp_path, tiny(data__dataset="mnist"))
-    # Nothing listens on port 9, so that the test never downloads anything.
-    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"))
-    nowhere = {**dict.fromkeys(nowhere, "http://127.0.0.1:9"), "no_proxy": "", "NO_PROXY": ""}
-    began = time.monotonic()
-    process = python(
-        ROOT / "train.py", "--config", config, "--data-dir", tmp_path / "empty",
-        "--run-dir", tmp_path / "run", timeout=90, **nowhere,
-    )  # fmt: skip
-    assert time.monotonic() - began < 60
-    assert process.returncode == 2, process.stderr
-    assert "Traceback" not in process.stderr
-    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    for word in ("mnist", str(tmp_path / "empty"), "--data-dir", "network"):
-        assert word in line
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path, capsys):
     config = write_config(tmp_path)
     arguments = ["--run-dir", str(tmp_path / "run"), "--set", "training.learning_rate=1e9"]
@@ -526,88 +431,3 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path, capsys):
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     assert "learning_rate" in line
     assert "nan" in line.lower() or "inf" in line.lower()
-
-
-# Interruption.
-
-
-def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
-    config = write_config(tmp_path, tiny(training__steps=300, training__interval=20))
-    command = [sys.executable, "train.py", "--config", config, "--run-dir", tmp_path / "a run"]
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_ctrl_c,
-    )
-    try:
-        for line in process.stdout:
-            if "validation:" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, error
-    assert "Traceback" not in error
-    assert not (tmp_path / "a run" / "report.json").exists()
-    printed = shlex.split(error.strip().splitlines()[-1])
-    assert printed[0] == "python"
-    assert printed[-1] == "--resume"
-    resumed = python(*printed[1:])
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming at step" in resumed.stdout
-    assert (tmp_path / "a run" / "report.json").is_file()
-    history = RunFolder(tmp_path / "a run").read_history()
-    assert [int(row["step"]) for row in history] == list(range(20, 301, 20))
-
-
-@pytest.mark.parametrize(
-    ("at", "objective"), [(4, "srt"), (6, "rt")], ids=["within an interval", "at its end"]
-)
-def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatch, at, objective):
-    settings = tiny(
-        objective={"name": objective},
-        training__steps=10,
-        training__schedule={"name": "cosine"},
-        training__strength_warmup=0.5,
-        training__labeled_per_batch=8 if objective == "srt" else None,
-        model__dropout=0.5,
-        data__augmentation={"pad": 2, "flip": True},
-    )
-    config = load_config(str(write_config(tmp_path, settings)))
-    whole = train_in(tmp_path / "whole", config)
-
-    class InterruptAt(callbacks.StopAtNaN):
-        def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations.numpy()) == at:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks, "StopAtNaN", InterruptAt)
-        with pytest.raises(Interrupted, match=f"step {at}"):
-            train_in(tmp_path / "cut", config)
-    resumed = train_in(tmp_path / "cut", config, resume=True)
-
-    info = config.data.dataset.info(None)
-    plan = make_plan(config, info)
-    states = []
-    for run in (whole, resumed):
-        model = build_model(config, info, plan)
-        assert Checkpoints(run.checkpoints, model).restore()
-        states.append([v.numpy() for v in (*model.classifier.weights, *model.optimizer.variables)])
-    assert any(np.any(value) for value in states[0][-4:])  # momentum, too
-    for one, other in zip(*states, strict=True):
-        np.testing.assert_array_equal(one, other)
-    histories = [run.read_history() for run in (whole, resumed)]
-    for rows in histories:
-        for row in rows:
-            row.pop("seconds")
-    assert histories[1] == histories[0]  # losses, too
-    assert whole.split.read_text() == resumed.split.read_text()
-    best = [load_best_classifier(config, run, info).get_weights() for run in (whole, resumed)]
-    for one, other in zip(*best, strict=True):
-        np.testing.assert_array_equal(one, other)
