@@ -1,4 +1,4 @@
-"""Callbacks of a run: progress, history, summaries, pictures, a hint, a stop at NaN."""
+"""Keras callbacks of a run: progress bar, history, TensorBoard, early termination."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from keras_srt.training.checkpoints import Checkpoints
 
 
 class StepLogs(keras.callbacks.Callback):
-    """Adds step, learning rate and seconds to the logs of an interval, for what comes after."""
+    """Add step, learning rate and seconds to the logs of an interval for the later callbacks."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts the clock."""
+        """Start the timer."""
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds them."""
+        """Add them."""
         if logs is None:
             return
         step = int(self.model.optimizer.iterations.numpy())
         rate = self.model.optimizer.learning_rate
         rate = rate(step) if callable(rate) else rate
         logs["step"] = step
-        # By way of a tensor, as a variable of several replicas is no number.
+        # A mirrored variable converts to a tensor, but not to a float.
         logs["learning_rate"] = float(tf.convert_to_tensor(rate))
         logs["seconds"] = round(time.perf_counter() - self._began, 2)
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A bar for the whole training with loss terms and ETA; a line for each validation.
+    """A progress bar with loss terms and ETA, and one line per validation.
 
-    The bar is for terminals; where the output goes to a file the lines stand alone.
+    The bar is shown on terminals only; the lines are always printed.
 
     Args:
-        total_steps: of the training.
-        first_step: where it starts.
-        labeled_passes_per_step: passes over the labeled images that a step makes.
-        shown: whether a terminal shows the bar.
+        total_steps: Number of steps of the whole training.
+        first_step: First step of this process.
+        labeled_passes_per_step: Passes over the labeled images per step.
+        shown: Whether to show the bar on a terminal.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class ProgressBar(keras.callbacks.Callback):
             unit="step",
             dynamic_ncols=True,
             file=sys.stderr,
-            disable=None if shown else True,  # None: unless it is a terminal
+            disable=None if shown else True,  # None: disabled unless it is a terminal
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Moves the bar."""
+        """Advance the bar."""
         self._step += 1
         terms = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
         self._bar.set_postfix(terms, refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the validation result above the bar."""
+        """Print the validation result above the bar."""
         logs = logs or {}
         shown = "  ".join(
             f"{label} {100 * logs[key]:.1f}%"
@@ -105,15 +105,15 @@ class ProgressBar(keras.callbacks.Callback):
         sys.stdout.flush()
 
     def close(self) -> None:
-        """Leaves the terminal as it should be."""
+        """Close the bar."""
         self._bar.close()
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Ends training with the reason when the loss is no longer finite."""
+    """Raise `NotFinite` when the loss is no longer finite."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Looks at the mean loss of the interval so far, NaN as soon as one loss is."""
+        """Check the mean loss of the interval, which is NaN once the loss of one step is."""
         bad = {name: value for name, value in (logs or {}).items() if not math.isfinite(value)}
         if bad:
             step = int(self.model.optimizer.iterations.numpy())
@@ -121,10 +121,10 @@ class StopAtNaN(keras.callbacks.Callback):
 
 
 class StopAtSignal(keras.callbacks.Callback):
-    """Ends training after a batch, as Ctrl-C does, once a signal came; the last callback.
+    """Raise KeyboardInterrupt after the batch in which a signal arrived. Must be the last callback.
 
     Args:
-        came: whether one did, see `deferred_signals`.
+        came: Returns whether a signal has arrived; see `deferred_signals`.
     """
 
     def __init__(self, came: Callable[[], bool]) -> None:
@@ -132,53 +132,53 @@ class StopAtSignal(keras.callbacks.Callback):
         self._came = came
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Ends it after a step."""
+        """Stop after a training step."""
         if self._came():
             raise KeyboardInterrupt
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Ends it after a batch of validation images."""
+        """Stop after a validation batch."""
         if self._came():
             raise KeyboardInterrupt
 
 
 class AllSteps(keras.callbacks.Callback):
-    """Refuses an interval that ended early, of which Keras only warns: the data ran out."""
+    """Raise an error if the data ran out during an interval; Keras only warns."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Counts anew."""
+        """Reset the count."""
         self._first, self._steps = int(self.model.optimizer.iterations.numpy()), 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Counts."""
+        """Count the step."""
         self._steps += 1
 
     @property
     def done(self) -> int:
-        """The number of steps that are trained."""
-        # The optimizer's count is already raised by a step without a batch.
+        """The number of completed steps."""
+        # The optimizer's count includes the step that got no batch.
         return self._first + self._steps
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Compares, before anything is made of the interval."""
+        """Compare before the interval is validated and saved."""
         if self._steps < self.params["steps"]:
             raise UserError(data_ran_out(self.done))
 
 
 def data_ran_out(step: int) -> str:
-    """The line for data of fewer batches than the training has steps."""
+    """The message about data with fewer batches than training steps."""
     return (
-        f"data: no batch is left after step {step}; the dataset has fewer images than it says; "
-        "prepare it anew, or check the source"
+        f"data: no batch is left after step {step}; the dataset has fewer images than it reports; "
+        "prepare it again, or check the source"
     )
 
 
 class History(keras.callbacks.Callback):
-    """Writes history.csv: a row for each interval, as the last saved state has them.
+    """Write history.csv: one row per interval, as in the last saved state.
 
     Args:
-        path: of the file.
-        checkpoints: hold the rows, and are told of each interval first.
+        path: Path of the file.
+        checkpoints: The callback that holds the rows; it must come first.
     """
 
     def __init__(self, path: Path, checkpoints: Checkpoints) -> None:
@@ -186,11 +186,11 @@ class History(keras.callbacks.Callback):
         self._path, self._checkpoints = path, checkpoints
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes all rows."""
+        """Write all rows."""
         self.write()
 
     def write(self) -> None:
-        """Writes all rows, so that the file is whole whatever became of it."""
+        """Write all rows, which also repairs a damaged file."""
         rows = self._checkpoints.rows
         if not rows:
             self._path.unlink(missing_ok=True)
@@ -203,24 +203,24 @@ class History(keras.callbacks.Callback):
 
 
 class Summaries(keras.callbacks.TensorBoard):
-    """TensorBoard's curves, a point for each interval.
+    """TensorBoard curves with one point per interval.
 
-    Keras' own makes tensors of the losses of each step, even where it writes none of them, and
-    TensorFlow keeps a tensor for every number that it has ever made one of: some KB a step.
+    Keras' callback converts the losses of each step to tensors, even if it doesn't write them, and
+    TensorFlow caches a tensor for each distinct number: a leak of some KB per step.
     """
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Nothing is written of a step."""
+        """Write nothing per step."""
 
 
 class CollapseHint(keras.callbacks.Callback):
-    """Says once what to change when the model answers one class for all images.
+    """Print once which settings to change if the model predicts one class for all images.
 
-    A pseudo-label that is the same everywhere is easy to keep under attack, so that SRT stays
-    there. The training goes on: early in a hard one, chance level may be a passing state.
+    A constant prediction is trivially robust, so that SRT does not leave this state. Training
+    continues, because accuracy may be at chance level for a while early in training.
 
     Args:
-        labels: of the validation images, int32 [n].
+        labels: Labels of the validation images, int32 [n].
     """
 
     def __init__(self, labels: np.ndarray) -> None:
@@ -229,7 +229,7 @@ class CollapseHint(keras.callbacks.Callback):
         self._said = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compares the clean validation accuracy with the share of the largest class."""
+        """Compare the clean validation accuracy with the share of the largest class."""
         accuracy = (logs or {}).get("val_accuracy", math.inf)
         if self._said or accuracy > self._chance + 1e-6:
             return
@@ -245,12 +245,12 @@ class CollapseHint(keras.callbacks.Callback):
 
 
 class PerturbationPictures(keras.callbacks.Callback):
-    """Writes a grid of x, x' and their difference to TensorBoard.
+    """Write a grid of x, x' and their difference to TensorBoard.
 
     Args:
-        folder: of the TensorBoard log.
-        images: float32 [n, height, width, channels] in [0, 1].
-        labels: int32 [n].
+        folder: Folder of the TensorBoard log.
+        images: Images float32 [n, height, width, channels] in [0, 1].
+        labels: Labels int32 [n].
     """
 
     def __init__(self, folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
@@ -259,7 +259,7 @@ class PerturbationPictures(keras.callbacks.Callback):
         self._images, self._labels = tf.constant(images), tf.constant(labels)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Perturbs the images with the model as it is and writes the rows."""
+        """Perturb the images with the current model and write the grid."""
         from keras_srt.objectives.losses import Target, cross_entropy
 
         target = Target(self._labels)

@@ -1,4 +1,4 @@
-"""The states of a training and its best classifier on the disk: whole, or known to be damaged."""
+"""Checkpoint files: saved states, the best classifier, and detection of damaged files."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any, NamedTuple
 from keras_srt.core import files
 from keras_srt.core.errors import UserError
 
-# Which way to look: the best checkpoint is the one of the highest.
+# Validation metrics that select the best classifier.
 CLEAN, ROBUST = "val_accuracy", "val_robust_accuracy"
 _WAY_OUT = (
-    "restore it, or remove best.weights.h5 and best.json: --resume then chooses the best of what "
-    "is still trained"
+    "restore it, or remove best.weights.h5 and best.json: --resume then selects the best of the "
+    "remaining training"
 )
 
 
 def not_finite(what: Sequence[str], step: int) -> str:
-    """The line for what became NaN or infinite after a step."""
+    """The message about values that became NaN or infinite after a step."""
     return (
         f"training: {', '.join(what)} after step {step}; lower training.learning_rate, raise "
-        "training.strength_warmup, check the images, or have it go back by training.on_nan; the "
-        "last good checkpoint is kept"
+        "training.strength_warmup, check the images, or set training.on_nan to roll back; the last "
+        "good checkpoint is kept"
     )
 
 
 class State(NamedTuple):
-    """A saved state of training, by its manifest `state-STEP.json`, which is written last.
+    """A saved state of training, read from its manifest `state-STEP.json`, which is written last.
 
     Attributes:
-        manifest: its path.
-        step: after which it was saved.
-        files: SHA-256 of each of its files, by name.
-        rows: of the history so far.
+        manifest: Path of the manifest.
+        step: Number of completed steps.
+        files: SHA-256 of each file, by name.
+        rows: The history so far.
     """
 
     manifest: Path
@@ -45,12 +45,12 @@ class State(NamedTuple):
 
     @property
     def prefix(self) -> Path:
-        """What TensorFlow takes for the name of its files."""
+        """TensorFlow's path prefix of the checkpoint files."""
         return self.manifest.with_suffix("")
 
     @classmethod
     def read(cls, manifest: Path) -> State | None:
-        """The state of a manifest; None if it or one of its files is damaged or missing."""
+        """Read a state; None if its manifest or one of its files is damaged or missing."""
         try:
             content = files.read_checksummed_json(manifest)
             state = cls(manifest, *(content[key] for key in ("step", "files", "history")))
@@ -63,14 +63,14 @@ class State(NamedTuple):
 
 
 def remove(manifest: Path) -> None:
-    """Removes a state: the manifest first, as without it the files count for nothing."""
+    """Remove a state. The manifest is removed first: files without a manifest are ignored."""
     manifest.unlink(missing_ok=True)
     for path in manifest.parent.glob(f"{manifest.stem}.*"):
         path.unlink()
 
 
 def manifests(folder: Path) -> list[Path]:
-    """The manifests of the states in a folder, the newest first.
+    """The manifests of the states in a folder, newest first.
 
     Example:
         >>> manifests(Path("no-such-folder"))
@@ -81,39 +81,39 @@ def manifests(folder: Path) -> list[Path]:
 
 
 def best_weights(folder: Path) -> Path:
-    """The best classifier of a folder of checkpoints."""
+    """The path of the best classifier in a folder of checkpoints."""
     return folder / "best.weights.h5"
 
 
 def about_best(folder: Path) -> Path:
-    """What it is: step, score, digest."""
+    """The path of its description: step, score and checksum."""
     return folder / "best.json"
 
 
 def best_score(folder: Path, selected_by: str) -> float:
-    """The score of the best checkpoint so far, or -1."""
+    """The score of the best classifier so far, or -1."""
     return float(_read_about(folder).get(selected_by, -1.0))
 
 
 def check_best(folder: Path) -> None:
-    """Makes sure that the best classifier is as it was saved; nothing where there is none.
+    """Check that the best classifier, if there is one, is undamaged.
 
     Raises:
-        UserError: it, or what is said of it in best.json, is damaged or missing.
+        UserError: best.weights.h5 or best.json is damaged or missing.
     """
     path, about = best_weights(folder), _read_about(folder)
     if not about and not path.is_file():
         return
-    # A version before this one kept no digests.
+    # Earlier versions wrote no checksum.
     if about and "sha256" not in about and path.is_file():
         return
     draft, digest = files.draft_path(path), about.get("sha256")
     if path.is_file() and files.sha256(path) == digest:
         return
     if draft.is_file() and files.sha256(draft) == digest:
-        os.replace(draft, path)  # a kill came between the two
+        os.replace(draft, path)  # complete a rename that a kill prevented
         return
-    raise UserError(f"{path}: is damaged or missing, or best.json beside it is; {_WAY_OUT}")
+    raise UserError(f"{path}: or best.json is damaged or missing; {_WAY_OUT}")
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(about, dict) and about.keys() <= {"step", CLEAN, ROBUST}:
-            return about  # of a version before this one
+            return about  # written by an earlier version
         return files.read_checksummed_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is damaged; {_WAY_OUT}") from error

@@ -1,7 +1,8 @@
-"""Saves the states of a training and its best classifier, and goes on from them."""
+"""Save and restore the state of training and the best classifier."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,32 @@ from keras_srt.training.checkpoint_files import (
     remove,
 )
 
+_log = logging.getLogger(__name__)
+# Number of states to keep.
 _KEPT = 2
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the state of training after each interval, and the best classifier.
+    """Save the state of training after each interval, and the best classifier.
 
-    `state-*` holds weights, optimizer and the means of the interval so far; a manifest beside it
-    the digests of its files, and the history. `best.weights.h5` is the classifier of the highest
-    robust accuracy on validation images, with `best.json` beside it. Where the objective
-    searches no neighborhood the clean accuracy decides: the robust one is near chance then,
-    and highest where little has been learned. What isn't finite is never saved.
+    `state-STEP.*` holds weights, optimizer and the means of the current interval. Its manifest
+    `state-STEP.json` holds the checksums of these files and the history. `best.weights.h5` is
+    the classifier with the highest robust accuracy on the validation images, described by
+    `best.json`. Objectives without a neighborhood select by clean accuracy, because robust
+    accuracy is then highest where the least has been learned. Weights that are not finite are
+    never saved.
+
+    `tf.train.CheckpointManager` is not used: it keeps no checksums, so that it can't detect a
+    damaged file before restoring it and fall back to the state before; it deletes the old state
+    before the new one is known to be on disk; and it doesn't save the history atomically with
+    the state.
 
     Args:
-        folder: of the checkpoints.
-        model: the compiled `RobustModel`.
+        folder: Folder of the checkpoints.
+        model: The compiled `RobustModel`.
 
     Attributes:
-        rows: of the history: the logs of each interval, with its number as `epoch`.
+        rows: The history: the logs of each interval, with its number as `epoch`.
     """
 
     def __init__(self, folder: Path, model: keras.Model) -> None:
@@ -48,7 +57,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = folder
         self._selected_by = ROBUST if model.objective.uses_neighborhood else CLEAN
         self._means = model.term_metrics
-        self._begun: list[np.ndarray] | None = None  # means to go on with
+        self._begun: list[np.ndarray] | None = None  # means to restore in the next interval
         self.rows: list[dict[str, Any]] = []
         self._state = tf.train.Checkpoint(
             model=model.classifier,
@@ -58,10 +67,13 @@ class Checkpoints(keras.callbacks.Callback):
         )
 
     def restore(self) -> bool:
-        """Restores the last whole state, if there is any state, and says whether there was.
+        """Restore the last undamaged state.
+
+        Returns:
+            Whether there was a state.
 
         Raises:
-            UserError: all states are damaged, one is of another model, or the best
+            UserError: All states are damaged, the state belongs to another model, or the best
                 classifier is damaged.
         """
         check_best(self._folder)
@@ -73,17 +85,16 @@ class Checkpoints(keras.callbacks.Callback):
         if state is None:
             raise UserError(
                 f"{found[0].with_suffix('')}: can't be restored, it is damaged, and so is every "
-                "state before it; start anew with another --run-dir"
+                "state before it; start again with another --run-dir"
             )
         self._read(state)
         for damaged in found[: found.index(state.manifest)]:
-            print(
-                f"warning: {damaged.with_suffix('')} is damaged; going on from {state.prefix.name}",
-                flush=True,
+            _log.warning(
+                "%s is damaged; going on from %s", damaged.with_suffix(""), state.prefix.name
             )
             remove(damaged)
         self.rows = state.rows
-        # The means of an interval that is validated are in its row already.
+        # The means of a validated interval are in its row.
         self._begun = self._values() if self.validated < state.step else None
         return True
 
@@ -95,24 +106,24 @@ class Checkpoints(keras.callbacks.Callback):
         except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{state.prefix}: can't be restored, it is of another model ({reason[:120]}); "
-                "start anew with another --run-dir"
+                f"{state.prefix}: can't be restored, it belongs to another model ({reason[:120]}); "
+                "start again with another --run-dir"
             ) from error
 
     @property
     def validated(self) -> int:
-        """The last step that has a row in the history; 0 where there is none."""
+        """The last step in the history; 0 if the history is empty."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
     def means(self) -> dict[str, float]:
-        """Losses and loss terms, means over the interval so far."""
+        """Return the means of the loss and its terms over the interval so far."""
         return {mean.name: float(tf.convert_to_tensor(mean.result())) for mean in self._means}
 
     def _values(self) -> list[np.ndarray]:
         return [np.asarray(tf.convert_to_tensor(v)) for mean in self._means for v in mean.variables]
 
-    def _go_on(self) -> None:
-        """Puts means back that Keras has set to 0."""
+    def _restore_means(self) -> None:
+        """Restore the means that Keras has reset."""
         if self._begun is None:
             return
         variables = [variable for mean in self._means for variable in mean.variables]
@@ -121,19 +132,19 @@ class Checkpoints(keras.callbacks.Callback):
         self._begun = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Goes on with an interval that was interrupted."""
-        self._go_on()
+        """Restore the means of an interrupted interval."""
+        self._restore_means()
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Keeps the means of the interval, in case its validation is interrupted."""
+        """Keep the means of the interval in case its validation is interrupted."""
         self._begun = self._values()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves the classifier, where it is the best so far, and then the state."""
+        """Save the classifier if it is the best so far, then the state."""
         logs = logs or {}
         self._check_finite()
         score = float(logs.get(self._selected_by, 0.0))
-        # Of equal scores the later, longer trained one.
+        # Prefer the later of equal scores, which has been trained longer.
         if score >= best_score(self._folder, self._selected_by):
             self._save_best({"step": int(logs.get("step", 0)), self._selected_by: score})
         self.rows = [*self.rows, {"epoch": epoch, **dict(sorted(logs.items()))}]
@@ -141,11 +152,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._begun = None
 
     def _save_best(self, about: dict[str, Any]) -> None:
-        """Says first what the new file is, so that a kill before the rename can be made up for."""
+        """Write best.json before the rename, so that `check_best` can complete it after a kill."""
         path = best_weights(self._folder)
         draft = files.draft_path(path)
-        with files.translate_write_errors(path, RuntimeError):  # the latter of HDF5
-            # HDF5 ends the process where it can't write: room for weights and their names.
+        with files.translate_write_errors(path, RuntimeError):  # HDF5 raises RuntimeError
+            # HDF5 ends the process on a full disk. Reserve space for the weights and their names.
             weights = self.model.inference_model.weights
             files.check_space(draft, sum(4096 + 8 * int(np.prod(w.shape)) for w in weights))
             self.model.inference_model.save_weights(draft)
@@ -155,25 +166,25 @@ class Checkpoints(keras.callbacks.Callback):
             files.commit_draft(draft, path)
 
     def save(self) -> None:
-        """Saves the state as it is now; once for each step.
+        """Save the current state, at most once per step.
 
         Raises:
-            NotFinite: a weight isn't finite.
-            UserError: the disk is full or read-only; the states before are kept.
+            NotFinite: A weight is not finite.
+            UserError: The disk is full or read-only; earlier states are kept.
         """
         step = int(self.model.optimizer.iterations.numpy())
         manifest = self._folder / f"state-{step}.json"
-        there = State.read(manifest)
-        digests = self._write(step) if there is None else there.files
+        saved = State.read(manifest)
+        digests = self._write(step) if saved is None else saved.files
         content = {"step": step, "files": digests, "history": self.rows}
         files.write_checksummed_json(manifest, content)
         for old in manifests(self._folder)[_KEPT:]:
             remove(old)
 
     def _write(self, step: int) -> dict[str, str]:
-        """Writes the files of a state and returns their digests."""
+        """Write the files of a state and return their checksums."""
         self._check_finite()
-        self._go_on()
+        self._restore_means()
         draft = files.draft_path(self._folder / f"state-{step}")
         digests = {}
         with files.translate_write_errors(self._folder, tf.errors.OpError):

@@ -54,7 +54,7 @@ def test_the_last_two_states_are_kept_with_the_history(made):
 
 
 @pytest.mark.parametrize("suffix", ["json", "index", "data-00000-of-00001"])
-def test_a_damaged_state_gives_way_to_the_one_before(suffix, made, capsys):
+def test_a_damaged_state_gives_way_to_the_one_before(suffix, made, caplog):
     _, _, folder = made
     path = folder / f"state-3.{suffix}"
     path.write_bytes(path.read_bytes()[:-9])
@@ -62,7 +62,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(suffix, made, capsys):
     assert checkpoints.restore()
     assert int(again.optimizer.iterations) == 2
     assert [row["step"] for row in checkpoints.rows] == [1, 2]
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = caplog.messages
     assert line.endswith("state-3 is damaged; going on from state-2")
     assert names(folder) == ["state-2.json"]
 
