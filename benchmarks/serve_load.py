@@ -135,7 +135,7 @@ class Server:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         for line in self._process.stdout:
-            found = re.match(r"http://(\S+):(\d+)/ is open", line)
+            found = re.match(r"http://(\S+):(\d+)/ is ready", line)
             if found:
                 self.host, self.port = found[1], int(found[2])
                 return self

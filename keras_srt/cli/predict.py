@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from keras_srt.core.errors import UserError
 
@@ -48,19 +47,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return 1 if an image can't be read, else 0."""
     _check_predict_options(options)
-    from keras_srt.predict import printing as predict
+    from keras_srt.predict import backends
+    from keras_srt.predict.image_files import check_sources
+    from keras_srt.predict.printing import print_predictions
+    from keras_srt.predict.sorting import Sorter
 
-    predict.check_sources(options.images, options.sort_into)
+    check_sources(options.images, options.sort_into)
+    classifier: backends.Classifier
     if options.model is not None:
-        classifier: Any = predict.open_savedmodel(options.model, options.foreign)
+        classifier = backends.open_savedmodel(options.model, options.foreign)
     elif options.tflite is not None:
-        classifier = predict.open_tflite(options.tflite)
+        classifier = backends.open_tflite(options.tflite)
     else:
-        classifier = predict.open_server(options.server, options.name, options.grpc)
+        classifier = backends.open_server(options.server, options.name, options.grpc)
     sorter = None
     if options.sort_into is not None:
-        sorter = predict.Sorter(options.sort_into, options.copy)
-    failed = predict.predict(options.images, classifier, options.top, options.json, sorter)
+        sorter = Sorter(options.sort_into, options.copy)
+    failed = print_predictions(options.images, classifier, options.top, options.json, sorter)
     return int(bool(failed))
 
 

@@ -1,1 +1,1 @@
-"""Classification of image files."""
+"""Classification of image files with a SavedModel, a TFLite file or a server."""

@@ -1,4 +1,4 @@
-"""One way to ask any model: a SavedModel, a TFLite file or a server."""
+"""One interface to classify images with a SavedModel, a TFLite file or a server."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_safety import check_file_format, check_savedmodel
 from keras_srt.core.tensorflow import tf
-from keras_srt.serving.client.rest_client import GrpcClient, Predictions, Refused, RestClient
+from keras_srt.serving.client.grpc_client import GrpcClient
+from keras_srt.serving.client.predictions import Predictions, RequestRefused
+from keras_srt.serving.client.rest_client import RestClient
 
-# Pillow decodes outside of Python's lock; each thread may need 200 MB for a large image.
+# Pillow releases Python's lock while decoding; a thread may need 200 MB for a large image.
 _DECODING_THREADS = min(4, os.cpu_count() or 1)
-_REQUESTS_AT_A_TIME = 4
+_CONCURRENT_REQUESTS = 4
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model says of one image.
+class Prediction:
+    """The prediction for one image.
 
     Attributes:
-        probabilities: float32 [classes]; None where the image failed.
-        classes: the names, in the order of their ids.
-        error: why the image failed, else empty.
+        probabilities: Float32 [classes]; None if the image failed.
+        classes: Class names in the order of their ids.
+        error: Why the image failed, or "".
     """
 
     probabilities: np.ndarray | None = None
@@ -37,10 +40,10 @@ class Answer:
     error: str = ""
 
     def top(self, count: int) -> list[int]:
-        """The ids of the most probable classes, the first one first; none where the image failed.
+        """Return the ids of the most probable classes in order; empty if the image failed.
 
         Example:
-            >>> Answer(np.float32([0.25, 0.5, 0.25]), ("a", "b", "c")).top(2)
+            >>> Prediction(np.float32([0.25, 0.5, 0.25]), ("a", "b", "c")).top(2)
             [1, 0]
         """
         if self.probabilities is None:
@@ -49,35 +52,35 @@ class Answer:
 
 
 class Classifier(Protocol):
-    """Answers batches of encoded images.
+    """A model that classifies batches of encoded images.
 
     Attributes:
-        title: names the model and its version, for people.
-        concurrency: batches that may be asked for at the same time.
+        title: Name and version of the model, for display.
+        concurrency: Maximum number of concurrent calls of `classify`.
     """
 
     title: str
     concurrency: int
 
-    def classify(self, images: Sequence[bytes]) -> list[Answer]:
-        """Answers each image; a bad one fails alone.
+    def classify(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Classify images; an unreadable image does not affect the others.
 
         Args:
-            images: files' content, at least one.
+            images: Content of image files; at least one.
 
         Returns:
-            An answer for each, in the same order.
+            One prediction per image, in the same order.
         """
 
 
-class LocalClassifier:
-    """A model in this process: Pillow decodes, the model gets floats.
+class LocalClassifier(Classifier):
+    """A model in this process, with images decoded by Pillow.
 
     Args:
-        title: names the model.
-        shape: (height, width, channels) that it takes.
-        run: float32 [batch, height, width, channels] in [0, 1] -> probabilities float32
-            [batch, classes] and the names of the classes.
+        title: Name of the model, for display.
+        shape: Input shape (height, width, channels).
+        run: Float32 [batch, height, width, channels] in [0, 1] -> probabilities float32
+            [batch, classes], and class names.
     """
 
     concurrency = 1
@@ -93,82 +96,82 @@ class LocalClassifier:
         self._run = run
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
 
-    def classify(self, images: Sequence[bytes]) -> list[Answer]:
-        """See `Classifier.classify`."""
+    @override
+    def classify(self, images: Sequence[bytes]) -> list[Prediction]:
         decoded = list(self._decoders.map(self._decode, images))
-        good = [image for image in decoded if isinstance(image, np.ndarray)]
-        rows, classes = self._run(np.stack(good)) if good else ((), ())
-        answers = iter([_answer(row, classes) for row in rows])
+        readable = [image for image in decoded if isinstance(image, np.ndarray)]
+        rows, classes = self._run(np.stack(readable)) if readable else ((), ())
+        predictions = iter([_prediction(row, classes) for row in rows])
         return [
-            next(answers) if isinstance(image, np.ndarray) else Answer(error=image)
+            next(predictions) if isinstance(image, np.ndarray) else Prediction(error=image)
             for image in decoded
         ]
 
     def _decode(self, data: bytes) -> np.ndarray | str:
-        """The image, or why it can't be read."""
+        """Decode an image, or return why it can't be read."""
         try:
             return decode_image(data, self._shape)
         except BadImage as error:
             return str(error)
 
 
-class ServedClassifier:
-    """A model behind a server, which decodes the images itself.
+class ServedClassifier(Classifier):
+    """A model on a server, which decodes the images.
 
-    A batch that the server refuses is sent again image by image, because one image may fail
-    the others: TF Serving decodes a batch as a whole.
+    A refused batch is sent again image by image, because a single image may make TF Serving
+    refuse the whole batch.
 
     Args:
-        client: connected to the model.
-        address: as the user gave it.
+        client: A client of the model.
+        address: Address of the server, for display.
     """
 
-    concurrency = _REQUESTS_AT_A_TIME
+    concurrency = _CONCURRENT_REQUESTS
 
     def __init__(self, client: RestClient | GrpcClient, address: str) -> None:
         self.title = f"{client.name}, version {client.version} ({address})"
         self._client = client
 
-    def classify(self, images: Sequence[bytes]) -> list[Answer]:
-        """See `Classifier.classify`."""
+    @override
+    def classify(self, images: Sequence[bytes]) -> list[Prediction]:
         try:
             predictions = self._client.predict(images)
-        except Refused as error:
+        except RequestRefused as error:
             if len(images) == 1:
-                return [Answer(error=f"the server refuses it ({error})")]
-            return [answer for image in images for answer in self.classify([image])]
-        return [self._answer(predictions, i, image) for i, image in enumerate(images)]
+                return [Prediction(error=f"the server refuses it ({error})")]
+            return [prediction for image in images for prediction in self.classify([image])]
+        return [self._prediction(predictions, i, image) for i, image in enumerate(images)]
 
     @staticmethod
-    def _answer(predictions: Predictions, index: int, image: bytes) -> Answer:
+    def _prediction(predictions: Predictions, index: int, image: bytes) -> Prediction:
         if predictions.valid[index]:
-            return _answer(predictions.probabilities[index], predictions.classes)
-        # The protocol has no room for a reason; ours is most probably the server's, too.
+            return _prediction(predictions.probabilities[index], predictions.classes)
+        # The protocol does not transmit the reason; decoding here probably fails for the same one.
         try:
             decode_image(image, (8, 8, 3))
         except BadImage as error:
-            return Answer(error=str(error))
-        return Answer(error="the server can't read it")
+            return Prediction(error=str(error))
+        return Prediction(error="the server can't read it")
 
 
-def _answer(probabilities: np.ndarray, classes: tuple[str, ...]) -> Answer:
+def _prediction(probabilities: np.ndarray, classes: tuple[str, ...]) -> Prediction:
     if not np.isfinite(probabilities).all():
-        return Answer(error="the model answers with NaN or infinity")
-    return Answer(np.asarray(probabilities, np.float32), classes)
+        return Prediction(error="the model outputs NaN or infinity")
+    return Prediction(np.asarray(probabilities, np.float32), classes)
 
 
 def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
-    """Opens a SavedModel that `keras-srt export` wrote.
+    """Open a SavedModel that `keras-srt export` wrote.
 
     Args:
-        folder: of the SavedModel, or `saved_models/<name>`, whose newest version is taken.
-        foreign: whether one from elsewhere may be run, see `untrusted.check_savedmodel`.
+        folder: Folder of the SavedModel, or `saved_models/<name>` for its newest version.
+        foreign: Whether to run a SavedModel of another origin; see `check_savedmodel`.
 
     Returns:
         The classifier.
 
     Raises:
-        UserError: it is no SavedModel, or has other signatures.
+        UserError: The folder is not a SavedModel, or has other signatures.
     """
     check_file_format(folder)
     folder = _newest_version(folder)
@@ -182,18 +185,18 @@ def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
     if signature is None or "probabilities" not in signature.structured_outputs:
         has = ", ".join(sorted(loaded.signatures)) or "none"
         raise UserError(
-            f"--model {folder}: has no signature 'image' that gives 'probabilities' (it has: "
+            f"--model {folder}: has no signature 'image' with the output 'probabilities' (it has: "
             f"{has}); export the run again with `keras-srt export`"
         )
     labels = folder / "assets" / "labels.txt"
     names = tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None
 
     def run(images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        # `loaded` owns the variables, which the signature doesn't keep alive.
+        # Through `loaded`, because the signature doesn't hold references to the variables.
         outputs = loaded.signatures["image"](image=tf.constant(images))
         probabilities = outputs["probabilities"].numpy()
         if "valid" in outputs:
-            # The images are all right, so the model's answer isn't.
+            # The images are valid, so the model output NaN.
             probabilities[~outputs["valid"].numpy()] = np.nan
         return probabilities, _class_names(outputs, names, probabilities.shape[1])
 
@@ -212,8 +215,8 @@ def _newest_version(folder: Path) -> Path:
     ]
     if not versions:
         raise UserError(
-            f"--model {folder}: is no SavedModel (with saved_model.pb) and has no versions of one; "
-            "allowed: saved_models/NAME or saved_models/NAME/VERSION"
+            f"--model {folder}: not a SavedModel (with saved_model.pb) and without versions of "
+            "one; allowed: saved_models/NAME or saved_models/NAME/VERSION"
         )
     return max(versions, key=lambda path: int(path.name))
 
@@ -231,7 +234,7 @@ def _image_shape(folder: Path, signature: Any) -> tuple[int, int, int]:
 def _class_names(
     outputs: dict[str, Any], labels: tuple[str, ...] | None, count: int
 ) -> tuple[str, ...]:
-    """The names that the model gives, else those in its labels file, else the ids."""
+    """Return the class names of the model, else of its labels file, else the class ids."""
     if "classes" in outputs:
         return tuple(name.decode("utf-8", "replace") for name in outputs["classes"][0].numpy())
     if labels is not None and len(labels) == count:
@@ -240,16 +243,16 @@ def _class_names(
 
 
 def open_tflite(path: Path) -> LocalClassifier:
-    """Opens a .tflite file that `keras-srt export` wrote.
+    """Open a .tflite file that `keras-srt export` wrote.
 
     Args:
-        path: the file.
+        path: The file.
 
     Returns:
         The classifier.
 
     Raises:
-        UserError: it can't be loaded, or no interpreter is installed.
+        UserError: The file can't be loaded, or no interpreter is installed.
     """
     from keras_srt.device.classify import BadModel
     from keras_srt.device.classify import Classifier as DeviceClassifier
@@ -267,22 +270,22 @@ def open_tflite(path: Path) -> LocalClassifier:
 
 
 def open_server(address: str, name: str | None = None, grpc: bool = False) -> ServedClassifier:
-    """Connects to a model behind TF Serving or `keras-srt serve`.
+    """Connect to a model of TF Serving or `keras-srt serve`.
 
     Args:
         address: `http://host:8501[/v1/models/NAME]`; `host:8500` with `grpc`.
-        name: of the model, where the address has none.
-        grpc: whether to speak gRPC and not REST.
+        name: Name of the model, for addresses without one.
+        grpc: Whether to use gRPC instead of REST.
 
     Returns:
         The classifier.
 
     Raises:
-        UserError: the server can't be reached, or has no such model.
+        UserError: The server can't be reached, or has no such model.
     """
     if grpc:
         return ServedClassifier(GrpcClient(address, name), address)
-    return ServedClassifier(RestClient(address, name, connections=_REQUESTS_AT_A_TIME), address)
+    return ServedClassifier(RestClient(address, name, connections=_CONCURRENT_REQUESTS), address)
 
 
 def _first_line(error: Exception) -> str:

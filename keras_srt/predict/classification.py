@@ -1,4 +1,4 @@
-"""Files -> answers: read, batched and asked for a few batches ahead, in order."""
+"""Classification of files in batches, a few of which are processed concurrently."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from keras_srt.core.images import MAX_BYTES
-from keras_srt.predict.backends import Answer, Classifier
+from keras_srt.predict.backends import Classifier, Prediction
 
-# A batch is full at either; both keep a request and the memory small.
+# Limits of a batch, which bound request size and memory.
 BATCH_IMAGES = 32
 _BATCH_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Result:
-    """An image file and what the model says of it."""
+    """An image file and its prediction."""
 
     file: Path
-    answer: Answer
+    prediction: Prediction
 
 
 def classify_files(files: Iterable[Path], classifier: Classifier) -> Iterator[list[Result]]:
-    """Classifies image files, holding a few batches of them at a time.
+    """Classify image files, with only a few batches in memory.
 
     Args:
-        files: taken one after the other, as far as needed.
-        classifier: to ask.
+        files: The files; consumed lazily.
+        classifier: The classifier.
 
     Yields:
-        The results of a batch, in order; a file that can't be read has an error as its answer.
+        The results of a batch, in order; an unreadable file has a prediction with an error.
     """
     waiting: deque = deque()
-    # Its threads don't hold the process back at Ctrl-C, as those of an executor do.
+    # Unlike an executor, its threads don't delay the exit of the process at Ctrl-C.
     with ThreadPool(classifier.concurrency) as pool:
         for batch in _batches(files):
             waiting.append(pool.apply_async(_classify, (batch, classifier)))
@@ -48,7 +48,7 @@ def classify_files(files: Iterable[Path], classifier: Classifier) -> Iterator[li
 
 
 def _batches(files: Iterable[Path]) -> Iterator[list[tuple[Path, bytes | str]]]:
-    """Files with their content, or with the reason why they can't be read."""
+    """Yield batches of files with their content, or with the reason why they can't be read."""
     batch: list[tuple[Path, bytes | str]] = []
     size = 0
     for file in files:
@@ -78,8 +78,8 @@ def _read(file: Path) -> bytes | str:
 
 def _classify(batch: list[tuple[Path, bytes | str]], classifier: Classifier) -> list[Result]:
     readable = [content for _, content in batch if isinstance(content, bytes)]
-    answers = iter(classifier.classify(readable) if readable else ())
+    predictions = iter(classifier.classify(readable) if readable else ())
     return [
-        Result(file, next(answers) if isinstance(content, bytes) else Answer(error=content))
+        Result(file, next(predictions) if isinstance(content, bytes) else Prediction(error=content))
         for file, content in batch
     ]

@@ -1,4 +1,4 @@
-"""Image files from files, folders and globs, one after the other, in memory that stays flat."""
+"""Finding of image files from files, folders and globs, lazily and in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import IMAGE_SUFFIXES
 
-# Names of one folder that are held in memory at a time, to give them in order.
+# Names of a folder that are sorted in memory at a time.
 NAMES_AT_A_TIME = 50_000
 
 _MAGIC = re.compile(r"[*?[]")
@@ -21,21 +21,20 @@ _MAGIC = re.compile(r"[*?[]")
 def find_images(
     arguments: Sequence[str], skip: Path | None = None, ordered: bool = True
 ) -> Iterator[Path]:
-    """Yields the files that arguments of a command line stand for.
+    """Find the image files for command-line arguments.
 
-    A file stands for itself, whatever its name. A folder stands for the images in it and in
-    its sub-folders; a glob (`*`, `?`, `[…]`, and `**` for any folders) for the images that
-    match, or that lie in a folder that matches. Hidden files and links to folders are left
-    out of both. Nothing is read but names.
+    A file is yielded whatever its name. A folder yields the images in it and in its subfolders; a
+    glob (`*`, `?`, `[…]`, and `**` for any folders) yields the images that match, or that are in
+    a matching folder. Folders and globs skip hidden files and links to folders.
 
     Args:
-        arguments: files, folders and globs.
-        skip: a folder that is not looked into, such as the one that results go to.
-        ordered: whether a folder's files come in the order of their names.
+        arguments: Files, folders and globs.
+        skip: A folder to skip, such as that of the results.
+        ordered: Whether the files of a folder are sorted by name.
 
     Yields:
-        Paths as they were given, with what was found below them. One that isn't there, and
-        a folder that can't be listed, is given as it is, and fails when it is read.
+        Paths that start as the arguments do. Missing files and unreadable folders are yielded,
+        too; they fail when they are read.
 
     Example:
         >>> list(find_images(["digits/7.png"]))
@@ -51,15 +50,15 @@ def find_images(
 
 
 def check_sources(arguments: Sequence[str], skip: Path | None = None) -> None:
-    """Checks that there is something to do.
+    """Check that the arguments yield images.
 
     Args:
-        arguments: files, folders and globs.
-        skip: as for `find_images`.
+        arguments: Files, folders and globs.
+        skip: A folder to skip.
 
     Raises:
-        UserError: a folder or a glob holds no image, none of the files exists, or images
-            lie in the folder to skip.
+        UserError: A folder or glob yields no image, none of the files exists, or an argument is
+            in the folder to skip.
     """
     files = [root for root, pattern in map(_root_and_pattern, arguments) if pattern is None]
     if len(files) == len(arguments) and not any(map(os.path.lexists, files)):
@@ -67,14 +66,14 @@ def check_sources(arguments: Sequence[str], skip: Path | None = None) -> None:
     for argument in arguments:
         root, _ = _root_and_pattern(argument)
         if skip is not None and root.resolve().is_relative_to(skip.resolve()):
-            raise UserError(f"{argument}: lies in {skip}, where the results go; choose another")
+            raise UserError(f"{argument}: is inside {skip}, the folder of results; choose another")
         if next(find_images([argument], skip, ordered=False), None) is None:
             names = " ".join(IMAGE_SUFFIXES)
-            raise UserError(f"{argument}: no image there (a file named {names})")
+            raise UserError(f"{argument}: contains no image (a file named {names})")
 
 
 def _root_and_pattern(argument: str) -> tuple[Path, tuple[str, ...] | None]:
-    """A folder with what to match below it (nothing: all), or a file with None."""
+    """Split an argument into a folder and the pattern below it; the pattern of a file is None."""
     path = Path(argument)
     if path.is_dir():
         return path, ()
@@ -102,16 +101,16 @@ def _walk(
 
 
 def _entries(folder: Path, after: str = "") -> Iterator[tuple[str, bool]]:
-    """Names later than one, in no order, each with whether it is a folder."""
+    """Yield the names greater than `after`, unordered, each with whether it is a folder."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name > after and not entry.name.startswith("."):
-                # A link to a folder may lead back up, so it isn't one here.
+                # Links to folders are not followed, because they may form a loop.
                 yield entry.name, entry.is_dir(follow_symlinks=False)
 
 
 def _ordered_entries(folder: Path) -> Iterator[tuple[str, bool]]:
-    """The entries in order, in several passes over a large folder instead of one long list."""
+    """Yield the entries in order; a large folder is read in several passes to save memory."""
     after = ""
     while True:
         entries = heapq.nsmallest(NAMES_AT_A_TIME, _entries(folder, after))
@@ -122,7 +121,7 @@ def _ordered_entries(folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether a path, or a folder above it, matches part by part."""
+    """Whether a path or one of its parents matches the pattern part by part."""
     if not pattern:
         return True
     if pattern[0] == "**":
@@ -131,7 +130,7 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 
 def _may_match_below(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether something in this folder can match, so that others need not be looked into."""
+    """Whether a path below this folder can match the pattern."""
     for part, wanted in zip(parts, pattern, strict=False):
         if wanted == "**":
             return True

@@ -1,4 +1,4 @@
-"""Classification of files: `keras-srt predict`."""
+"""Classification of files with results printed as they arrive."""
 
 from __future__ import annotations
 
@@ -12,77 +12,63 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from keras_srt.predict.backends import Answer, Classifier, open_savedmodel, open_server, open_tflite
+from keras_srt.predict.backends import Classifier
 from keras_srt.predict.classification import BATCH_IMAGES, Result, classify_files
-from keras_srt.predict.image_files import check_sources, find_images
+from keras_srt.predict.image_files import find_images
 from keras_srt.predict.result_table import Table, json_line, printable
 from keras_srt.predict.sorting import Sorter
 
-__all__ = [
-    "Answer",
-    "Classifier",
-    "Result",
-    "Sorter",
-    "check_sources",
-    "classify_files",
-    "find_images",
-    "open_savedmodel",
-    "open_server",
-    "open_tflite",
-    "predict",
-]
 
-
-def predict(
+def print_predictions(
     images: Sequence[str],
     classifier: Classifier,
     top: int = 3,
     as_json: bool = False,
     sorter: Sorter | None = None,
 ) -> int:
-    """Classifies images, prints the answers and files the images by class.
+    """Classify images, write results to stdout as they arrive, and sort the images by class.
 
-    Answers go to stdout while the work goes on. Images that fail are named on stderr, and so
-    is the progress, if that is a terminal and the images are more than a batch.
+    Errors go to stderr, and so does a progress bar, if stderr is a terminal and there is more
+    than one batch.
 
     Args:
-        images: files, folders and globs.
-        classifier: to ask.
-        top: classes to show for each image, at least 1.
-        as_json: print a JSON object for each image, instead of a table.
-        sorter: files the images.
+        images: Files, folders and globs.
+        classifier: The classifier.
+        top: Number of classes per image, at least 1.
+        as_json: Whether to write one JSON object per image instead of a table.
+        sorter: Sorts the images into folders.
 
     Returns:
         The number of images that failed.
 
     Raises:
-        UserError: the server is gone, or the images can't be filed.
+        UserError: The server became unreachable, or the images can't be sorted.
     """
     skip = sorter.folder if sorter is not None else None
     first = list(itertools.islice(find_images(images, skip), BATCH_IMAGES + 1))
     batches = classify_files(find_images(images, skip), classifier)
     count = failed = 0
     with _progress(images, skip, many=len(first) > BATCH_IMAGES) as progress:
-        for results, lines in _shown(batches, first, classifier.title, top, as_json):
+        for results, lines in _format(batches, first, classifier.title, top, as_json):
             _write(lines, sys.stdout)
-            bad = [result for result in results if result.answer.error]
-            _write([_complaint(result) for result in bad], sys.stderr)
-            count, failed = count + len(results), failed + len(bad)
+            errors = [result for result in results if result.prediction.error]
+            _write([_error_line(result) for result in errors], sys.stderr)
+            count, failed = count + len(results), failed + len(errors)
             for result in results:
-                if sorter is not None and not result.answer.error:
-                    sorter.add(result.file, result.answer)
+                if sorter is not None and not result.prediction.error:
+                    sorter.add(result.file, result.prediction)
             progress.update(len(results))
     if sorter is not None:
-        print(f"{count - failed:,} images filed into {sorter.folder}", file=sys.stderr)
+        _write([f"{count - failed:,} images sorted into {sorter.folder}"], sys.stderr)
     if failed:
-        print(f"{failed:,} of {count:,} images failed", file=sys.stderr)
+        _write([f"{failed:,} of {count:,} images failed"], sys.stderr)
     return failed
 
 
-def _shown(
+def _format(
     batches: Iterable[list[Result]], first: Sequence[Path], title: str, top: int, as_json: bool
 ) -> Iterator[tuple[list[Result], list[str]]]:
-    """Each batch with the lines to print for it, the first one with those of the head."""
+    """Yield each batch with its lines; the lines of the first batch include the table head."""
     table = None
     for results in batches:
         if as_json:
@@ -96,31 +82,33 @@ def _shown(
 
 
 def _table(first: Sequence[Path], results: Iterable[Result], top: int) -> Table:
-    classes = next((result.answer.classes for result in results if result.answer.classes), ())
+    named = (result.prediction.classes for result in results if result.prediction.classes)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     more = len(first) > BATCH_IMAGES
-    return Table(map(str, first), more, classes, top, width, sys.stdout.encoding)
+    return Table(map(str, first), more, next(named, ()), top, width, sys.stdout.encoding)
 
 
-def _complaint(result: Result) -> str:
-    return "error: " + printable(f"{result.file}: {result.answer.error}", sys.stderr.encoding)
+def _error_line(result: Result) -> str:
+    text = f"{result.file}: {result.prediction.error}"
+    return "error: " + printable(text, sys.stderr.encoding)
 
 
 def _write(lines: Sequence[str], stream: TextIO) -> None:
-    """Prints above the progress, all at once, since that is drawn again each time."""
+    """Write lines at once, above the progress bar on a terminal."""
     if lines and stream.isatty():
         tqdm.write("\n".join(lines), file=stream)
     elif lines:
-        print("\n".join(lines), file=stream, flush=True)
+        stream.write("\n".join(lines) + "\n")
+        stream.flush()
 
 
 def _progress(images: Sequence[str], skip: Path | None, many: bool) -> tqdm:
-    """A progress bar, if that is wanted: for many images, on a terminal."""
+    """Make a progress bar, disabled for few images and without a terminal."""
     progress = tqdm(unit=" images", disable=None if many else True, dynamic_ncols=True)
     if not progress.disable:
 
         def count() -> None:
-            # Beside the work, because counting a million files takes its time, too.
+            # In a thread, because counting a million files takes long.
             progress.total = sum(1 for _ in find_images(images, skip, ordered=False))
 
         threading.Thread(target=count, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What `keras-srt predict` prints: a table with bars, or a JSON object for each image."""
+"""Formatting of results: a table with bars, or one JSON object per image."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from keras_srt.predict.classification import Result
 
 _GAP = "  "
 _SCORE_WIDTH = len("score")
-_MOST_BAR, _LEAST_BAR = 24, 8
-_MOST_CLASS = 0.3  # of the width
-_USUAL_WIDTH = 80
+_MAX_BAR, _MIN_BAR = 24, 8
+_MAX_CLASS = 0.3  # of the width
+_DEFAULT_WIDTH = 80
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def json_line(result: Result, top: int, title: str) -> str:
-    """One image as a JSON object, in ASCII, so that every terminal and pipe takes it.
+    """Format a result as a JSON object, in ASCII.
 
     Args:
-        result: of one image.
-        top: the number of classes under `top`.
-        title: of the model.
+        result: The result.
+        top: Number of classes under the key `top`.
+        title: Name of the model.
 
     Returns:
-        One line without its end, the keys as in `python -m keras_srt.device --json`.
+        One line without a line break; keys as in `python -m keras_srt.device --json`.
 
     Example:
         >>> from pathlib import Path
-        >>> from keras_srt.predict.backends import Answer
-        >>> json_line(Result(Path("x.png"), Answer(error="is empty")), 1, "m")
+        >>> from keras_srt.predict.backends import Prediction
+        >>> json_line(Result(Path("x.png"), Prediction(error="is empty")), 1, "m")
         '{"file": "x.png", "model": "m", "error": "is empty"}'
     """
     content: dict[str, Any] = {"file": str(result.file), "model": title}
-    answer = result.answer
-    if answer.probabilities is None:
-        return json.dumps({**content, "error": answer.error})
+    prediction = result.prediction
+    if prediction.probabilities is None:
+        return json.dumps({**content, "error": prediction.error})
     ranking = [
-        {"class_name": answer.classes[i], "score": float(answer.probabilities[i])}
-        for i in answer.top(top)
+        {"class_name": prediction.classes[i], "score": float(prediction.probabilities[i])}
+        for i in prediction.top(top)
     ]
-    best = answer.top(1)[0]
+    best = prediction.top(1)[0]
     return json.dumps({**content, "class_id": best, **ranking[0], "top": ranking})
 
 
 class Table:
-    r"""Lines of a table whose columns fit what comes first.
+    r"""Lines of a table with column widths for the first files.
 
     Args:
-        files: the first files' names.
-        more: whether others follow, which may have longer names.
-        classes: names of the classes; none if they aren't known yet.
-        top: classes to show for each image.
-        width: columns of the terminal; None for a file or a pipe, where nothing is cut.
-        encoding: of the output; bars and names fall back to what it has.
+        files: Names of the first files.
+        more: Whether further files follow, which may have longer names.
+        classes: Class names; empty if unknown.
+        top: Number of classes per image.
+        width: Columns of the terminal; None for a file or pipe, where nothing is cut.
+        encoding: Encoding of the output; bars and names use only characters in it.
 
     Example:
         >>> import numpy as np
         >>> from pathlib import Path
-        >>> from keras_srt.predict.backends import Answer
-        >>> result = Result(Path("x.png"), Answer(np.float32([0.25, 0.75]), ("cat", "dog")))
+        >>> from keras_srt.predict.backends import Prediction
+        >>> result = Result(Path("x.png"), Prediction(np.float32([0.25, 0.75]), ("cat", "dog")))
         >>> table = Table(["x.png"], False, ["cat", "dog"], top=2, width=48, encoding="ascii")
         >>> print("\n".join([table.head(), *table.rows(result)]))
         file   class  score
@@ -83,37 +83,37 @@ class Table:
         self._cuts = width is not None
         self._bars = _EIGHTHS if _can_print(_EIGHTHS, self._encoding) else " #"
         self._more = "…" if _can_print("…", self._encoding) else "~"
-        most = int(_MOST_CLASS * (width or _USUAL_WIDTH))
+        most = int(_MAX_CLASS * (width or _DEFAULT_WIDTH))
         self._class = min(most, self._widest("class", *classes)) if classes else most
         self._file = self._widest("file", *files)
-        rest = (width or _USUAL_WIDTH) - self._class - _SCORE_WIDTH - 3 * len(_GAP)
+        rest = (width or _DEFAULT_WIDTH) - self._class - _SCORE_WIDTH - 3 * len(_GAP)
         if self._cuts and more:
-            self._file = max(self._file, rest - _MOST_BAR)
-        self._bar = max(_LEAST_BAR, min(_MOST_BAR, rest - self._file))
+            self._file = max(self._file, rest - _MAX_BAR)
+        self._bar = max(_MIN_BAR, min(_MAX_BAR, rest - self._file))
         if self._cuts:
             self._file = max(len("file"), min(self._file, rest - self._bar))
 
     def head(self) -> str:
-        """The names of the columns."""
+        """Format the names of the columns."""
         return self._row("file", "class", "score", "")
 
     def rows(self, result: Result) -> list[str]:
-        """The lines for an image: one for each of its best classes."""
+        """Format the lines of an image: one for each of its most probable classes."""
         file = self._printable(str(result.file))
-        answer = result.answer
-        if answer.probabilities is None:
+        prediction = result.prediction
+        if prediction.probabilities is None:
             return [self._row(file, "error", "", "")]
         lines = []
-        for i in answer.top(self._top):
-            share = float(answer.probabilities[i])
-            name = self._printable(answer.classes[i])
-            lines.append(self._row(file, name, f"{share:.3f}", bar(share, self._bar, self._bars)))
+        for i in prediction.top(self._top):
+            score = float(prediction.probabilities[i])
+            name = self._printable(prediction.classes[i])
+            lines.append(self._row(file, name, f"{score:.3f}", bar(score, self._bar, self._bars)))
             file = ""
         return lines
 
     def _row(self, file: str, name: str, score: str, line: str) -> str:
         if self._cuts:
-            # A file's end says more than its beginning.
+            # The end of a path is more informative than its beginning.
             file = _cut(file[::-1], self._file, self._more)[::-1]
             name = _cut(name, self._class, self._more)
         columns = (
@@ -131,42 +131,40 @@ class Table:
         return printable(text, self._encoding)
 
 
-def bar(share: float, width: int, blocks: str = _EIGHTHS) -> str:
-    """A bar of text.
+def bar(fraction: float, width: int, blocks: str = _EIGHTHS) -> str:
+    """Format a bar.
 
     Args:
-        share: from 0 to 1.
-        width: columns of a share of 1.
-        blocks: signs that fill a column more and more, the first one empty.
+        fraction: Length of the bar, from 0 to 1.
+        width: Columns of a bar of length 1.
+        blocks: Characters that fill a column increasingly; the first is blank.
 
     Returns:
-        At most `width` signs.
+        At most `width` characters.
 
     Example:
         >>> bar(0.5, 3), bar(0.5, 4, " #")
         ('█▌', '##')
     """
     steps = len(blocks) - 1
-    full, rest = divmod(round(share * width * steps), steps)
+    full, rest = divmod(round(fraction * width * steps), steps)
     return blocks[-1] * full + blocks[rest].strip()
 
 
 def printable(text: str, encoding: str | None) -> str:
-    r"""A text with what would upset a terminal written as escapes.
+    r"""Escape characters that are not printable, such as terminal control codes.
 
     Args:
-        text: a file's or a class's name, which may hold anything.
-        encoding: of the output.
+        text: Name of a file or class; may be any text.
+        encoding: Encoding of the output.
 
     Example:
         >>> printable("a\x1b[2J\n", "utf-8")
         'a\\x1b[2J\\n'
     """
-    signs = [
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
-    ]
+    characters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text]
     encoding = encoding or "ascii"
-    return "".join(signs).encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(characters).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _can_print(text: str, encoding: str) -> bool:
@@ -178,9 +176,9 @@ def _can_print(text: str, encoding: str) -> bool:
 
 
 def _columns(text: str) -> int:
-    """Columns on a terminal, where East Asian signs take two and accents none."""
-    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
-    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
+    """Terminal columns of a text: East Asian wide characters take two, combining ones none."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 def _padded(text: str, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Files images into a folder for each class, by link or by copy."""
+"""Sorting of images into one folder per class, by links or copies."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.predict.backends import Answer
+from keras_srt.predict.backends import Prediction
 
-_NOT_IN_NAMES = '/\\:*?"<>|'
-_LONGEST_NAME = 100
+_FORBIDDEN_CHARACTERS = '/\\:*?"<>|'
+_MAX_NAME_LENGTH = 100
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """Names of folders for classes: safe on any file system, and all different.
+    """Make unique folder names for classes that are valid on every file system.
 
     Args:
-        classes: names of classes; a model may have any text there.
+        classes: Class names; may be any text.
 
     Returns:
-        A name for each. Signs that lead out of a folder or that some file system refuses
-        become `_`; where two names would be the same folder, the class id is appended.
+        One folder name per class. Forbidden characters become `_`; if two names would be the same
+        folder, the class id is appended.
 
     Example:
         >>> folder_names(["cat", "../cat", "a/b", "a_b", "Cat"])
@@ -34,8 +34,8 @@ def folder_names(classes: Sequence[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
     for class_id, text in enumerate(classes):
-        signs = [sign if sign.isprintable() and sign not in _NOT_IN_NAMES else "_" for sign in text]
-        name = "".join(signs)[:_LONGEST_NAME].strip(" .") or "class"
+        allowed = [c if c.isprintable() and c not in _FORBIDDEN_CHARACTERS else "_" for c in text]
+        name = "".join(allowed)[:_MAX_NAME_LENGTH].strip(" .") or "class"
         candidates = (f"{name}{'-' * i}{class_id}" for i in itertools.count(1))
         while name.casefold() in taken:
             name = next(candidates)
@@ -45,20 +45,23 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 
 class Sorter:
-    """Files images into `folder/<class>/`; what is there already is never overwritten.
+    """Sorts images into `folder/<class>/` without overwriting existing files.
 
-    Another image of the same name gets a suffix that stands for where it came from, so that
-    filing the same images again changes nothing.
+    If another file has the same name, a suffix derived from the original path is added, so that
+    sorting the same images again changes nothing.
 
     Args:
-        folder: made if absent.
-        copy: whether to copy; else symbolic links are made.
+        folder: Target folder; created if absent.
+        copy: Whether to copy the images; otherwise, symbolic links are made.
+
+    Attributes:
+        folder: As given.
 
     Raises:
-        UserError: the folder can't be made.
+        UserError: The folder can't be created.
 
     Example:
-        >>> Sorter(Path("sorted"), copy=True).add(file, answer)  # doctest: +SKIP
+        >>> Sorter(Path("sorted"), copy=True).add(file, prediction)  # doctest: +SKIP
         PosixPath('sorted/7/0001.png')
     """
 
@@ -70,34 +73,34 @@ class Sorter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--sort-into {folder}: can't be made ({error.strerror})") from error
+            raise UserError(f"--sort-into {folder}: can't be created ({error.strerror})") from error
 
-    def add(self, file: Path, answer: Answer) -> Path:
-        """Files an image.
+    def add(self, file: Path, prediction: Prediction) -> Path:
+        """Link or copy an image into the folder of its predicted class.
 
         Args:
-            file: the image.
-            answer: without an error.
+            file: The image.
+            prediction: Its prediction, without an error.
 
         Returns:
-            Where it lies now.
+            The link or copy.
 
         Raises:
-            UserError: it can't be written there.
+            UserError: The link or copy can't be written.
         """
-        if answer.classes != self._classes:
-            self._classes, self._names = answer.classes, folder_names(answer.classes)
-        place = self.folder / self._names[answer.top(1)[0]]
+        if prediction.classes != self._classes:
+            self._classes, self._names = prediction.classes, folder_names(prediction.classes)
+        target = self.folder / self._names[prediction.top(1)[0]]
         try:
-            place.mkdir(exist_ok=True)
-            return next(path for path in _candidates(place, file) if self._put(file, path))
+            target.mkdir(exist_ok=True)
+            return next(path for path in _candidates(target, file) if self._put(file, path))
         except OSError as error:
-            raise UserError(f"--sort-into {place}: can't take {file} ({error.strerror})") from error
+            raise UserError(f"--sort-into {target}: can't add {file} ({error.strerror})") from error
 
 
 def _candidates(folder: Path, file: Path) -> Iterator[Path]:
     yield folder / file.name
-    # By a digest and not by counting: a million files of one name take no longer.
+    # A digest instead of a counter, so that many files with one name take constant time each.
     origin = hashlib.sha256(os.fsencode(os.path.abspath(file))).hexdigest()[:10]
     yield folder / f"{file.stem}-{origin}{file.suffix}"
     for number in itertools.count(2):
@@ -105,7 +108,7 @@ def _candidates(folder: Path, file: Path) -> Iterator[Path]:
 
 
 def _link(file: Path, target: Path) -> bool:
-    """Links, unless something else has the name; true if the link is there."""
+    """Make a link; return whether `target` is a link to the file now."""
     origin = os.path.abspath(file)
     try:
         os.symlink(origin, target)
@@ -115,13 +118,13 @@ def _link(file: Path, target: Path) -> bool:
 
 
 def _copy(file: Path, target: Path) -> bool:
-    """Copies, unless something else has the name; true if the copy is there."""
+    """Make a copy; return whether `target` is a copy of the file now."""
     try:
         with file.open("rb") as source, target.open("xb") as copy:
             try:
                 shutil.copyfileobj(source, copy)
             except BaseException:
-                # Half a copy would keep the name for good.
+                # A partial copy would block the name.
                 target.unlink()
                 raise
     except FileExistsError:

@@ -1,1 +1,1 @@
-"""Recognition on a server: TF Serving's REST protocol without Docker, or a gateway before it."""
+"""Serving: TF Serving's REST protocol without Docker, a gateway for TF Serving, and clients."""

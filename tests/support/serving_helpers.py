@@ -180,9 +180,8 @@ class Running:
 @contextlib.contextmanager
 def running(folder, **limits):
     """`serve` for one model folder, in this process."""
-    chosen, metrics, told = Limits(**limits), Metrics(), []
-    server = Running(LocalModels([folder], chosen, metrics, told.append), chosen, metrics)
-    server.told = told
+    chosen, metrics = Limits(**limits), Metrics()
+    server = Running(LocalModels([folder], chosen, metrics), chosen, metrics)
     try:
         yield server
     finally:
@@ -216,7 +215,7 @@ class Process:
         self.lines = []
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
-            found = re.match(r"(http://\S+?)/ is open", line)
+            found = re.match(r"(http://\S+?)/ is ready", line)
             if found:
                 self.url = found[1]
                 return

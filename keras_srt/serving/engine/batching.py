@@ -1,4 +1,4 @@
-"""Waiting images go through the model together; an idle server answers without delay."""
+"""Dynamic batching: waiting jobs run as one batch; an idle server runs a job immediately."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class _Job:
 
 
 class Batcher:
-    """Worker threads that take what waits, up to a bound, and run it as one batch.
+    """Runs waiting jobs as batches in worker threads.
 
-    Nobody waits for company: a worker that is free takes what is there, and a batch
-    becomes large only because others came while the workers were busy.
+    Jobs are never delayed to fill a batch: a free worker takes the jobs that wait, and batches
+    grow only while all workers are busy.
 
     Args:
-        run: (key, items) -> outputs by name, the batch first; called in a worker.
-        max_batch: items of one batch; a single job may not have more.
-        workers: threads. With two, one decodes while the other's batch is in the model.
+        run: (key, items) -> outputs by name, batch first; called in a worker thread.
+        max_batch: Maximum number of items per batch and per job.
+        workers: Number of threads. With two, one decodes while the other runs the model.
 
     Example:
         >>> batcher = Batcher(lambda key, items: {"double": 2 * np.array(items)}, max_batch=8)
@@ -57,14 +57,14 @@ class Batcher:
             thread.start()
 
     def submit(self, key: Hashable, items: Sequence[Any]) -> Future[Outputs]:
-        """Queues items.
+        """Queue a job.
 
         Args:
-            key: jobs of equal keys may share a batch.
-            items: at most `max_batch`.
+            key: Jobs with equal keys may share a batch.
+            items: 1 to `max_batch` items.
 
         Returns:
-            Their outputs, later. A job that is canceled before its turn isn't run.
+            A future of the outputs. A job that is canceled before it starts is not run.
         """
         if not 0 < len(items) <= self._max_batch:
             raise ValueError(f"items: got {len(items)}; allowed: 1 to {self._max_batch}")
@@ -77,7 +77,7 @@ class Batcher:
         return job.future
 
     def close(self) -> None:
-        """Ends the workers when what waits is done."""
+        """Run the waiting jobs and stop the workers."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -92,10 +92,10 @@ class Batcher:
                     return
                 batch = self._take_batch()
             if batch:
-                self._answer(batch)
+                self._run_batch(batch)
 
     def _take_batch(self) -> list[_Job]:
-        """The oldest job and those of its key that fit; empty if all were canceled."""
+        """Take the oldest job and further jobs with its key that fit; empty if all are canceled."""
         batch: list[_Job] = []
         others: deque[_Job] = deque()
         room = self._max_batch
@@ -112,17 +112,17 @@ class Batcher:
             self._changed.notify()
         return batch
 
-    def _answer(self, batch: list[_Job]) -> None:
+    def _run_batch(self, batch: list[_Job]) -> None:
         try:
             outputs = self._run(batch[0].key, [item for job in batch for item in job.items])
             parts = _split(outputs, [len(job.items) for job in batch])
-        # Whatever it is, it belongs to those who asked, and the worker goes on.
+        # Any error goes to the callers; the worker continues.
         except Exception as error:
             if len(batch) == 1:
                 batch[0].future.set_exception(error)
                 return
-            for job in batch:  # one job's fault isn't the others'
-                self._answer([job])
+            for job in batch:  # run each alone, so that only the failing job fails
+                self._run_batch([job])
             return
         for job, part in zip(batch, parts, strict=True):
             job.future.set_result(part)

@@ -1,4 +1,4 @@
-"""Encoded images -> model inputs, where an unreadable image spoils only itself."""
+"""Decoding of encoded images to model inputs; an unreadable image affects only itself."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from PIL import Image
 from keras_srt.core.images import BadImage, decode_image
 from keras_srt.serving.http.limits import Limits
 
-# Out of [0, 1] everywhere: the signature `image` answers `valid` = false for it.
+# Outside of [0, 1], so that the signature `image` returns `valid` = false.
 _UNREADABLE = np.float32(-1.0)
-# Pixels from which on an image is decoded apart: the largest take a second and 250 MB.
+# Images with more pixels are decoded separately: the largest take a second and 250 MB.
 _LARGE = 2**20
 
 
 class Part(NamedTuple):
-    """Images of a request that go on together.
+    """Images of a request that are decoded together.
 
     Attributes:
-        images: encoded.
-        large: whether it is a single large one.
+        images: Encoded images.
+        large: Whether the part is a single large image.
     """
 
     images: Sequence[bytes]
@@ -35,13 +35,13 @@ class Part(NamedTuple):
 
 
 class Decoder:
-    """Decodes images in two lanes, each one image at a time, for the memory that they take.
+    """Decodes images one at a time, to bound memory, with a separate queue for large images.
 
-    Small images are decoded where they are needed. Large ones wait for each other in a lane
-    of their own, in turn with those of other requests, so that they hold up nobody else.
+    Small images are decoded in the calling thread. Large images of all requests share one thread,
+    so that they don't delay requests with small images.
 
     Args:
-        limits: of bytes and pixels, and of the images of a part.
+        limits: Limits on bytes, pixels, and images per part.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -50,10 +50,10 @@ class Decoder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-images")
 
     def parts(self, images: Sequence[bytes]) -> Iterator[Part]:
-        """Divides a request's images, in order: each large one alone, small ones together.
+        """Split the images of a request, in order: large images alone, small ones together.
 
         Args:
-            images: encoded.
+            images: Encoded images.
 
         Yields:
             Parts of at most `max_batch` images.
@@ -72,35 +72,34 @@ class Decoder:
             yield Part(waiting, large=False)
 
     def decode(self, images: Sequence[bytes], shape: tuple[int, int, int]) -> np.ndarray:
-        """Decodes small images.
+        """Decode small images.
 
         Args:
-            images: encoded.
+            images: Encoded images.
             shape: (height, width, channels) of the model.
 
         Returns:
-            float32 [n, height, width, channels] in [0, 1]; -1 everywhere in an image that
-            can't be read.
+            Float32 [n, height, width, channels] in [0, 1]; an unreadable image is -1 everywhere.
         """
         with self._small:
             return np.stack([self._one(data, shape) for data in images])
 
     async def decode_large(self, data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-        """Decodes a large image when it is its turn.
+        """Decode a large image in the thread for large images.
 
         Args:
-            data: encoded.
+            data: Encoded image.
             shape: (height, width, channels) of the model.
 
         Returns:
-            float32 [1, height, width, channels], as `decode` gives it.
+            Float32 [1, height, width, channels], as in `decode`.
         """
         async with self._turn:
             loop = asyncio.get_running_loop()
             return (await loop.run_in_executor(self._thread, self._one, data, shape))[None]
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stop the thread."""
         self._thread.shutdown()
 
     def _one(self, data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
@@ -112,12 +111,12 @@ class Decoder:
 
 
 def _pixels(data: bytes) -> int:
-    """Pixels that the header promises; 0 if there is none, which decoding will find too."""
+    """Number of pixels according to the header; 0 if the header is unreadable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
                 return image.width * image.height
-    # `decode_image` names the fault; here it only means that there is nothing to wait for.
+    # `decode_image` will fail as well and report the reason.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 0

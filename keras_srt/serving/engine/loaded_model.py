@@ -1,4 +1,4 @@
-"""A SavedModel version in memory, ready to answer."""
+"""A loaded SavedModel."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Sign
 
 
 class LoadedModel:
-    """One version of a model.
+    """A loaded version of a model.
 
     Args:
-        folder: of the version, with `saved_model.pb`.
-        name: of the model.
-        version: its number.
+        folder: Folder of the version, with `saved_model.pb`.
+        name: Name of the model.
+        version: Version number.
 
     Attributes:
-        signatures: what it takes and gives.
+        version: Version number.
+        signatures: Signatures of the model.
 
     Raises:
-        Exception: whatever TensorFlow raises for a folder that it can't load.
+        Exception: Any exception of TensorFlow for a folder that can't be loaded.
     """
 
     def __init__(self, folder: Path, name: str, version: int) -> None:
         self.version = version
-        # The object has to be kept: its signatures alone don't keep its variables alive.
+        # Kept, because the signatures don't hold references to the variables.
         self._model = tf.saved_model.load(str(folder))
         self.signatures = Signatures(_metadata(folder, name, version))
         self._warm_up()
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Answers a batch.
+        """Run a batch.
 
         Args:
-            signature: its name.
-            inputs: by name; strings as arrays of `bytes` objects.
+            signature: Name of the signature.
+            inputs: Arrays by name; strings are object arrays of bytes.
 
         Returns:
             The outputs by name.
@@ -57,14 +58,14 @@ class LoadedModel:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def _warm_up(self) -> None:
-        """The first batch takes many times longer than the others: not a client's."""
+        """Run a first batch, which takes much longer than later ones."""
         shape = self.signatures.image_shape
         if shape is not None:
             self.run(IMAGE_SIGNATURE, {IMAGE_INPUT: np.zeros((1, *shape), np.float32)})
 
 
 def _metadata(folder: Path, name: str, version: int) -> dict[str, Any]:
-    """What TF Serving answers to `GET /v1/models/NAME/metadata`."""
+    """Make TF Serving's response to `GET /v1/models/NAME/metadata`."""
     from google.protobuf import json_format
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -82,7 +83,7 @@ def _metadata(folder: Path, name: str, version: int) -> dict[str, Any]:
 
 
 def _every_field(to_dict: Callable[..., Any]) -> str:
-    """The option that shows fields with their default values; protobuf 5 renamed it."""
+    """Name of the option that includes default values; renamed in protobuf 5."""
     known = inspect.signature(to_dict).parameters
     old, new = "including_default_value_fields", "always_print_fields_with_no_presence"
     return old if old in known else new

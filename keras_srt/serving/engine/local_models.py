@@ -1,4 +1,4 @@
-"""Models that this process serves itself, from their folders."""
+"""Models that this process loads and serves."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from keras_srt.core.errors import UserError
 from keras_srt.serving.engine.batching import Batcher, Outputs
 from keras_srt.serving.engine.image_decoder import Decoder
 from keras_srt.serving.engine.loaded_model import LoadedModel
-from keras_srt.serving.engine.model_folder import ModelFolder, Watch, find_versions
+from keras_srt.serving.engine.model_folder import FolderWatcher, ModelFolder, find_versions
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
-from keras_srt.serving.http.predict_response import answer_document
+from keras_srt.serving.http.predict_response import response_document
 from keras_srt.serving.http.protocol import RequestError, Target, status_document, to_json
 from keras_srt.serving.http.signatures import IMAGE_SIGNATURE
 
-# A larger body is parsed in a thread, and one at a time, for the memory that it takes.
+# Larger bodies are parsed in a single thread, one at a time, to bound memory.
 _SMALL_BODY = 2**16
 
 
 class _Key(NamedTuple):
-    """What images must have in common to share a batch.
+    """Properties that all images of a batch share.
 
-    `shape` is what encoded images are decoded to, and None for those that are decoded.
+    `shape` is the shape to which encoded images are decoded, and None for decoded images.
     """
 
     model: LoadedModel
@@ -41,77 +41,70 @@ class _Key(NamedTuple):
 
 
 class LocalModels:
-    """Answers requests with SavedModels of its own.
+    """Loads SavedModels and runs requests on them.
 
     Args:
         folders: `saved_models/<name>`, one for each model.
-        limits: of the server.
-        metrics: that count images and versions.
-        tell: called with a line for the operator.
+        limits: Limits of the server.
+        metrics: Metrics that count images and show versions.
 
     Raises:
-        UserError: a folder has no version that can be loaded, or two have one name.
+        UserError: A folder has no loadable version, or two folders have the same name.
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        limits: Limits,
-        metrics: Metrics,
-        tell: Callable[[str], None],
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], limits: Limits, metrics: Metrics) -> None:
         self._limits, self._metrics = limits, metrics
-        self._models = {folder.resolve().name: ModelFolder(folder, tell) for folder in folders}
+        self._models = {folder.resolve().name: ModelFolder(folder) for folder in folders}
         if len(self._models) < len(folders):
             raise UserError("--model: two folders have the same name; a name serves one model")
         for model in self._models.values():
             model.refresh()
             if model.current is None:
-                raise UserError(_nothing_loads(model))
+                raise UserError(_no_version_message(model))
             metrics.watch_version(model.name, partial(_served_version, model))
         self._decoder = Decoder(limits)
         self._batcher = Batcher(self._run, limits.max_batch)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._watch = Watch(list(self._models.values()))
+        self._watcher = FolderWatcher(list(self._models.values()))
 
     async def names(self) -> list[str]:
-        """Of all models."""
+        """Return the names of all models."""
         return sorted(self._models)
 
     async def status(self, target: Target) -> bytes:
-        """The JSON of `GET /v1/models/NAME[/versions/N]`."""
+        """Respond to `GET /v1/models/NAME[/versions/N]`."""
         if target.name not in self._models:
             raise RequestError(404, f"Could not find any versions of model {target.name}")
         return to_json(status_document(target, self._models[target.name].states()))
 
     async def metadata(self, target: Target) -> bytes:
-        """The JSON of `GET /v1/models/NAME[/versions/N]/metadata`."""
+        """Respond to `GET /v1/models/NAME[/versions/N]/metadata`."""
         return to_json(self._find(target).signatures.metadata)
 
     async def predict(self, target: Target, body: bytes) -> bytes:
-        """Answers `POST /v1/models/NAME[/versions/N]:predict`.
+        """Respond to `POST /v1/models/NAME[/versions/N]:predict`.
 
         Args:
-            target: the model.
-            body: of the request.
+            target: The model.
+            body: Body of the request.
 
         Returns:
-            The JSON.
+            The response as JSON.
 
         Raises:
-            RequestError: the request can't be answered.
+            RequestError: The request is invalid, or the model is not served.
         """
         large, limits = len(body) > _SMALL_BODY, self._limits
         document = await self._read(large, parse_json, body, limits)
         model = self._find(target)
         request = await self._read(large, read_request, document, model.signatures, limits)
-        del document, body  # of megabytes, perhaps, while it waits
-        outputs = await self._answer(model, target.name, request)
-        return to_json(answer_document(outputs, request.rows))
+        del document, body  # may be large, and the request may wait
+        outputs = await self._run_request(model, target.name, request)
+        return to_json(response_document(outputs, request.rows))
 
     def close(self) -> None:
-        """Finishes what was begun and ends all threads."""
-        self._watch.stop()
+        """Complete running requests and stop all threads."""
+        self._watcher.stop()
         self._batcher.close()
         self._decoder.close()
         self._reader.shutdown()
@@ -129,8 +122,8 @@ class LocalModels:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, function, *arguments)
 
-    async def _answer(self, model: LoadedModel, name: str, request: PredictRequest) -> Outputs:
-        """In parts, one after another, so that a large request lets others in between."""
+    async def _run_request(self, model: LoadedModel, name: str, request: PredictRequest) -> Outputs:
+        """Run the parts of a request in sequence, so that other requests can run in between."""
         parts = []
         for key, items in self._parts(model, request):
             if key.shape is not None and key.large:
@@ -155,7 +148,7 @@ class LocalModels:
             yield key, items[start : start + size]
 
     def _run(self, key: _Key, items: list[tuple[Any, ...]]) -> Outputs:
-        """Called in a worker thread, so that no more is decoded than is run next."""
+        """Decode and run a batch, in a worker thread, so that few decoded images are in memory."""
         columns = list(zip(*items, strict=True))
         if key.shape is not None:
             arrays = [self._decoder.decode(columns[0], key.shape)]
@@ -175,40 +168,40 @@ def _served_version(model: ModelFolder) -> float:
     return math.nan if model.current is None else model.current.version
 
 
-def _nothing_loads(model: ModelFolder) -> str:
+def _no_version_message(model: ModelFolder) -> str:
     errors = [state.error for state in model.states() if state.error]
     if errors:
-        return f"{model.folder}: no version in it can be loaded ({errors[0]})"
+        return f"{model.folder}: no version can be loaded ({errors[0]})"
     return (
-        f"{model.folder}: no model there; give a folder that holds versions (1, 2, …), as "
-        "`keras-srt export` makes them in saved_models/NAME"
+        f"{model.folder}: contains no model; give a folder with versions (1, 2, …), as "
+        "`keras-srt export` writes to saved_models/NAME"
     )
 
 
 def find_models(root: Path) -> list[Path]:
-    """The model folders in a folder.
+    """List the model folders in a folder.
 
     Args:
-        root: as `saved_models`.
+        root: A folder such as `saved_models`.
 
     Returns:
-        Those of its folders that have versions, by name.
+        Its subfolders with versions, sorted by name.
 
     Raises:
-        UserError: there is none.
+        UserError: There is none.
 
     Example:
         >>> find_models(Path("no-such-folder"))
         Traceback (most recent call last):
         ...
-        keras_srt.core.errors.UserError: no-such-folder: no model there; publish one by `keras-srt
-        export --run runs/NAME`, or give its folder by --model
+        keras_srt.core.errors.UserError: no-such-folder: contains no model; export one with
+        `keras-srt export --run runs/NAME`, or give its folder with --model
     """
     folders = sorted(root.iterdir()) if root.is_dir() else []
     found = [folder for folder in folders if folder.is_dir() and find_versions(folder)]
     if not found:
         raise UserError(
-            f"{root}: no model there; publish one by `keras-srt export --run runs/NAME`, or give "
-            "its folder by --model"
+            f"{root}: contains no model; export one with `keras-srt export --run runs/NAME`, or "
+            "give its folder with --model"
         )
     return found

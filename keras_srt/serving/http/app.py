@@ -1,4 +1,4 @@
-"""The web application: routes, bounds, headers and figures around the models."""
+"""The web application: routes, limits, headers and metrics."""
 
 from __future__ import annotations
 
@@ -37,51 +37,51 @@ _PAGE_TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
-# Methods that TF Serving answers with "Malformed request" instead of its own 405.
+# Methods to which TF Serving responds with "Malformed request" (400) instead of 405.
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Models(Protocol):
-    """What answers: models of this process, or a gateway to others."""
+    """An engine: local models, or a gateway to a backend."""
 
     async def names(self) -> list[str]:
-        """Of the models."""
+        """Return the names of the models."""
 
     async def status(self, target: Target) -> bytes:
-        """The JSON of a model's status."""
+        """Return the status of a model as JSON."""
 
     async def metadata(self, target: Target) -> bytes:
-        """The JSON of a model's signatures."""
+        """Return the signatures of a model as JSON."""
 
     async def predict(self, target: Target, body: bytes) -> bytes:
-        """The JSON that answers a predict request."""
+        """Return the response to a predict request as JSON."""
 
 
 def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
-    """Makes the web application.
+    """Make the web application.
 
     Args:
-        models: that answer.
-        limits: that hold.
-        metrics: that it counts in and shows at `/metrics`.
+        models: The engine that computes responses.
+        limits: Limits of the server.
+        metrics: Metrics, exposed at `/metrics`.
 
     Returns:
         An ASGI application.
     """
     api, page = _Api(models, limits, metrics), _Page()
-    # Starlette's own type has handlers of any exception alone.
+    # The annotation of Starlette accepts only handlers of `Exception`.
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
         RequestError: api.refuse,
         HTTPException: _http_error,
-        ClientDisconnect: _gone,
+        ClientDisconnect: _client_closed,
         Exception: _internal_error,
     }
     app = Starlette(
         routes=[
-            Route("/v1/{rest:path}", api.answer, methods=_METHODS),
+            Route("/v1/{rest:path}", api.respond, methods=_METHODS),
             Route("/models", api.names),
             Route("/metrics", api.metrics),
-            Route("/monitoring/prometheus/metrics", api.metrics),  # TF Serving's usual place
+            Route("/monitoring/prometheus/metrics", api.metrics),  # as in TF Serving
             Route("/", page.index),
             Route("/static/{name}", page.file),
         ],
@@ -103,7 +103,7 @@ class _Api:
     async def metrics(self, request: Request) -> Response:
         return Response(self._metrics.page(), media_type=CONTENT_TYPE)
 
-    async def answer(self, request: Request) -> Response:
+    async def respond(self, request: Request) -> Response:
         call = parse_path(request.method, request.scope["path"])
         request.state.kind = call.action
         if call.action == "predict":
@@ -119,7 +119,7 @@ class _Api:
             return Response(error.body(), 408, {"connection": "close"}, _JSON)
         headers = {"retry-after": "1"} if error.code == 503 else None
         if _has_unread_body(request):
-            return _AnswerBeforeBody(error.body(), error.code, headers, self._limits.timeout)
+            return _EarlyResponse(error.body(), error.code, headers, self._limits.timeout)
         return Response(error.body(), error.code, headers, _JSON)
 
     async def _predict(self, request: Request, target: Target) -> bytes:
@@ -133,15 +133,13 @@ class _Api:
                 ) from error
             with self._queue.hold(1):
                 try:
-                    return await asyncio.wait_for(
-                        self._models.predict(target, body.take()), timeout
-                    )
+                    return await asyncio.wait_for(self._models.predict(target, body.pop()), timeout)
                 except asyncio.TimeoutError as error:
                     raise RequestError(504, f"Timed out after {timeout:g} s") from error
 
 
 class _Body:
-    """A request's body, counted while it arrives, and until the request is answered."""
+    """A request body, which counts against the memory budget until the response is sent."""
 
     def __init__(self, request: Request, limit: int, held: Budget) -> None:
         self._request, self._limit, self._held = request, limit, held
@@ -151,22 +149,22 @@ class _Body:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._held.give_back(self._taken)
+        self._held.release(self._taken)
 
     async def read(self) -> None:
         headers = self._request.headers
         if headers.get("content-encoding", "identity") != "identity":
-            raise RequestError(415, "Content-Encoding: allowed: none; send the body as it is")
+            raise RequestError(415, "Content-Encoding: allowed: none; send an uncompressed body")
         self._check(int(headers.get("content-length", 0)))
         async for chunk in self._request.stream():
             self._check(self._taken + len(chunk))
-            self._held.take(len(chunk))
+            self._held.acquire(len(chunk))
             self._taken += len(chunk)
             self._bytes += chunk
         self._request.state.body_read = True
 
-    def take(self) -> bytes:
-        """The whole body; it isn't kept here any longer."""
+    def pop(self) -> bytes:
+        """Return the body and drop the reference to it."""
         body, self._bytes = bytes(self._bytes), bytearray()
         return body
 
@@ -183,10 +181,10 @@ def _has_unread_body(request: Request) -> bool:
     return announced and not getattr(request.state, "body_read", False)
 
 
-class _AnswerBeforeBody(Response):
-    """An answer to a client that may still be sending, whose body is then read and dropped.
+class _EarlyResponse(Response):
+    """A response to a client that is still sending; the rest of the body is read and dropped.
 
-    Closing the connection over an unread body resets it, and with it goes the answer.
+    Closing a connection with an unread body resets it, and the client never gets the response.
     """
 
     def __init__(
@@ -210,7 +208,7 @@ async def _drop_body(receive: Receive) -> None:
 
 
 class _Page:
-    """The files of the page; a request can name nothing else."""
+    """The files of the web page; other paths are not found."""
 
     def __init__(self) -> None:
         folder = resources.files("keras_srt.serving") / "page"
@@ -221,12 +219,12 @@ class _Page:
         }
 
     async def index(self, request: Request) -> Response:
-        return self._answer(request, "index.html")
+        return self._respond(request, "index.html")
 
     async def file(self, request: Request) -> Response:
-        return self._answer(request, request.path_params["name"])
+        return self._respond(request, request.path_params["name"])
 
-    def _answer(self, request: Request, name: str) -> Response:
+    def _respond(self, request: Request, name: str) -> Response:
         request.state.kind = "page"
         if name not in self._files:
             raise HTTPException(404)
@@ -239,18 +237,18 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     return Response(to_json({"error": text}), error.status_code, error.headers, _JSON)
 
 
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=499)  # nobody reads it, but it is counted
+async def _client_closed(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=499)  # only for the metrics
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
     return Response(
-        to_json({"error": "Internal error; the server's log says more"}), 500, None, _JSON
+        to_json({"error": "Internal error; see the log of the server"}), 500, None, _JSON
     )
 
 
 class _Observed:
-    """Counts every answer and adds the headers that keep browsers careful."""
+    """Counts every response and adds security headers."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

@@ -1,7 +1,7 @@
-"""Nested JSON lists -> tensors, with TF Serving's error texts.
+"""Conversion of nested JSON lists to tensors, with the error messages of TF Serving.
 
-After TF Serving's `json_tensor.cc`. Lists are checked and flattened level by level at the
-speed of C; only when something is wrong does slow code look for what, and where.
+After TF Serving's `json_tensor.cc`. Lists are checked and flattened level by level, by builtins
+implemented in C; only if a check fails, slower code locates the error.
 """
 
 from __future__ import annotations
@@ -17,29 +17,27 @@ import numpy as np
 from keras_srt.serving.http.protocol import RequestError
 
 _FLOAT_MAX = float(np.finfo(np.float32).max)
-# Whole numbers up to here are exact in float32.
-_EXACT = 2**24 - 1
+_EXACT = 2**24 - 1  # whole numbers up to this are exact in float32
 _SHOWN = 200
-# NumPy 1 has no more dimensions, and no classifier takes as many.
-_MAX_RANK = 32
+_MAX_RANK = 32  # limit of NumPy 1
 
-# What JSON may become a type; image classifiers take no others.
+# Tensor type -> allowed types of JSON values.
 _JSON_TYPES: dict[str, set[type]] = {"DT_FLOAT": {int, float}, "DT_STRING": {str, dict}}
 _JSON_NAMES = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
 
 
 def tensor_from_json(value: Any, dtype: str) -> np.ndarray:
-    """A tensor of nested lists.
+    """Convert nested lists to an array.
 
     Args:
-        value: parsed JSON; every list of a level has the same length.
-        dtype: TensorFlow's name of the type; `{"b64": …}` stands for bytes in DT_STRING.
+        value: Parsed JSON; all lists of a level have the same length.
+        dtype: "DT_FLOAT" or "DT_STRING"; in the latter, `{"b64": …}` stands for bytes.
 
     Returns:
         The array.
 
     Raises:
-        RequestError: 400, another type or ragged lists.
+        RequestError: 400, wrong type or ragged lists.
 
     Example:
         >>> tensor_from_json([[1, 2.5]], "DT_FLOAT")
@@ -60,7 +58,7 @@ def tensor_from_json(value: Any, dtype: str) -> np.ndarray:
 
 
 def _flatten(value: Any) -> tuple[list[Any], tuple[int, ...]]:
-    """Takes lists apart, level by level, as long as all of a level are lists of one length."""
+    """Flatten lists level by level, while all items of a level are lists of the same length."""
     level: list[Any] = [value]
     shape: list[int] = []
     while level and len(shape) < _MAX_RANK and set(map(type, level)) == {list}:
@@ -73,7 +71,7 @@ def _flatten(value: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 
 def _check_exact(flat: list[Any]) -> None:
-    """Numbers that float32 can't hold are refused, as TF Serving does; NaN passes."""
+    """Refuse numbers that float32 can't represent, as TF Serving does; NaN is accepted."""
     if int in set(map(type, flat)):
         for item in flat:
             if type(item) is int and abs(item) > _EXACT:
@@ -91,7 +89,7 @@ def _lossy(value: Any) -> RequestError:
 
 
 def _leading_shape(value: Any) -> list[int]:
-    """The shape along the first elements, which the others are measured by."""
+    """The shape along the first elements, to which the other elements are compared."""
     shape: list[int] = []
     while isinstance(value, list) and len(shape) < _MAX_RANK:
         shape.append(len(value))
@@ -102,7 +100,7 @@ def _leading_shape(value: Any) -> list[int]:
 
 
 def _raise_first_fault(value: Any, level: int, shape: list[int], dtype: str) -> None:
-    """Walks the lists in order and raises at the first thing that doesn't fit."""
+    """Walk the lists in order and raise at the first mismatch."""
     if not isinstance(value, list):
         if level != len(shape):
             raise RequestError(
@@ -132,10 +130,10 @@ def _raise_first_fault(value: Any, level: int, shape: list[int], dtype: str) -> 
 
 
 def is_object(value: Any) -> bool:
-    """Whether it is an object of named inputs, and not one that stands for bytes.
+    """Whether a value is an object of named inputs, and not an encoding of bytes.
 
     Args:
-        value: parsed JSON.
+        value: Parsed JSON.
 
     Example:
         >>> is_object({"image": []}), is_object({"b64": "AA=="})
@@ -159,10 +157,10 @@ def _to_bytes(value: str | dict[str, Any]) -> bytes:
 
 
 def shown(value: Any) -> str:
-    """A value for an error text: the beginning of its JSON, however long it is.
+    """Format the beginning of a value for an error message.
 
     Args:
-        value: parsed JSON.
+        value: Parsed JSON.
 
     Example:
         >>> len(shown(list(range(1000))))
@@ -173,7 +171,7 @@ def shown(value: Any) -> str:
 
 
 def _pruned(value: Any, depth: int = 6) -> Any:
-    """A copy with few items and short strings, made without walking what isn't shown."""
+    """Copy a value with few items and short strings, without walking the rest."""
     if isinstance(value, str):
         return value[:_SHOWN]
     if isinstance(value, list | dict) and not depth:

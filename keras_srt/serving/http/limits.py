@@ -1,4 +1,4 @@
-"""What a server takes on at most, so that no request can exhaust it."""
+"""Limits of a server, so that no request can exhaust its memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a server.
+    """Limits of a server.
 
     Attributes:
-        max_body: bytes of one request body.
-        max_images: images of one request.
-        max_queue: requests that may wait or run at a time; more are refused with 503.
-        timeout: seconds for a request's head, for its body, and for its answer.
-        max_batch: images that go through the model at once.
-        max_image_bytes: bytes of one encoded image.
-        max_pixels: pixels of one encoded image.
+        max_body: Bytes per request body.
+        max_images: Images per request.
+        max_queue: Requests that may wait or run at a time; further ones are refused with 503.
+        timeout: Seconds each for the head and the body of a request, and for its response.
+        max_batch: Images per call of the model.
+        max_image_bytes: Bytes per encoded image.
+        max_pixels: Pixels per encoded image.
 
     Example:
         >>> Limits(max_body=MEGABYTE).max_values
@@ -40,28 +40,26 @@ class Limits:
 
     @property
     def max_values(self) -> int:
-        """Numbers and lists of one request: parsed, each takes some 70 bytes."""
+        """Numbers and lists per request; each takes about 70 bytes when parsed."""
         return self.max_body // 16
 
     @property
     def max_objects(self) -> int:
-        """JSON objects of one request: one for an image, one for its base64."""
+        """JSON objects per request; each image needs up to two."""
         return 4 * self.max_images
 
     @property
     def max_held(self) -> int:
-        """Bytes of all request bodies together, from their arrival to their answers."""
+        """Bytes of all request bodies in memory."""
         return 2 * self.max_body
 
 
 class Budget:
-    """Counts what is in use at the moment and refuses more than there is.
-
-    Belongs to one event loop, so it needs no lock.
+    """A counter with a limit, to be used in one event loop.
 
     Args:
-        total: how much there is.
-        what: its name, for the refusal.
+        total: The limit.
+        what: Name of the resource, for error messages.
 
     Example:
         >>> budget = Budget(2, "seats")
@@ -75,14 +73,11 @@ class Budget:
     def __init__(self, total: int, what: str) -> None:
         self.total, self.what, self.used = total, what, 0
 
-    def take(self, amount: int) -> None:
-        """Takes some of it.
-
-        Args:
-            amount: how much.
+    def acquire(self, amount: int) -> None:
+        """Acquire an amount.
 
         Raises:
-            RequestError: 503, there isn't as much left.
+            RequestError: 503, the amount exceeds what is left.
         """
         if self.used + amount > self.total:
             raise RequestError(
@@ -90,15 +85,15 @@ class Budget:
             )
         self.used += amount
 
-    def give_back(self, amount: int) -> None:
-        """Gives back what `take` took."""
+    def release(self, amount: int) -> None:
+        """Release an acquired amount."""
         self.used -= amount
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Takes some of it for the length of a block."""
-        self.take(amount)
+        """Acquire an amount for the duration of a block."""
+        self.acquire(amount)
         try:
             yield
         finally:
-            self.give_back(amount)
+            self.release(amount)

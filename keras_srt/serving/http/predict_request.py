@@ -1,4 +1,4 @@
-"""Predict requests of TF Serving's REST API, in rows and columns: JSON -> arrays."""
+"""Predict requests of TF Serving's REST API, in row or column format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import Signature, Signatures, TensorInfo
 
-# What Python's parser says -> what RapidJSON, TF Serving's, does.
+# Error message of Python's parser -> message of RapidJSON, which TF Serving uses.
 _PARSE_ERRORS = {
     "Expecting value": "Invalid value.",
     "Expecting property name enclosed in double quotes": "Missing a name for object member.",
@@ -28,12 +28,12 @@ _PARSE_ERRORS = {
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A predict request, read and checked.
+    """A valid predict request.
 
     Attributes:
-        signature: that it names.
-        inputs: arrays by input name; strings are arrays of `bytes` objects.
-        rows: whether the answer goes row by row.
+        signature: The requested signature.
+        inputs: Arrays by input name; strings are object arrays of bytes.
+        rows: Whether request and response are in row format.
     """
 
     signature: Signature
@@ -42,23 +42,23 @@ class PredictRequest:
 
     @property
     def count(self) -> int:
-        """How many images it brings."""
+        """Number of images."""
         return len(next(iter(self.inputs.values())))
 
 
 def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
-    """Parses a request body.
+    """Parse a request body.
 
     Args:
-        body: UTF-8.
-        limits: of its values and objects, for a parsed number takes many times the memory of
-            its text.
+        body: JSON text, UTF-8.
+        limits: Limits on values and objects; parsed values take many times the memory of their
+            text.
 
     Returns:
         The JSON object.
 
     Raises:
-        RequestError: 400 for what is no JSON object, 413 for too many values.
+        RequestError: 400 if the body is not a JSON object, 413 for too many values.
     """
     if not body:
         raise RequestError(400, "JSON Parse error: The document is empty")
@@ -76,7 +76,7 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         text = _PARSE_ERRORS.get(error.msg, "Invalid escape character in string.")
         raise _parse_error(text, error.pos) from error
-    except (RecursionError, ValueError) as error:  # nested too deep; digits without end
+    except (RecursionError, ValueError) as error:  # nested too deeply; too many digits
         raise _parse_error("Terminate parsing due to Handler error.", 0) from error
     if not isinstance(document, dict):
         raise RequestError(400, f"JSON Value: {shown(document)} Is not object")
@@ -90,18 +90,18 @@ def _parse_error(text: str, offset: int) -> RequestError:
 def read_request(
     document: Mapping[str, Any], signatures: Signatures, limits: Limits
 ) -> PredictRequest:
-    """Reads a predict request.
+    """Convert a parsed body to a predict request and check it.
 
     Args:
-        document: the parsed body.
-        signatures: of the model that it is for.
-        limits: of its images.
+        document: Parsed body.
+        signatures: Signatures of the model.
+        limits: Limit on images.
 
     Returns:
-        The request; its shapes fit the signature.
+        The request; its shapes match the signature.
 
     Raises:
-        RequestError: 400, with TF Serving's text; 413 for too many images.
+        RequestError: 400, with the message of TF Serving; 413 for too many images.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -137,7 +137,7 @@ def _check_tensors(inputs: Mapping[str, np.ndarray], signature: Signature) -> No
         signature.inputs[name].check(name, tensor.shape)
         if not tensor.size:
             raise RequestError(400, f"Input {name} is empty")
-        # A signature that says `valid` answers NaN by itself; another one would pass it on.
+        # Signatures with the output `valid` handle NaN themselves; others would return NaN.
         numbers = tensor.dtype == np.float32 and "valid" not in signature.outputs
         if numbers and not np.isfinite(tensor).all():
             raise RequestError(400, f"Input {name} has NaN or infinite values")
@@ -174,7 +174,7 @@ def _from_rows(document: Mapping[str, Any], signature: Signature) -> dict[str, n
 
 
 def _check_objects(rows: list[Any], names: list[str]) -> None:
-    """Each row has to be an object with exactly the inputs' names."""
+    """Check that each row is an object with exactly the names of the inputs."""
     for index, row in enumerate(rows):
         if not is_object(row):
             raise RequestError(400, f"Expecting object but got list at item {index} of input list")
@@ -194,7 +194,7 @@ def _check_objects(rows: list[Any], names: list[str]) -> None:
 
 
 def _stack(rows: list[Any], info: TensorInfo, key: str) -> np.ndarray:
-    """One tensor of all rows; if that fails, the first row that is at fault is named."""
+    """Convert all rows to one tensor; on failure, report the first invalid row."""
     try:
         return tensor_from_json(rows, info.dtype)
     except RequestError:

@@ -1,4 +1,4 @@
-"""Answers of TF Serving's REST API, in rows and columns: arrays -> JSON."""
+"""Predict responses of TF Serving's REST API, in row or column format."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from keras_srt.serving.http.protocol import RequestError
 
 
-def answer_document(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
-    """The answer to a predict request.
+def response_document(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
+    """Convert outputs to the JSON object of a predict response.
 
     Args:
-        outputs: arrays by output name, the batch first.
-        rows: row by row (`predictions`), else by columns (`outputs`). A single output goes
-            without its name.
+        outputs: Arrays by output name, batch first.
+        rows: Whether to use the row format (`predictions`) or the column format (`outputs`). A
+            single output has no name in the response.
 
     Returns:
         A JSON object.
 
     Raises:
-        RequestError: 500, an output has NaN or infinity, for which JSON has no words.
+        RequestError: 500, an output has NaN or infinity, which JSON can't represent.
 
     Example:
-        >>> answer_document({"score": np.float32([0.2])}, rows=True)
+        >>> response_document({"score": np.float32([0.2])}, rows=True)
         {'predictions': [0.2]}
     """
     columns = {name: _plain(name, tensor) for name, tensor in outputs.items()}
@@ -49,13 +49,13 @@ def _plain(name: str, tensor: np.ndarray) -> Any:
     if not np.isfinite(tensor).all():
         raise RequestError(500, f"The model's output {name} has NaN or infinite values")
     digits = 9 if tensor.dtype == np.float32 else 17
-    # By way of the text, so that a float32 0.2 is written as 0.2 and not 0.20000000298.
+    # Rounded by formatting, so that a float32 0.2 is written as 0.2 and not 0.20000000298.
     flat = [_decimal(value, digits, tensor.dtype.type) for value in tensor.ravel().tolist()]
     return np.array(flat, np.float64).reshape(tensor.shape).tolist()
 
 
 def _decimal(value: float, digits: int, kind: type) -> float:
-    """The number that TF Serving prints: six digits if they are enough, else all."""
+    """Round as TF Serving does: to six digits if they are exact, else to all digits."""
     short = float(f"{value:.6g}")
     return short if kind(short) == value else float(f"{value:.{digits}g}")
 

@@ -1,7 +1,7 @@
-"""TF Serving's REST protocol: its paths, errors and status, without a web framework.
+"""TF Serving's REST protocol: paths, errors and status, without a web framework.
 
-The texts are those of TF Serving (`http_rest_api_util.cc`, `get_model_status_impl.cc`), so
-that a client which reads them can't tell the two apart.
+Error messages equal those of TF Serving (`http_rest_api_util.cc`, `get_model_status_impl.cc`),
+for clients that parse them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _INT64_MAX = 2**63 - 1
 
 
 class RequestError(Exception):
-    """A request that can't be answered, with the HTTP status code that says so.
+    """An error response.
 
     Attributes:
-        code: of HTTP.
-        text: for the person who sent it.
+        code: HTTP status code.
+        text: Message for the client.
 
     Example:
         >>> RequestError(400, "Is not object").body()
@@ -34,28 +34,28 @@ class RequestError(Exception):
         self.code, self.text = code, text
 
     def body(self) -> bytes:
-        """The JSON that TF Serving answers errors with."""
+        """Format the error as TF Serving does."""
         return to_json({"error": self.text})
 
 
 class Target(NamedTuple):
-    """The model that a request names.
+    """The model in the path of a request.
 
     Attributes:
-        name: of the model.
-        version: None for the latest.
+        name: Name of the model.
+        version: Version; None for the latest.
     """
 
     name: str
     version: int | None = None
 
     def path(self) -> str:
-        """Its path under the server's address, percent-encoded."""
+        """Format the URL path of the model, percent-encoded."""
         version = "" if self.version is None else f"/versions/{self.version}"
         return f"/v1/models/{quote(self.name, safe='')}{version}"
 
     def missing(self) -> RequestError:
-        """The error for a model or a version that isn't served."""
+        """Make the error for a model or version that is not served."""
         which = (
             f"Latest({self.name})"
             if self.version is None
@@ -65,24 +65,24 @@ class Target(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a request under `/v1` wants, and of which model."""
+    """Action and model of a request under `/v1`."""
 
     action: Literal["predict", "status", "metadata"]
     target: Target
 
 
 def parse_path(method: str, path: str) -> Call:
-    """Reads a path under `/v1`.
+    """Parse a path under `/v1`.
 
     Args:
-        method: of HTTP.
-        path: percent-decoded, without the query.
+        method: HTTP method.
+        path: Percent-decoded path, without the query.
 
     Returns:
-        What it asks for.
+        Action and model.
 
     Raises:
-        RequestError: 400, no such path or not by this method.
+        RequestError: 400, unknown path or wrong method.
 
     Example:
         >>> parse_path("POST", "/v1/models/digits/versions/3:predict")
@@ -108,12 +108,12 @@ def parse_path(method: str, path: str) -> Call:
 
 
 class VersionState(NamedTuple):
-    """One line of a model's status.
+    """State of a model version.
 
     Attributes:
-        version: number.
+        version: Version number.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error: why it could not be loaded, or "".
+        error: Reason why the version could not be loaded, or "".
     """
 
     version: int
@@ -122,17 +122,17 @@ class VersionState(NamedTuple):
 
 
 def status_document(target: Target, states: list[VersionState]) -> dict[str, Any]:
-    """The answer to `GET /v1/models/NAME[/versions/N]`.
+    """Make the response to `GET /v1/models/NAME[/versions/N]`.
 
     Args:
-        target: what was asked for.
-        states: all versions known.
+        target: The requested model.
+        states: States of all known versions.
 
     Returns:
-        A JSON object, the newest version first.
+        A JSON object, newest version first.
 
     Raises:
-        RequestError: 404, the version asked for is none of them.
+        RequestError: 404, the requested version is unknown.
     """
     chosen = [state for state in states if target.version in (None, state.version)]
     if not chosen:
@@ -153,15 +153,15 @@ def status_document(target: Target, states: list[VersionState]) -> dict[str, Any
 
 
 def to_json(document: Any) -> bytes:
-    """Encodes an answer.
+    """Encode a response.
 
     Args:
-        document: of plain Python values.
+        document: Plain Python values.
 
     Returns:
-        UTF-8, ending without a new line.
+        JSON text, UTF-8, without a final line break.
 
     Raises:
-        ValueError: a number is NaN or infinite, for which JSON has no words.
+        ValueError: A number is NaN or infinite, which JSON can't represent.
     """
     return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")

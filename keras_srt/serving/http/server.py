@@ -1,11 +1,12 @@
-"""The process: its socket, its signals and its end, around the web application."""
+"""The server process: socket, signals and shutdown."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from keras_srt.serving.http.app import make_app
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 
+_LOG = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 30
-_CONNECTIONS = 900  # of the 1,024 files that a process usually may open
+_MAX_CONNECTIONS = 900  # the usual limit of open files per process is 1,024
 
 
 def serve(
@@ -31,52 +33,50 @@ def serve(
     port: int,
     limits: Limits,
     backend: str | None = None,
-    tell: Callable[[str], None] = print,
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C, then finishes what was begun.
+    """Serve until SIGTERM or Ctrl-C, then complete running requests.
 
     Args:
-        models: folders `saved_models/<name>`; with a backend, names of its models.
-        host: to listen on; 127.0.0.1 is reached from this machine alone.
-        port: to listen on; 0 for any that is free.
-        limits: that hold.
-        backend: address of a TF Serving to be a gateway for.
-        tell: called with lines for the operator.
+        models: Folders `saved_models/<name>`; with a backend, names of its models.
+        host: Address to listen on; 127.0.0.1 accepts connections only from this machine.
+        port: Port to listen on; 0 for any free one.
+        limits: Limits of the server.
+        backend: Address of a TF Serving, to run as its gateway.
 
     Raises:
-        UserError: the address can't be used, or there is no model to serve.
-        KeyboardInterrupt: ended by Ctrl-C.
+        UserError: The address can't be used, or there is no model to serve.
+        KeyboardInterrupt: Ctrl-C.
     """
-    with _bound(host, port) as listener:
+    with _bound_socket(host, port) as listener:
         metrics = Metrics()
-        answering: LocalModels | Gateway
+        engine: LocalModels | Gateway
         if backend is None:
-            answering = LocalModels([Path(folder) for folder in models], limits, metrics, tell)
+            engine = LocalModels([Path(folder) for folder in models], limits, metrics)
         else:
-            answering = Gateway(backend, [str(name) for name in models], limits, metrics)
+            engine = Gateway(backend, [str(name) for name in models], limits, metrics)
         try:
-            server = make_server(make_app(answering, limits, metrics), limits)
-            with _ended_by_sigterm():
-                _listen(listener, host, tell)
+            server = make_server(make_app(engine, limits, metrics), limits)
+            with _graceful_sigterm():
+                _listen(listener, host)
                 server.run(sockets=[listener])
         finally:
-            answering.close()
+            engine.close()
 
 
 def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
-    """Makes the HTTP server of an application.
+    """Make the HTTP server of an application.
 
     Args:
-        app: the web application.
-        limits: whose timeout holds.
+        app: The web application.
+        limits: Limits; the timeout is used.
 
     Returns:
-        A server; its `run(sockets=[…])` returns when it is told to end.
+        A server; `run(sockets=[…])` blocks until `should_exit` is set or a signal arrives.
     """
     timeout = limits.timeout
 
-    class Protocol(_PatientProtocol):
-        patience = timeout
+    class Protocol(_HeadTimeoutProtocol):
+        head_timeout = timeout
 
     config = uvicorn.Config(
         app,
@@ -88,58 +88,59 @@ def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(timeout) + 1,
     )
     return uvicorn.Server(config)
 
 
-class _PatientProtocol(H11Protocol):
-    """Closes a connection whose client takes too long over the head of a request.
+class _HeadTimeoutProtocol(H11Protocol):
+    """Closes a connection if the client takes too long to send the head of a request.
 
-    uvicorn waits for it without end. The same goes for a body that nobody wants any more,
-    after an error was answered.
+    uvicorn itself has no such timeout. The timeout also applies to the rest of a body after an
+    error response.
     """
 
-    patience = 30.0
+    head_timeout = 30.0
 
     def connection_made(self, transport: Any) -> None:
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
-        self._set_alarm()
+        self._set_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._set_alarm()
+        self._set_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._clear_alarm()
+        self._clear_timer()
         super().connection_lost(exc)
 
-    def _answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _set_alarm(self) -> None:
-        if self._answering():
-            self._clear_alarm()
-        elif self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(self.patience, self._ring)
+    def _set_timer(self) -> None:
+        if self._is_responding():
+            self._clear_timer()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.head_timeout, self._on_timeout)
 
-    def _clear_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _ring(self) -> None:
-        self._alarm = None
-        if not self._answering():
+    def _on_timeout(self) -> None:
+        self._timer = None
+        if not self._is_responding():
             self.transport.close()
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at the address; taken before the model is loaded, which may take long."""
+def _bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind a socket. This happens before models are loaded, which may take long."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -147,7 +148,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except (OSError, UnicodeError) as error:
-        raise UserError(f"--host {host}: is no address of this machine ({error})") from error
+        raise UserError(f"--host {host}: not an address of this machine ({error})") from error
     with listener:
         try:
             listener.bind(address)
@@ -156,26 +157,26 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _listen(listener: socket.socket, host: str, tell: Callable[[str], None]) -> None:
+def _listen(listener: socket.socket, host: str) -> None:
     port = listener.getsockname()[1]
     try:
         listener.listen()
     except OSError as error:
         raise _unusable(host, port, error) from error
     shown = f"[{host}]" if ":" in host else host
-    tell(f"http://{shown}:{port}/ is open (Ctrl-C ends it)")
+    _LOG.info("http://%s:%s/ is ready (stop with Ctrl-C)", shown, port)
 
 
 def _unusable(host: str, port: int, error: OSError) -> UserError:
     return UserError(
-        f"{host}:{port}: can't listen there ({error.strerror}); give another --port (0 for any "
-        "free one) or --host"
+        f"{host}:{port}: can't listen on this address ({error.strerror}); give another --port (0 "
+        "for any free one) or --host"
     )
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM is the ordinary end of a server: uvicorn finishes, and raises it once more."""
+def _graceful_sigterm() -> Iterator[None]:
+    """Ignore the SIGTERM that uvicorn raises again after a graceful shutdown."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a model takes and gives, read from the metadata that TF Serving answers with."""
+"""Signatures of a model, parsed from the metadata format of TF Serving."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ IMAGE_SIGNATURE, IMAGE_INPUT = "image", "image"
 
 
 class TensorInfo(NamedTuple):
-    """Of one input or output.
+    """Type and shape of an input or output.
 
     Attributes:
-        dtype: TensorFlow's name of it, as DT_FLOAT.
-        shape: -1 where any size is taken; None if the rank is open too.
+        dtype: TensorFlow's type name, such as DT_FLOAT.
+        shape: Shape, with -1 for unknown sizes; None if the rank is unknown.
     """
 
     dtype: str
     shape: tuple[int, ...] | None
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
-        """Checks a tensor's shape before the model sees it.
+        """Check that a tensor shape is compatible.
 
         Args:
-            name: of the input, for the message.
-            shape: of the tensor.
+            name: Name of the input, for the error message.
+            shape: Shape of the tensor.
 
         Raises:
-            RequestError: 400, they don't fit.
+            RequestError: 400, the shape is not compatible.
         """
         if self.shape is not None and not (
             len(shape) == len(self.shape)
@@ -58,11 +58,11 @@ class Signatures:
     """All signatures of a model version.
 
     Args:
-        metadata: the JSON object that `GET /v1/models/NAME/metadata` answers.
+        metadata: JSON object, the response to `GET /v1/models/NAME/metadata`.
 
     Attributes:
-        metadata: the same.
-        version: of the model.
+        metadata: As given.
+        version: Version of the model.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -74,16 +74,16 @@ class Signatures:
         }
 
     def find(self, name: str) -> Signature:
-        """A signature that takes inputs.
+        """Find a signature that takes inputs.
 
         Args:
-            name: of it; "" for the default one.
+            name: Name of the signature; "" for the default one.
 
         Returns:
             The signature.
 
         Raises:
-            RequestError: 400, the model has none of this name, or it takes no inputs.
+            RequestError: 400, no such signature, or it takes no inputs.
         """
         name = name or DEFAULT_SIGNATURE
         if name not in self._by_name:
@@ -94,7 +94,7 @@ class Signatures:
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """(height, width, channels) of the signature `image`; None if the model doesn't say."""
+        """(height, width, channels) of the signature `image`; None if absent or unknown."""
         signature = self._by_name.get(IMAGE_SIGNATURE)
         info = signature.inputs.get(IMAGE_INPUT) if signature else None
         if info is None or info.shape is None or len(info.shape) != 4 or min(info.shape[1:]) < 1:
@@ -102,7 +102,7 @@ class Signatures:
         return info.shape[1:]
 
     def is_encoded(self, signature: Signature) -> bool:
-        """Whether the signature takes encoded images that can be decoded for `image`."""
+        """Whether a signature takes encoded images, and `image` takes the decoded ones."""
         return (
             signature.name == BYTES_SIGNATURE
             and set(signature.inputs) == {BYTES_INPUT}

@@ -24,7 +24,7 @@ from keras_srt.evaluation.external.open_model import (
 )
 from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.exporters.savedmodel import export_savedmodel
-from keras_srt.serving.client import rest_client as client_module
+from keras_srt.serving.client import rest_model as client_module
 
 # TensorFlow's own, of each conversion to 8 bits.
 pytestmark = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
@@ -419,7 +419,7 @@ def test_a_server_error_stops_the_evaluation(server, address, samples):
     model = opened(address, samples).model
     left = iter([True] * 4)
     server.spoil = lambda rows: rows if next(left, False) else [[float("nan")] * 3] * len(rows)
-    with pytest.raises(UserError, match="answers NaN"):
+    with pytest.raises(UserError, match="outputs NaN"):
         evaluate_robustness(model, samples, np.zeros(12), [GRID])
 
 

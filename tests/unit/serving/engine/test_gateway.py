@@ -1,4 +1,4 @@
-"""`keras-srt serve --backend`: a gateway in front of a TF Serving (here: of `serve` itself)."""
+"""The gateway, with `serve` itself as the backend."""
 
 import json
 import socket
@@ -161,7 +161,7 @@ def test_a_backend_that_is_no_tf_serving_is_502():
     try:
         with running_gateway(strange.url) as gateway:
             answer = predict(gateway, rows(png(0)))[:2]
-            assert answer == (502, {"error": "The backend's metadata can't be read"})
+            assert answer == (502, {"error": "The metadata of the backend can't be read"})
             assert ask(gateway.url + MODEL)[0] == 500
     finally:
         strange.stop()

@@ -1,4 +1,4 @@
-"""Bad input: every case gets the right answer, and nobody else notices."""
+"""Invalid requests: each gets its error response, and other requests are not affected."""
 
 import contextlib
 import io
@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from serving_helpers import Process, ask, floats, png, publish, rows, running
 
+pytestmark = pytest.mark.slow
 MODEL = "/v1/models/shades"
 PREDICT = f"{MODEL}:predict"
 MEGABYTES = 2**20
@@ -175,7 +176,7 @@ REQUESTS = [
     Case("DELETE of a model", None, (400, "Malformed request: DELETE"), MODEL, "DELETE"),
     Case("out of the folder", None, (404, "Not Found"), "/static/..%2f..%2fcli.py", "GET"),
     Case("a null byte", None, (404, "Not Found"), "/static/%00", "GET"),
-    Case("gzip", b"\x1f\x8b", (415, "as it is"), headers={"Content-Encoding": "gzip"}),
+    Case("gzip", b"\x1f\x8b", (415, "uncompressed"), headers={"Content-Encoding": "gzip"}),
 ]
 
 CASES = IMAGES + NUMBERS + REQUESTS
@@ -308,7 +309,6 @@ def check_memory(process):
     return peak - process.idle
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES + LARGE, ids=[case.name for case in CASES + LARGE])
 def test_bad_input_harms_nobody_else(process, case):
     with innocent(process.url) as failed:
@@ -317,7 +317,6 @@ def test_bad_input_harms_nobody_else(process, case):
     check_memory(process)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_gigabyte_is_refused_and_dropped(process, announced):
     with innocent(process.url) as failed:
@@ -327,7 +326,6 @@ def test_a_gigabyte_is_refused_and_dropped(process, announced):
     check_memory(process)
 
 
-@pytest.mark.slow
 def test_slow_and_silent_clients_are_let_go(process):
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n"
     started = time.monotonic()
@@ -347,7 +345,6 @@ def test_slow_and_silent_clients_are_let_go(process):
     check_memory(process)
 
 
-@pytest.mark.slow
 def test_many_large_images_hold_up_only_themselves(process):
     body = json.dumps(rows(*[largest()] * 8)).encode()
     codes = []
