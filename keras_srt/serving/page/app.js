@@ -1,4 +1,4 @@
-// The page: an image, its changes, and the model's answer, which follows them live.
+// The page: an image, its transforms, and the prediction of the model, updated live.
 
 import { hasCamera, takePicture } from "./camera.js";
 import { BadFile, base64, readImage } from "./image_file.js";
@@ -15,19 +15,19 @@ import { Bars, drawPicture, percent, signed, sweepChart } from "./view.js";
 
 const SLIDERS = ["degrees", "right", "down", "noise"];
 const ANGLES = Array.from({ length: 37 }, (_, i) => 10 * i - 180);
-const WATCH = 4000; // ms between looks at the server
-const WATCH_TROUBLE = 1000; // the same while something is wrong with it
-const QUIET = 700; // ms without a new answer before a screen reader hears it
+const WATCH = 4000; // ms between two requests for the status of the server
+const WATCH_TROUBLE = 1000; // the same while the server has a problem
+const QUIET = 700; // ms without a new prediction before it is announced to screen readers
 
 const $ = (id) => document.getElementById(id);
 
 class App {
   #model = null; // {name, version, size}
   #image = null; // {name, blob, pixels, redrawn}
-  #subject = null; // what is asked about: {model, image, base, inverted, original}
-  #sweep = null; // {key, moveTo} of the chart on show
-  #opening = null; // the file that is being read
-  #trouble = null; // the kind of the ServerError that the message tells of
+  #subject = null; // the current input: {model, image, base, inverted, original}
+  #sweep = null; // {key, moveTo} of the visible chart
+  #opening = null; // the file being read
+  #trouble = null; // kind of the ServerError in the message
   #frame = null;
   #quiet = null;
   #bars = new Bars($("bars"));
@@ -42,7 +42,7 @@ class App {
   #listen() {
     $("file").onchange = ({ target }) => {
       this.#open(target.files[0]);
-      target.value = ""; // so that the same file can be chosen again
+      target.value = ""; // allows choosing the same file again
     };
     $("camera").onclick = () => this.#photograph();
     document.onpaste = (event) => this.#open(event.clipboardData.files[0]);
@@ -60,9 +60,9 @@ class App {
     window.onhashchange = () => this.#guard(() => this.#choose(modelInAddress()));
   }
 
-  // The server: which models it has, and whether it is there.
+  // Server: models and status.
 
-  /** Looks at the server again and again, so that its end, return and new versions show. */
+  /** Polls the server for its status and for new versions. */
   async #watch() {
     if (!document.hidden || this.#trouble) await this.#guard(() => this.#look());
     setTimeout(() => this.#watch(), this.#trouble ? WATCH_TROUBLE : WATCH);
@@ -72,7 +72,7 @@ class App {
     if (this.#model) await this.#adopt(await describe(this.#model.name));
     else await this.#connect();
     if (this.#trouble === "gone") this.#announce("The server is back.");
-    else if (!this.#trouble || this.#subject) return; // its next answer ends the trouble
+    else if (!this.#trouble || this.#subject) return; // the next prediction clears the problem
     this.#relax();
     this.#update();
   }
@@ -115,7 +115,7 @@ class App {
     }
   }
 
-  // The image.
+  // Image.
 
   async #photograph() {
     const parts = { dialog: $("camera-dialog"), video: $("camera-video") };
@@ -130,7 +130,7 @@ class App {
     this.#opening = file;
     await this.#guard(async () => {
       const image = await readImage(file);
-      if (this.#opening !== file) return; // another one meanwhile
+      if (this.#opening !== file) return; // another file was chosen meanwhile
       this.#image = image;
       $("preview").src = URL.createObjectURL(this.#image.blob);
       $("file-name").textContent = this.#image.name;
@@ -140,7 +140,7 @@ class App {
     });
   }
 
-  /** A new image starts from nothing: an old answer beside it would be taken for its own. */
+  /** Hides the prediction of the previous image while a new one is read. */
   #close() {
     URL.revokeObjectURL($("preview").src);
     this.#image = this.#subject = null;
@@ -159,7 +159,7 @@ class App {
     this.#update();
   }
 
-  /** Starts a new subject: after another image, model or version, or an inversion. */
+  /** Starts a new subject after a change of image, model, version or inversion. */
   #prepare() {
     if (!this.#model || !this.#image) return;
     const inverted = $("invert").checked && Boolean(this.#model.size);
@@ -173,13 +173,13 @@ class App {
     this.#update();
   }
 
-  // The answer.
+  // Prediction.
 
   #settings() {
     return Object.fromEntries(SLIDERS.map((id) => [id, Number($(id).value)]));
   }
 
-  /** Shows the changes and asks about them, once for each frame however often it is called. */
+  /** Applies the transforms and requests a prediction, at most once per frame. */
   #update() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
@@ -206,7 +206,7 @@ class App {
       await this.#answer(subject);
     } catch (error) {
       if (error.kind !== "unknown") throw error;
-      await this.#look(); // a newer version took its place, and makes a subject of its own
+      await this.#look(); // a newer version replaced it and starts a new subject
       if (subject === this.#subject) throw error;
     }
   }
@@ -219,7 +219,7 @@ class App {
     const answer = changed
       ? await predictPicture(subject.model, change(subject.base, settings))
       : original;
-    if (subject !== this.#subject) return; // another image meanwhile
+    if (subject !== this.#subject) return; // another image was chosen meanwhile
     if (!subject.original) this.#bars.reset(original);
     subject.original = original;
     this.#show(answer, original, changed);
@@ -273,7 +273,7 @@ class App {
       className: answer.class_name,
     }));
     const figure = $("sweep-figure");
-    figure.hidden = false; // has a width only when it is shown
+    figure.hidden = false; // only visible elements have a width
     const chart = sweepChart(points, original.class_name, figure.clientWidth);
     figure.replaceChildren(...chart.contents);
     this.#sweep = { key: sweepKey(this.#settings()), moveTo: chart.moveTo };
@@ -281,22 +281,22 @@ class App {
     this.#announce(chart.summary);
   }
 
-  /** The chart holds for one image, shift and noise. */
+  /** Hides the chart, which is valid for one image, shift and noise. */
   #hideSweep() {
     this.#sweep = null;
     $("sweep-figure").hidden = true;
   }
 
-  // What is said.
+  // Messages.
 
-  /** Runs an action and says what went wrong with it. */
+  /** Runs an action and shows its error. */
   async #guard(action) {
     try {
       await action();
     } catch (error) {
       if (error instanceof BadFile) this.#say(error.message);
       else if (error instanceof ServerError) this.#explain(error);
-      else throw error; // a fault of this page: for the console
+      else throw error; // a bug of this page: for the console
     }
   }
 
@@ -324,7 +324,7 @@ class App {
     if ($("message").textContent !== text) $("message").textContent = text;
   }
 
-  /** For screen readers: not each answer on a slider's way, only the one it stops at. */
+  /** Announces a text to screen readers, once the sliders have stopped moving. */
   #announce(text) {
     clearTimeout(this.#quiet);
     this.#quiet = setTimeout(() => ($("announcement").textContent = text), QUIET);
@@ -332,13 +332,13 @@ class App {
 }
 
 function askOriginal({ model, image, base, inverted }) {
-  // The file itself where it can be, so that the answer is by the server's own reading of it.
+  // Send the file itself if possible, so that the server decodes it.
   return inverted
     ? predictPicture(model, base)
     : base64(image.blob).then((encoded) => predictFile(model, encoded));
 }
 
-/** Does one job at a time; of the jobs that wait, only the newest is done. */
+/** Runs one job at a time; of the waiting jobs, only the newest is run. */
 function newestWins(work) {
   let busy = false;
   let waiting = null;
@@ -359,7 +359,7 @@ function sweepKey({ right, down, noise }) {
   return `${right} ${down} ${noise}`;
 }
 
-/** The model that `#model=name` asks for. */
+/** The model name in `#model=name`. */
 function modelInAddress() {
   return new URLSearchParams(location.hash.slice(1)).get("model");
 }

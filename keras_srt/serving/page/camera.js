@@ -1,15 +1,15 @@
-// A picture from the camera, as a file like any other.
+// A picture from the camera, as a file.
 
 import { BadFile, asPng } from "./image_file.js";
 
-const SIDE = 512; // pixels; models take far fewer
+const SIDE = 512; // pixels; models use far fewer
 
-/** Browsers give the camera to pages on this computer or over HTTPS only. */
+/** Browsers allow the camera only on localhost and over HTTPS. */
 export function hasCamera() {
   return Boolean(navigator.mediaDevices?.getUserMedia);
 }
 
-/** Shows the camera in a dialog; gives a square PNG, or null if the person cancels. */
+/** Shows the camera in a dialog; returns a square PNG, or null if canceled. */
 export async function takePicture({ dialog, video, take, cancel }) {
   const stream = await openCamera();
   video.srcObject = stream;
@@ -46,7 +46,7 @@ function choice(dialog, take, cancel) {
   });
 }
 
-/** The largest square in the middle of what the camera shows. */
+/** Crops the largest centered square of the video. */
 function middle(video) {
   const { videoWidth: width, videoHeight: height } = video;
   const side = Math.min(width, height);

@@ -1,6 +1,6 @@
-// A file -> its pixels and the bytes to send, or an error that says what is wrong with it.
+// Reads a file into pixels and the bytes to send, or throws an error with the reason.
 
-// The server's limits (keras_srt/images.py): said here before a long upload.
+// The limits of the server (keras_srt/core/images.py), checked before a long upload.
 export const MAX_BYTES = 16 * 2 ** 20;
 export const MAX_PIXELS = 2 ** 24;
 
@@ -9,15 +9,15 @@ const EXIF = 0x45786966;
 const EXIF_ORIENTATION = 0x0112;
 const UPRIGHT = 1;
 
-/** An image that can't be used; the text is for the person who chose it. */
+/** An unusable image; the message is for the user. */
 export class BadFile extends Error {}
 
 /**
  * Reads a PNG or JPEG.
  *
- * The server ignores transparency and a camera's note on how it was held. Where a file has
- * them, the picture is redrawn as it is seen here (upright, on white) and sent as that, so
- * that the person and the model look at the same thing.
+ * The server ignores transparency and the EXIF orientation. If a file has them, the image is
+ * redrawn as displayed (upright, on white) and sent as such, so that the user and the model see
+ * the same image.
  *
  * Returns {name, blob, pixels: ImageData, redrawn}.
  */
@@ -49,7 +49,7 @@ export function base64(blob) {
   });
 }
 
-/** What a canvas shows, as PNG. */
+/** The content of a canvas as PNG. */
 export function asPng(canvas) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
@@ -69,7 +69,7 @@ async function checkedKind(file, name) {
 
 async function decoded(file, name) {
   try {
-    // The server knows no color profiles.
+    // The server ignores color profiles.
     return await createImageBitmap(file, { colorSpaceConversion: "none" });
   } catch {
     throw new BadFile(`${name} can't be read; it may be damaged. Choose another image.`);
@@ -94,7 +94,7 @@ function hasTransparency({ data }) {
   return false;
 }
 
-/** How the camera was held, by the EXIF part of a JPEG; upright where it doesn't say. */
+/** The EXIF orientation of a JPEG; upright if absent. */
 function orientation(buffer) {
   const view = new DataView(buffer);
   try {
@@ -104,7 +104,7 @@ function orientation(buffer) {
       at += 2 + view.getUint16(at + 2);
     }
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // ends too early: says nothing
+    if (!(error instanceof RangeError)) throw error; // truncated: no orientation
   }
   return UPRIGHT;
 }

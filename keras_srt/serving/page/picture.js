@@ -1,10 +1,10 @@
-// Pictures as numbers: what the server and the package do to an image, done in the browser.
+// Image transforms, as in the server and the package, in the browser.
 // A picture is {height, width, channels, values}, a Float32Array of rows of pixels in [0, 1].
 
 const LUMA = [0.299, 0.587, 0.114];
 const NOISE_SEED = 20200697;
 
-/** Stretches RGBA bytes (an ImageData) to a model's size and channels, as Pillow does. */
+/** Resizes RGBA bytes (ImageData) to the input size and channels of a model, as Pillow does. */
 export function fromPixels({ data, width, height }, size) {
   const rows = resizeAxis(data, height, width, 4, size.width);
   const rgba = resizeAxis(rows, 1, height, 4 * size.width, size.height);
@@ -20,18 +20,18 @@ export function fromPixels({ data, width, height }, size) {
   return { height: size.height, width: size.width, channels: size.channels, values };
 }
 
-/** Dark becomes light: models of digits expect light strokes on a dark ground. */
+/** Inverts a picture: models of digits expect light strokes on a dark background. */
 export function invert(picture) {
   return { ...picture, values: picture.values.map((value) => 1 - value) };
 }
 
-/** Turns, shifts and adds noise, in this order, with what comes from outside black. */
+/** Rotates, shifts and adds noise, in this order, with zero fill. */
 export function change(picture, { degrees, right, down, noise }) {
   const moved = degrees || right || down ? move(picture, degrees, right, down) : picture;
   return noise ? addNoise(moved, noise) : moved;
 }
 
-/** The same fixed noise for every picture of a size, uniform in ±strength, clipped to [0, 1]. */
+/** Adds noise with a fixed seed, uniform in ±strength, and clips to [0, 1]. */
 export function addNoise(picture, strength) {
   const random = uniform(NOISE_SEED);
   const values = picture.values.map((value) => clip(value + strength * (2 * random() - 1)));
@@ -39,7 +39,7 @@ export function addNoise(picture, strength) {
 }
 
 /**
- * Turns about the center (positive degrees: counterclockwise), then shifts by pixels of the
+ * Rotates about the center (positive degrees: counterclockwise), then shifts by pixels of the
  * model; one bilinear interpolation, as in keras_srt/neighborhoods/geometry.py.
  */
 export function move(picture, degrees, right, down) {
@@ -59,7 +59,7 @@ export function move(picture, degrees, right, down) {
   return { ...picture, values };
 }
 
-/** Adds the four neighbors of a point, weighted, to `target`; outside there is nothing to add. */
+/** Adds the four weighted neighbors of a point to `target`; pixels outside count as 0. */
 function sample({ height, width, channels, values }, x, y, target, at) {
   const [left, top] = [Math.floor(x), Math.floor(y)];
   for (const [column, row] of [[left, top], [left + 1, top], [left, top + 1], [left + 1, top + 1]]) {
@@ -86,7 +86,7 @@ function resizeAxis(values, outer, from, inner, to) {
   return result;
 }
 
-/** Bilinear with antialiasing: which source pixels make one of the result, and how much. */
+/** Bilinear weights with antialiasing: the source pixels of each result pixel. */
 function triangles(from, to) {
   const scale = from / to;
   const support = Math.max(scale, 1);
@@ -107,7 +107,7 @@ function clip(value) {
   return Math.min(1, Math.max(0, value));
 }
 
-/** Mulberry32: random numbers in [0, 1) that a seed fixes, which Math.random can't. */
+/** Mulberry32: random numbers in [0, 1) with a seed, which Math.random lacks. */
 function uniform(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;

@@ -1,10 +1,10 @@
-// The server's REST protocol, which is TF Serving's; `/models` is keras-srt's own.
+// TF Serving's REST protocol, with the addition of `/models`.
 
-const TIMEOUT = 40_000; // ms; the server's own limit, 30 s, comes first and says more
-const RETRY_AFTER = 2; // seconds, where a busy server doesn't say
+const TIMEOUT = 40_000; // ms; the limit of the server, 30 s, applies first and has a clearer message
+const RETRY_AFTER = 2; // seconds, if a busy server sends no Retry-After
 const VALUES_PER_REQUEST = 200_000; // about 1.5 MB of JSON
 
-/** A request that got no answer; `kind` is gone, busy, unknown (404), empty or refused. */
+/** A failed request; `kind` is gone, busy, unknown (404), empty or refused. */
 export class ServerError extends Error {
   constructor(kind, message, retryAfter = RETRY_AFTER) {
     super(message);
@@ -13,33 +13,33 @@ export class ServerError extends Error {
   }
 }
 
-/** The names of the models that are served. */
+/** The names of the served models. */
 export async function listModels() {
   return (await request("/models")).models;
 }
 
-/** {name, version, size}: size is {height, width, channels}, or null if the model doesn't say. */
+/** {name, version, size}: size is {height, width, channels}, or null if unknown. */
 export async function describe(name) {
   const { model_spec: spec, metadata } = await request(`${modelPath(name)}/metadata`);
   const signatures = metadata.signature_def.signature_def;
   return { name, version: spec.version, size: sizeOf(signatures.image?.inputs?.image) };
 }
 
-/** The model's answer for an encoded file, and the ms it took. */
+/** The prediction for an encoded file, and its duration in ms. */
 export async function predictFile(model, encoded) {
   const start = performance.now();
   const [answer] = await predict(model, "serving_default", [{ b64: encoded }]);
   return { ...answer, milliseconds: performance.now() - start };
 }
 
-/** The model's answer for a picture, and the ms it took. */
+/** The prediction for a picture, and its duration in ms. */
 export async function predictPicture(model, picture) {
   const start = performance.now();
   const [answer] = await predict(model, "image", [nested(picture)]);
   return { ...answer, milliseconds: performance.now() - start };
 }
 
-/** Answers for many pictures, in as few requests as their size allows. */
+/** Predictions for many pictures, in as few requests as possible. */
 export async function predictPictures(model, pictures) {
   const together = Math.max(1, Math.floor(VALUES_PER_REQUEST / pictures[0].values.length));
   const answers = [];
@@ -49,7 +49,7 @@ export async function predictPictures(model, pictures) {
   return answers;
 }
 
-// The version is named, so that the answer is by the version that the page shows.
+// With the version, so that the prediction is from the version that the page shows.
 async function predict(model, signature, instances) {
   const path = `${modelPath(model.name)}/versions/${model.version}:predict`;
   const body = JSON.stringify({ signature_name: signature, instances });
@@ -91,7 +91,7 @@ function sizeOf(input) {
 }
 
 function nested({ height, width, channels, values }) {
-  // To a fortieth of a gray level: a third of the bytes, and the picture shown is the same.
+  // Rounded to 1/40 of a gray level, which saves two thirds of the bytes.
   const rounded = Array.from(values, (value) => Math.round(value * 1e4) / 1e4);
   return Array.from({ length: height }, (_, y) =>
     Array.from({ length: width }, (_, x) =>

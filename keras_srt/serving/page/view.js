@@ -1,4 +1,4 @@
-// Answers and pictures -> what the page shows. Knows the document, not the server.
+// Display of predictions and pictures.
 
 const FEW_CLASSES = 12;
 const LONG_NAME = 12; // characters
@@ -9,7 +9,7 @@ export function percent(fraction) {
   return `${(100 * fraction).toFixed(1)}%`;
 }
 
-/** Draws a picture, one canvas pixel for each of the model's. */
+/** Draws a picture, with one canvas pixel per model pixel. */
 export function drawPicture(canvas, { height, width, channels, values }) {
   canvas.width = width;
   canvas.height = height;
@@ -24,7 +24,7 @@ export function drawPicture(canvas, { height, width, channels, values }) {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/** One bar for each class, with a tick where the unchanged image's probability is. */
+/** One bar per class, with a tick at the probability of the unchanged image. */
 export class Bars {
   #list;
   #order = [];
@@ -34,10 +34,10 @@ export class Bars {
     this.#list = list;
   }
 
-  /** Starts with the classes of an answer; their order stays while the image changes. */
+  /** Creates the bars; their order stays fixed while the image changes. */
   reset({ classes, probabilities }) {
     this.#order = classes.map((_, id) => id);
-    // Of many classes, those that matter first; few keep the order that people know.
+    // Many classes are sorted by probability; few keep their own order.
     if (classes.length > FEW_CLASSES) {
       this.#order.sort((a, b) => probabilities[b] - probabilities[a]);
     }
@@ -47,7 +47,7 @@ export class Bars {
     this.#list.replaceChildren(...this.#rows.map(({ row }) => row));
     const scrolls = classes.length > FEW_CLASSES;
     this.#list.classList.toggle("scrolls", scrolls);
-    this.#list.tabIndex = scrolls ? 0 : -1; // what scrolls must be reached by keyboard
+    this.#list.tabIndex = scrolls ? 0 : -1; // scrollable elements must be reachable by keyboard
   }
 
   show({ class_id: top, probabilities }) {
@@ -71,10 +71,10 @@ function barRow(name, originally) {
 }
 
 /**
- * The score of one class against the angle, as a figure.
+ * Draws the probability of one class against the angle.
  *
- * Args: points: [{degrees, score, kept}], sorted by degrees; kept says that the class is still
- * the answer. name: of the class. width: in pixels.
+ * Args: points: [{degrees, score, kept}], sorted by degrees; kept: whether the class is still
+ * predicted. name: class name. width: in pixels.
  *
  * Returns {contents, summary, moveTo(degrees)}.
  */
@@ -111,7 +111,7 @@ export function sweepSummary(points, name) {
   return `Still ${name} ${range}, and at ${kept} of ${points.length} angles in all.`;
 }
 
-/** 5 -> "5", -5 -> "−5", with the minus sign that is as wide as a digit. */
+/** 5 -> "5", -5 -> "−5", with a minus sign as wide as a digit. */
 export function signed(number) {
   return String(number).replace("-", "−");
 }
@@ -129,7 +129,7 @@ function axes(x, y) {
   return [...scores, ...angles];
 }
 
-// Filled where the answer holds, hollow where it flipped: not by color alone.
+// Filled if the prediction is unchanged, hollow if it flipped, for color-blind users.
 function mark({ degrees, score, kept, className }, x, y) {
   const title = svg("title", {}, `${signed(degrees)}°: ${className}, ${percent(score)}`);
   const place = { cx: x(degrees), cy: y(score), r: 3, class: kept ? "kept" : "flipped" };
