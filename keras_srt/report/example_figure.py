@@ -74,19 +74,21 @@ def _draw_example(
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_axis_off()
     label = int(examples.labels[index])
-    answers = (int(examples.before[index]), int(examples.after[index]))
-    for axes, answer, arrow in zip(cells, answers, ("", "\N{RIGHTWARDS ARROW} "), strict=False):
-        right = answer == label
+    predictions = (int(examples.before[index]), int(examples.after[index]))
+    for axes, prediction, arrow in zip(
+        cells, predictions, ("", "\N{RIGHTWARDS ARROW} "), strict=False
+    ):
+        correct = prediction == label
         # Signs besides colors, for color-blind readers.
-        sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
-        text = f"{arrow}{_class_name(answer, names)} {sign}"
-        axes.set_title(text, fontsize=9, color=GREEN if right else VERMILION)
+        sign = "\N{CHECK MARK}" if correct else "\N{BALLOT X}"
+        text = f"{arrow}{_class_name(prediction, names)} {sign}"
+        axes.set_title(text, fontsize=9, color=GREEN if correct else VERMILION)
     lines = [f"{shorten(examples.attacks[index], 16)}: \N{PLUS-MINUS SIGN}{format_number(largest)}"]
-    if answers[0] != label:
+    if predictions[0] != label:
         lines.append(f"true: {_class_name(label, names)}")
     cells[2].set_title("\n".join(lines), fontsize=9, color=GREY)
 
 
 def _class_name(number: int, names: Sequence[str]) -> str:
-    # Class -1 stands for a prediction of NaN.
+    # Class -1 means that the model output NaN.
     return shorten(names[number], 14) if 0 <= number < len(names) else str(number)

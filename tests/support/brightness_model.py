@@ -1,4 +1,4 @@
-"""A SavedModel with the signatures of ours, whose answers can be worked out by hand."""
+"""A SavedModel with the exported signatures and outputs that are easy to compute."""
 
 import io
 
@@ -9,7 +9,7 @@ from keras_srt.core.tensorflow import tf
 
 CLASSES = ("dark", "gray", "../bright")
 SIZE = 8
-# The answer goes to the class whose brightness is nearest.
+# The predicted class is the one with the nearest brightness.
 _CENTERS = (0.0, 0.5, 1.0)
 
 
@@ -27,7 +27,7 @@ def png(level, size=(SIZE, SIZE)):
 
 
 def save_brightness_model(folder, signatures=("serving_default", "image")):
-    """Saves the model into `folder`: it tells dark, gray and bright images apart.
+    """Save a model that distinguishes dark, gray and bright images.
 
     Like TensorFlow Serving, it fails a batch as a whole when one image can't be decoded;
     an image of another format than PNG is invalid alone.

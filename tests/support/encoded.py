@@ -1,4 +1,4 @@
-"""Encoded images for the tests of everything that decodes: readable ones, and all kinds of bad."""
+"""Encoded images for tests of decoders: readable and unreadable ones."""
 
 import io
 import struct

@@ -1,7 +1,6 @@
 """A gRPC server on TensorFlow Serving's official stubs, around SavedModels.
 
-It stands in for TensorFlow Serving, which can't be installed where the tests run: the same
-protocol, the same messages, TensorFlow's own runtime behind them.
+It replaces TensorFlow Serving in tests, with the same protocol and messages.
 """
 
 from concurrent import futures

@@ -1,11 +1,11 @@
-"""An HTTP server of the tests that doesn't report a client that hung up."""
+"""A test server that doesn't report disconnected clients."""
 
 import sys
 from http.server import ThreadingHTTPServer
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Clients of the tests give up on purpose; any other error is still printed."""
+    """Ignores connection errors, which tests cause on purpose; prints other errors."""
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], ConnectionError):

@@ -1,4 +1,4 @@
-"""A report with one value of each kind, for the tests of what is made of reports."""
+"""A sample report."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A stand-in for a REST server: TensorFlow Serving's protocol around `brightness_model`.
+"""A fake REST server: TensorFlow Serving's protocol around `brightness_model`.
 
 It runs without TensorFlow, counts what it gets, and fails when a test tells it to.
 """
@@ -49,7 +49,7 @@ class RestServer(QuietServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def reply(self, method, path, body):
-        """The status and the body of an answer."""
+        """Return status and body of a response."""
         if method == "GET" and path == "/models" and self.models is not None:
             return 200, {"models": self.models}
         if path not in ("/v1/models/bright/metadata", "/v1/models/bright:predict"):

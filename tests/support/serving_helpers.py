@@ -1,4 +1,4 @@
-"""Servers to test against: a small SavedModel with the published signatures, and `serve`."""
+"""Servers for tests: a small SavedModel with the exported signatures, and `serve`."""
 
 import atexit
 import base64
@@ -39,7 +39,7 @@ SHARPNESS = {1: 10.0, 2: 20.0}
 
 @functools.cache
 def _standins():
-    """Versions 1 and 2 of a model that tells dark, gray and light images apart."""
+    """Versions 1 and 2 of a model that distinguishes dark, gray and light images."""
     import tensorflow as tf
 
     root = tempfile.TemporaryDirectory(prefix="standins-")
@@ -86,7 +86,7 @@ def _standin_module(tf):
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         def image_bytes(self, image_bytes):
-            # Never called by `serve`, which decodes by itself: it would say "dark" to all.
+            # Not called by `serve`, which decodes itself; it would return "dark" for every image.
             return self.answer(tf.zeros([tf.shape(image_bytes)[0], *SHAPE]))
 
         @tf.function(input_signature=[tf.TensorSpec(batch, name="images")], autograph=False)
@@ -97,7 +97,7 @@ def _standin_module(tf):
 
 
 def publish(folder, version, of=1):
-    """Publishes stand-in 1 or 2 under a number, as `export` does: by a rename."""
+    """Publish fake model 1 or 2 under a version number by a rename, as `export` does."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".draft-{version}"
     shutil.copytree(_standins() / str(of), draft)
@@ -106,7 +106,7 @@ def publish(folder, version, of=1):
 
 
 def probabilities(level, sharpness=SHARPNESS[1]):
-    """What a stand-in answers for an image of one level, from 0 to 1."""
+    """Probabilities of a fake model for an image of one level in [0, 1]."""
     scores = np.exp(-sharpness * (level - np.array([0, 0.5, 1])) ** 2)
     return scores / scores.sum()
 
@@ -133,7 +133,7 @@ def floats(*levels):
 
 
 def ask(url, document=None, method=None, data=None, headers=None, timeout=60):
-    """Sends JSON (or raw `data`) and returns (code, parsed answer or its text, headers)."""
+    """Send JSON (or raw `data`) and return (status, parsed JSON or text, headers)."""
     body = data if document is None else json.dumps(document).encode()
     request = urllib.request.Request(url, body, headers or {}, method=method)
     try:
@@ -155,7 +155,7 @@ def _read(answer):
 
 
 def _refuse(constant):
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 class Running:
@@ -179,7 +179,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(folder, **limits):
-    """`serve` for one model folder, in this process."""
+    """Run `serve` for one model folder in this process."""
     chosen, metrics = Limits(**limits), Metrics()
     server = Running(LocalModels([folder], chosen, metrics), chosen, metrics)
     try:
@@ -190,7 +190,7 @@ def running(folder, **limits):
 
 @contextlib.contextmanager
 def running_gateway(url, names=(), **limits):
-    """A gateway for a backend, in this process."""
+    """Run a gateway in this process."""
     chosen, metrics = Limits(**limits), Metrics()
     server = Running(Gateway(url, names, chosen, metrics), chosen, metrics)
     try:
@@ -200,7 +200,7 @@ def running_gateway(url, names=(), **limits):
 
 
 class Process:
-    """`keras-srt serve …` in a process of its own, on any free port."""
+    """`keras-srt serve …` in a subprocess, on any free port."""
 
     def __init__(self, *arguments, cwd=ROOT):
         self.process = subprocess.Popen(
@@ -231,16 +231,16 @@ class Process:
         return self.process.poll() is None
 
     def end(self, how=signal.SIGTERM, timeout=60):
-        """Sends a signal; returns (exit code, the rest of stdout, stderr)."""
+        """Send a signal; return (exit code, the rest of stdout, stderr)."""
         self.process.send_signal(how)
         output, errors = self.process.communicate(timeout=timeout)
         return self.process.returncode, output, errors
 
 
 def wait_until(condition, seconds=20):
-    """Waits for something to become true, and fails when it doesn't."""
+    """Wait until a condition is true; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError("it did not come true")
+            raise AssertionError("the condition did not become true")
         time.sleep(0.02)

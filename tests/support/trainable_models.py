@@ -1,4 +1,4 @@
-"""A tiny `model_train.tflite`, made once for the test files that use it, and its Keras twin."""
+"""A tiny `model_train.tflite`, and the same training in Keras."""
 
 import functools
 import importlib.util
@@ -38,7 +38,7 @@ INSTALLED = [
 
 
 def tiny_classifier():
-    """8×8 images, three classes, one of each layer that has a gradient of its own."""
+    """A classifier of 8×8 images with one of each layer that has its own gradient."""
     layers = keras.layers
     keras.utils.set_random_seed(7)
     inputs = keras.Input(SHAPE)

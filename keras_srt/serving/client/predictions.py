@@ -15,7 +15,7 @@ INPUT = "image_bytes"
 
 
 class RequestRefused(UserError):
-    """The server answered this request with an error; other requests may succeed."""
+    """The server responded to this request with an error; other requests may succeed."""
 
 
 @dataclass(frozen=True)

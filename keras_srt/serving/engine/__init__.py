@@ -1,1 +1,1 @@
-"""What answers requests: SavedModels in this process, or a gateway to TF Serving."""
+"""Engines that run requests: SavedModels in this process, or a gateway to TF Serving."""

@@ -31,7 +31,7 @@ def tensor_from_json(value: Any, dtype: str) -> np.ndarray:
 
     Args:
         value: Parsed JSON; all lists of a level have the same length.
-        dtype: "DT_FLOAT" or "DT_STRING"; in the latter, `{"b64": …}` stands for bytes.
+        dtype: "DT_FLOAT" or "DT_STRING"; in the latter, `{"b64": …}` encodes bytes.
 
     Returns:
         The array.

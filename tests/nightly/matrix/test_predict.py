@@ -15,7 +15,6 @@ from rest_server import rest_server
 
 from keras_srt.cli import main as cli
 
-pytestmark = pytest.mark.slow
 CLASSES_AND_LEVELS = {"dark": 10, "gray": 120, "../bright": 250}
 
 

@@ -13,8 +13,6 @@ from helpers import ROOT, python, settled
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.savedmodel import export_savedmodel
 
-pytestmark = pytest.mark.slow
-
 
 def exported(tmp_path):
     samples = np.random.default_rng(4).random((12, 8, 8, 1), np.float32)

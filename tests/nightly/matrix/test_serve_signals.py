@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from serving_helpers import Process, png, publish, rows
 
-pytestmark = pytest.mark.slow
 MODEL = "/v1/models/shades"
 
 

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 from serving_helpers import Process, ask, floats, png, publish, rows, running
 
-pytestmark = pytest.mark.slow
 MODEL = "/v1/models/shades"
 PREDICT = f"{MODEL}:predict"
 MEGABYTES = 2**20

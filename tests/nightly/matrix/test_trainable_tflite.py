@@ -18,8 +18,6 @@ from keras_srt.device.trainer import Trainer
 from keras_srt.exporters.trainable_tflite.weights import assign_weights
 from keras_srt.models import ResNet, SmallCNN, WideResNet
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize("interpreter", INSTALLED)
 def test_steps_agree_with_keras(interpreter, tmp_path):
