@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
@@ -58,11 +56,4 @@ def run(options: argparse.Namespace) -> None:
         max_queue=options.max_queue,
         timeout=options.timeout,
     )
-    handler = logging.StreamHandler(sys.stdout)
-    logger = logging.getLogger("keras_srt.serving")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        serve(models, options.host, options.port, limits, options.backend)
-    finally:
-        logger.removeHandler(handler)
+    serve(models, options.host, options.port, limits, options.backend)
