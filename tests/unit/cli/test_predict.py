@@ -156,7 +156,7 @@ def test_invalid_arguments_are_one_line_errors(pictures, models, server, rejecte
         (["pictures", *good, "--sort-into", "."], "is inside ., the folder of results"),
         (["pictures", "--model", "empty"], "not a SavedModel (with saved_model.pb)"),
         (["pictures", "--model", "nowhere"], "--model nowhere: no such folder"),
-        (["pictures", "--tflite", "broken.tflite"], "broken.tflite: is no TFLite model"),
+        (["pictures", "--tflite", "broken.tflite"], "broken.tflite: is not a TFLite model"),
         (["pictures", "--server", "127.0.0.1:1"], "can't be reached (Connection refused)"),
     ):
         assert message in rejected(*arguments), arguments
