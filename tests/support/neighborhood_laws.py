@@ -87,8 +87,8 @@ def flat(parameters):
     return np.concatenate([np.ravel(part) for part in tf.nest.flatten(parameters)])
 
 
-class NeighborhoodLaws:
-    """Laws of a neighborhood; a subclass gives the fixtures `name`, `case` and `zero_range`."""
+class Samples:
+    """Images and a loss for the laws."""
 
     @pytest.fixture
     def images(self):
@@ -101,6 +101,10 @@ class NeighborhoodLaws:
         """A smooth loss of each image with a different slope at each pixel."""
         weights = np.random.default_rng(5).normal(size=(*images.shape[1:], 3)).astype(np.float32)
         return lambda moved: tf.reduce_logsumexp(tf.tensordot(moved, weights, 3), axis=-1)
+
+
+class NeighborhoodLaws(Samples):
+    """Laws of a neighborhood; a subclass gives the fixtures `name`, `case` and `zero_range`."""
 
     def test_the_result_is_valid_images(self, case, images, loss_fn):
         found = case.maximize(images, loss_fn, SEED)
@@ -218,6 +222,34 @@ class NeighborhoodLaws:
             differs = np.any(flat(case.maximize(images, loss_fn, other).parameters) != first)
             assert differs == (name not in NOT_RANDOM)
 
+    def test_each_image_has_its_own_worst_case(self, name, case, images, loss_fn):
+        if name not in NOT_RANDOM:
+            pytest.skip("draws depend on the row")
+        together = case.maximize(images, loss_fn, SEED)
+        for index in range(len(images)):
+            alone = case.maximize(images[index : index + 1], loss_fn, SEED)
+            np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-6)
+            np.testing.assert_allclose(
+                flat(alone.parameters), flat(together.parameters[index]), atol=1e-6
+            )
+
+    def test_fewer_steps_cost_less_in_the_same_set(self, case, images, loss_fn):
+        most = case.solver.max_steps
+        full = case.with_max_steps(most)
+        np.testing.assert_array_equal(
+            full.maximize(images, loss_fn, SEED).images, case.maximize(images, loss_fn, SEED).images
+        )
+        if most > 1:
+            one = case.with_max_steps(1)
+            assert one.solver.max_steps == 1
+            assert one.range == case.range
+            assert sum(one.passes) < sum(case.passes) == sum(full.passes)
+            assert np.all(case.contains(one.maximize(images, loss_fn, SEED).parameters))
+
+
+class GraphLaws(Samples):
+    """Laws of a search in a graph, whose tracing takes seconds; a subclass gives `case`."""
+
     @pytest.mark.parametrize(("batch", "max_unrolled"), [(4, 1), (None, 64)])
     def test_one_trace_serves_all_scales_and_equals_eager(
         self, batch, max_unrolled, case, images, loss_fn, monkeypatch
@@ -251,27 +283,3 @@ class NeighborhoodLaws:
         )
         (moved,) = dataset.as_numpy_iterator()
         np.testing.assert_allclose(moved, case.maximize(images, loss_fn, SEED).images, atol=1e-5)
-
-    def test_each_image_has_its_own_worst_case(self, name, case, images, loss_fn):
-        if name not in NOT_RANDOM:
-            pytest.skip("draws depend on the row")
-        together = case.maximize(images, loss_fn, SEED)
-        for index in range(len(images)):
-            alone = case.maximize(images[index : index + 1], loss_fn, SEED)
-            np.testing.assert_allclose(alone.images[0], together.images[index], atol=1e-6)
-            np.testing.assert_allclose(
-                flat(alone.parameters), flat(together.parameters[index]), atol=1e-6
-            )
-
-    def test_fewer_steps_cost_less_in_the_same_set(self, case, images, loss_fn):
-        most = case.solver.max_steps
-        full = case.with_max_steps(most)
-        np.testing.assert_array_equal(
-            full.maximize(images, loss_fn, SEED).images, case.maximize(images, loss_fn, SEED).images
-        )
-        if most > 1:
-            one = case.with_max_steps(1)
-            assert one.solver.max_steps == 1
-            assert one.range == case.range
-            assert sum(one.passes) < sum(case.passes) == sum(full.passes)
-            assert np.all(case.contains(one.maximize(images, loss_fn, SEED).parameters))

@@ -1,7 +1,7 @@
 """The laws of neighborhoods, for all searches, orders and starts."""
 
 import pytest
-from neighborhood_laws import VARIANTS, ZERO_RANGE_VARIANTS, NeighborhoodLaws
+from neighborhood_laws import CASES, VARIANTS, ZERO_RANGE_VARIANTS, GraphLaws, NeighborhoodLaws
 
 
 class TestVariants(NeighborhoodLaws):
@@ -18,3 +18,11 @@ class TestVariants(NeighborhoodLaws):
     @pytest.fixture(params=ZERO_RANGE_VARIANTS)
     def zero_range(self, request):
         return ZERO_RANGE_VARIANTS[request.param]
+
+
+class TestGraphs(GraphLaws):
+    """Every component and every variant."""
+
+    @pytest.fixture(params=CASES | VARIANTS)
+    def case(self, request):
+        return (CASES | VARIANTS)[request.param]

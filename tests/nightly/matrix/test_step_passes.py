@@ -9,11 +9,14 @@ from objective_helpers import (
 
 from keras_srt.neighborhoods import L2, Color, Composite, LInf, Noise, Spatial
 from keras_srt.objectives import (
+    KLR,
+    RST,
     RT,
     SRT,
     UAT,
     Adversarial,
     Batch,
+    Standard,
     StepPasses,
     Trades,
     WorstOfK,
@@ -34,6 +37,13 @@ def batch(images, labels, unlabeled):
 @pytest.mark.parametrize(
     ("objective", "neighborhood", "passes"),
     [
+        (Standard(), None, StepPasses(0, 0, 4)),
+        (Adversarial(), TURN, StepPasses(20, 0, 4)),
+        (SRT(), BALL, StepPasses(10, 30, 14)),
+        (Trades(), BALL, StepPasses(4, 12, 8)),
+        (RST(), BALL, StepPasses(10, 30, 20)),
+        (WorstOfK(num_samples=3), Spatial(search="grid"), StepPasses(16, 0, 4)),
+        (KLR(num_samples=3), Color(), StepPasses(16, 0, 8)),
         (Adversarial(), BALL, StepPasses(0, 12, 4)),
         (RT(), BALL, StepPasses(4, 12, 8)),
         (SRT(), TURN, StepPasses(50, 0, 14)),

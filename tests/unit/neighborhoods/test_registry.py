@@ -1,7 +1,7 @@
 """The common suite of all neighborhoods: one row for each component."""
 
 import pytest
-from neighborhood_laws import CASES, ZERO_RANGE, NeighborhoodLaws
+from neighborhood_laws import CASES, ZERO_RANGE, GraphLaws, NeighborhoodLaws
 
 from keras_srt.neighborhoods import NEIGHBORHOODS
 
@@ -25,3 +25,11 @@ class TestNeighborhoods(NeighborhoodLaws):
     @pytest.fixture(params=ZERO_RANGE)
     def zero_range(self, request):
         return ZERO_RANGE[request.param]
+
+
+class TestGraphs(GraphLaws):
+    """By day a composite, whose graph holds gradients, draws and transforms."""
+
+    @pytest.fixture
+    def case(self):
+        return CASES["composite"]

@@ -54,15 +54,8 @@ def mlp(weights):
 @pytest.mark.parametrize(
     ("objective", "neighborhood", "passes"),
     [
-        (Standard(), None, StepPasses(0, 0, 4)),
-        (Adversarial(), TURN, StepPasses(20, 0, 4)),
-        (SRT(), BALL, StepPasses(10, 30, 14)),
         (SRT(), Composite(stages=(TURN, BALL)), StepPasses(50, 30, 14)),
-        (Trades(), BALL, StepPasses(4, 12, 8)),
-        (RST(), BALL, StepPasses(10, 30, 20)),
         (UAT(), TURN, StepPasses(86, 0, 16)),
-        (WorstOfK(num_samples=3), Spatial(search="grid"), StepPasses(16, 0, 4)),
-        (KLR(num_samples=3), Color(), StepPasses(16, 0, 8)),
     ],
 )
 def test_a_step_makes_the_passes_that_are_counted(
