@@ -1,4 +1,4 @@
-"""A small classifier of digits with some robustness, and its twin in Torch."""
+"""Classifiers of digits for the benchmarks, and the same networks in Torch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt import Adversarial, LInf, RobustModel
+from keras_srt import Adversarial, LInf, RobustModel, Standard, linear_strength
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Digits
+from keras_srt.neighborhoods import Neighborhood
 
 _SIZE, _CLASSES = 16, 10
 
 
 def train_small_classifier() -> keras.Sequential:
-    """A convolutional network, trained adversarially for some seconds.
+    """Trains a convolutional network adversarially for a few seconds.
 
-    Trained without defense it would fall at once; trained for long it would hardly fall at
-    all. In between, attacks differ.
+    Attacks of different strength differ on it, unlike on a standard or a fully robust model.
 
     Returns:
         Images float32 [batch, 16, 16, 1] in [0, 1] -> logits [batch, 10].
@@ -41,6 +41,36 @@ def train_small_classifier() -> keras.Sequential:
     return classifier
 
 
+def train_strided_cnn(defense: Neighborhood | None, steps: int) -> keras.Sequential:
+    """Trains SmallCNN with strides instead of pooling, which has an equivalent in Torch.
+
+    Args:
+        defense: Neighborhood of adversarial training; None for standard training.
+        steps: Number of steps, each on 64 digits.
+
+    Returns:
+        Images float32 [batch, 28, 28, 1] in [0, 1] -> logits [batch, 10].
+    """
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    convolutions = [
+        layers.Conv2D(filters, 3, strides, activation="relu", kernel_initializer="he_normal")
+        for filters, strides in ((32, 1), (32, 2), (64, 1), (64, 2))
+    ]
+    dense = [layers.Dense(200, activation="relu"), layers.Dense(_CLASSES)]
+    classifier = keras.Sequential(
+        [keras.Input((28, 28, 1)), *convolutions, layers.Flatten(), *dense]
+    )
+    images, labels = Digits(size=28).load_train(None)
+    objective = Standard() if defense is None else Adversarial()
+    warmup = 0 if defense is None else steps // 2
+    model = RobustModel(classifier, defense, objective, strength=linear_strength(warmup))
+    model.compile(keras.optimizers.Adam(1e-3))
+    draws = np.random.default_rng(0).integers(len(images), size=64 * steps)
+    model.fit(np.float32(images[draws] / 255), labels[draws], batch_size=64, verbose=0)
+    return classifier
+
+
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:
     """Images float32 [500, 16, 16, 1] in [0, 1], and their labels int32 [500]."""
     images, labels = Digits(size=_SIZE).load_test(None)
@@ -48,22 +78,22 @@ def load_test_images() -> tuple[np.ndarray, np.ndarray]:
 
 
 def torch_twin(classifier: keras.Sequential) -> Any:
-    """The same network with the same weights in Torch.
+    """Returns the same network with the same weights in Torch.
 
     Args:
-        classifier: of Conv2D (`padding="valid"`), Flatten and Dense layers, each with
+        classifier: Consists of Conv2D (`padding="valid"`), Flatten and Dense layers, each with
             activation "relu" or none.
 
     Returns:
         A `torch.nn.Module` in inference mode, images [batch, channels, height, width] -> logits.
 
     Raises:
-        ValueError: a layer is of another kind.
+        ValueError: The classifier has another layer.
     """
     import torch
 
     stages: list[Any] = []
-    order = None  # of the inputs of the dense layer after Flatten
+    order = None  # inputs of the dense layer after Flatten
     for layer in classifier.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.padding == "valid":
             kernel, bias = layer.get_weights()
@@ -92,5 +122,5 @@ def _filled(stage: Any, kernel: np.ndarray, bias: np.ndarray) -> Any:
     with torch.no_grad():
         stage.weight.copy_(torch.from_numpy(kernel.copy()))
         stage.bias.copy_(torch.from_numpy(bias))
-    # Attacks ask for the gradient with respect to images alone.
+    # Attacks only need the gradient with respect to images.
     return stage.requires_grad_(False)

@@ -1,12 +1,11 @@
-"""An SRT step beside the bare passes it is made of, on the same model and batch.
+"""An SRT step against the bare forward and backward passes that it consists of.
 
     python benchmarks/step_cost.py [--precision mixed_bfloat16] [--output FILE.json]
 
-SmallCNN on 28×28 images, 128 of them, 21 labeled, k = 10. All programs of a neighborhood run in
-turn in one process. Bare are m forward passes on pseudo-labels and candidates, k·m forward passes
-with input gradient, and one forward pass with weight gradient over m + m_L images, as
-`Objective.passes` counts them. Transforms are no passes: they are timed alone and added.
-With a precision other than float32, its step is timed beside the float32 step, too.
+SmallCNN on 128 images of 28×28 pixels, 21 of them labeled, k = 10. All programs of a neighborhood
+run interleaved in one process. The bare passes are those of `Objective.passes`: pseudo-labels,
+search, and one training pass. Transforms are timed separately and added. With another precision
+than float32, the float32 step is timed as well.
 """
 
 from __future__ import annotations
@@ -16,17 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from measuring import (
-    describe_spread,
-    finish,
-    interleave,
-    machine,
-    parser,
-    ratio,
-    spread,
-    table,
-)
-from passes import bare_step, compiled, random_batch, whole_step
+from harness import finish, interleave, machine, parser, ratio, spread, table
+from steps import bare_step, compiled, random_batch, whole_step
 
 from keras_srt import SRT, Composite, LInf, RobustModel, SmallCNN, Spatial
 from keras_srt.core.tensorflow import keras, tf
@@ -47,7 +37,7 @@ _FLOAT32 = "float32"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints a table; 0."""
+    """Measures and prints a table."""
     options = _options().parse_args(arguments)
     rounds = 2 if options.quick else options.rounds
     described = machine()
@@ -65,13 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(name: str, precision: str, rounds: int) -> dict[str, Any]:
-    """Seconds of the step, of its bare passes and of its transforms.
-
-    Args:
-        name: of the neighborhood.
-        precision: of the model.
-        rounds: timed runs of each.
-    """
+    """Seconds of the step, its bare passes and its transforms."""
     print(f"{name}, {precision}", file=sys.stderr)
     programs = make_programs(NEIGHBORHOODS[name], precision)
     if precision != _FLOAT32:
@@ -80,7 +64,7 @@ def measure(name: str, precision: str, rounds: int) -> dict[str, Any]:
 
 
 def make_programs(neighborhood: Neighborhood, precision: str) -> dict[str, Callable[[], Any]]:
-    """The step, the bare passes and, where there are any, the transforms alone."""
+    """The step, its bare passes and, for spatial stages, the transforms."""
     objective = SRT()
     classifier = SmallCNN().build(_SHAPE, 10, precision)
     batch = random_batch(*_SIZES, _SHAPE)
@@ -100,7 +84,7 @@ def make_programs(neighborhood: Neighborhood, precision: str) -> dict[str, Calla
 
 
 def _transforms(stages: Sequence[Spatial], images: tf.Tensor) -> Callable[[], Any]:
-    """The transforms of a search: one for each candidate, and one of what was found."""
+    """The transforms of a search: one per candidate, and one of the result."""
 
     @tf.function(autograph=False)
     def run() -> tf.Tensor:
@@ -115,7 +99,7 @@ def _transforms(stages: Sequence[Spatial], images: tf.Tensor) -> Callable[[], An
 
 
 def relative(row: dict[str, Any]) -> Any:
-    """The step by the bare passes and, where there are any, the transforms: a `Spread`."""
+    """Step time divided by the time of the bare passes and transforms."""
     seconds = row["seconds"]
     extra = seconds.get("transforms", [0.0] * len(seconds["bare"]))
     return ratio(
@@ -131,11 +115,8 @@ def to_markdown(document: dict[str, Any]) -> str:
     rows = []
     for row in document["rows"]:
         seconds = row["seconds"]
-        cells = [
-            describe_spread(spread(seconds[name]), 1000) if name in seconds else "–"
-            for name in columns
-        ]
-        rows.append([f"SRT {row['neighborhood']}", *cells, describe_spread(relative(row))])
+        cells = [spread(seconds[name]).format(1000) if name in seconds else "–" for name in columns]
+        rows.append([f"SRT {row['neighborhood']}", *cells, relative(row).format()])
     header = ["objective", *(f"{title}, ms" for title in columns.values()), "step / bare cost"]
     return (
         f"{document['model']}, {document['precision']}, m = {document['images']}, "
@@ -144,7 +125,7 @@ def to_markdown(document: dict[str, Any]) -> str:
 
 
 def _options() -> argparse.ArgumentParser:
-    made = parser(__doc__.splitlines()[0], "step_cost")
+    made = parser(__doc__.splitlines()[0])
     made.add_argument("--rounds", type=int, default=15, help="timed runs of each program")
     made.add_argument(
         "--neighborhoods", nargs="+", choices=list(NEIGHBORHOODS), default=list(NEIGHBORHOODS)

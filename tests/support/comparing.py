@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pairs import Pair
-from strangers import Subject, seed_all
+from attack_pairs import Pair
+from libraries import Subject, seed_all
 
 from keras_srt import evaluate_robustness
 from keras_srt.attacks import ATTACKS, Attack, Criterion, MinimalNormAttack

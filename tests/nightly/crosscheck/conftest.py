@@ -1,4 +1,4 @@
-"""The classifier under attack, and the results table of the documentation."""
+"""The classifier under attack, and the table of the documentation."""
 
 import sys
 from pathlib import Path
@@ -13,22 +13,22 @@ def pytest_addoption(parser):
     parser.addoption(
         "--crosscheck-page",
         type=Path,
-        help="page into which the cross-check writes its table, such as docs/crosscheck.md",
+        help="page of which the cross-check writes the table, such as docs/crosscheck.md",
     )
 
 
 @pytest.fixture(scope="session")
 def subject():
-    """A small adversarially trained classifier of digits, in the form that every library takes."""
+    """A small adversarially trained classifier of digits, as every library takes it."""
+    from libraries import Subject
     from small_classifier import train_small_classifier
-    from strangers import Subject
 
     return Subject(train_small_classifier())
 
 
 @pytest.fixture(scope="session")
 def test_part():
-    """500 test images and their labels."""
+    """500 images that it was not trained on, and their labels."""
     from small_classifier import load_test_images
 
     return load_test_images()
@@ -36,9 +36,9 @@ def test_part():
 
 @pytest.fixture(scope="session")
 def comparisons(pytestconfig):
-    """Comparisons so far; written to the page, if one was given, when they are complete."""
+    """What was compared; written to the page if one was named and nothing was left out."""
+    from attack_pairs import PAIRS
     from comparing import write_table
-    from pairs import PAIRS
 
     compared = []
     yield compared

@@ -6,7 +6,7 @@ If a test fails after an update, the fault is fixed and docs/crosscheck.md must 
 import numpy as np
 import pytest
 import tensorflow as tf
-from strangers import Subject
+from libraries import Subject
 
 from keras_srt import evaluate_robustness
 from keras_srt.attacks import ATTACKS

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from attack_pairs import PAIRS, Pair
 from comparing import Comparison, compare, write_table
-from pairs import PAIRS, Pair
+from libraries import DISTRIBUTIONS, foolbox
 from small_classifier import torch_twin
-from strangers import DISTRIBUTIONS, foolbox
 
 from keras_srt.core.tensorflow import keras
 

@@ -1,10 +1,10 @@
-"""The same training step by several libraries: each job makes a program that runs one step.
+"""The same training step in several libraries; each job makes a program that runs one step.
 
 The model is SmallCNN on 28×28 images, the batch 128 images, the search k steps of projected
 gradient ascent on the cross-entropy in an L∞ ball from a random start, the optimizer SGD with
-momentum. A step of `srt` labels 128 images by the model itself, perturbs them, and trains on the
-21 labeled among them and on all the perturbed ones; a step of `adversarial` perturbs 128 labeled
-images and trains on these alone, which is all that ART's trainer offers.
+momentum. A step of `srt` computes pseudo-labels of 128 images, perturbs them, and trains on the 21
+labeled images and all perturbed images; a step of `adversarial` perturbs 128 labeled images and
+trains on them, as ART's trainer does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from passes import compiled, random_batch, whole_step
+from steps import compiled, random_batch, whole_step
 
 SHAPE, CLASSES = (28, 28, 1), 10
 LABELED, IMAGES = 21, 128
@@ -28,12 +28,12 @@ Step = Callable[[], Any]
 
 
 class Job(NamedTuple):
-    """A library's way to a step.
+    """A library's training step.
 
     Attributes:
         task: "srt" or "adversarial".
-        distribution: that it needs, as pip names it.
-        make: builds model and batch and gives the step.
+        distribution: The library's distribution.
+        make: Builds model and batch and returns the step.
     """
 
     task: str
@@ -53,7 +53,7 @@ def _ours(task: str, precision: str = "float32") -> Step:
 
 
 def _torch(precision: str) -> Step:
-    """SRT as published, written anew: eager, channels last, the fastest number of threads."""
+    """The published SRT: eager, channels last, the fastest number of threads."""
     import torch
     from torch.nn import functional
 
@@ -85,7 +85,7 @@ def _torch(precision: str) -> Step:
         model.eval()
         with torch.no_grad():
             answers = logits(images).argmax(1)
-        # Else each pass of the search would compute the gradient of the weights, too.
+        # Otherwise each pass of the search would also compute the gradient of the weights.
         model.requires_grad_(False)
         perturbed = search(answers)
         model.requires_grad_(True)
@@ -118,7 +118,7 @@ def _torch_model() -> Any:
 
 
 def _fastest(step: Step, set_threads: Callable[[int], None]) -> int:
-    """The number of threads, up to that of the cores, with which a step takes least."""
+    """The number of threads, up to the number of cores, with the fastest step."""
 
     def seconds(threads: int) -> float:
         set_threads(threads)
@@ -133,7 +133,7 @@ def _fastest(step: Step, set_threads: Callable[[int], None]) -> int:
 
 
 def _foolbox() -> Step:
-    """SRT with the perturbed images from Foolbox's PGD; the rest in two `tf.function`s."""
+    """SRT with Foolbox's PGD; the rest in two `tf.function`s."""
     import foolbox
 
     from keras_srt import SmallCNN
@@ -164,7 +164,7 @@ def _foolbox() -> Step:
 
     def step() -> None:
         answers = answer()
-        # Its ascent; a call of the attack would also clip, and ask who was fooled.
+        # Only the ascent: calling the attack would also clip and verify the result.
         perturbed = attack.run(subject, images, answers, epsilon=EPSILON)
         train(perturbed, answers).numpy()
 
@@ -172,7 +172,7 @@ def _foolbox() -> Step:
 
 
 def _art() -> Step:
-    """ART's Madry trainer; its training step is a `tf.function`, as its documentation advises."""
+    """ART's Madry trainer with a `tf.function` as training step, as its documentation advises."""
     from art.defences.trainer import AdversarialTrainerMadryPGD
     from art.estimators.classification import TensorFlowV2Classifier
 

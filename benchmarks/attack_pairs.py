@@ -1,4 +1,4 @@
-"""Attacks of ours beside the same attacks of other libraries, with the same settings."""
+"""Our attacks paired with those of other libraries, with the same settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from strangers import (
-    Stranger,
+from libraries import (
+    LibraryAttack,
     art,
     art_image_by_image,
     autoattack,
@@ -21,16 +21,15 @@ class Pair(NamedTuple):
     """Two implementations of an attack.
 
     Attributes:
-        ours: settings of our attack.
-        theirs: the other library's.
-        reason: what differs, for the documentation; needed where ours may be the weaker by
-            more than is usual.
-        points: by how many points of accuracy ours may be the weaker.
-        share: by which share our mean distance may be the longer.
+        ours: Settings of our attack.
+        theirs: The other library's attack.
+        reason: The difference, for the documentation; required with a larger tolerance.
+        points: Points of accuracy by which ours may be weaker.
+        share: Share by which our mean distance may be longer.
     """
 
     ours: Mapping[str, Any]
-    theirs: Stranger
+    theirs: LibraryAttack
     reason: str = ""
     points: float = 1.0
     share: float = 0.03
@@ -40,7 +39,7 @@ class Pair(NamedTuple):
         return f"{'-'.join(filter(None, parts))}, {self.theirs.module}"
 
 
-# Radii at which the small classifier loses a part of its images, not all.
+# Radii at which attacks succeed on a part of the images of the small classifier.
 _LINF, _L2 = 0.1, 1.0
 _BATCH = {"batch_size": 500}
 
@@ -66,7 +65,7 @@ def _projected_gradient(ball: str, radius: float, by_foolbox: str, order: float)
         "num_steps": steps,
         "step_size": size,
     }
-    # From the image itself once, so that nothing is left to chance.
+    # Without a random start, so that the results are deterministic.
     from_image = {"steps": steps, "abs_stepsize": size, "random_start": False}
     by_art = {
         "norm": order,
@@ -95,7 +94,7 @@ def _momentum() -> list[Pair]:
                 {"steps": steps, "abs_stepsize": size},
                 _LINF,
             ),
-            "Foolbox adds up the signs of the gradients",
+            "Foolbox sums the signs of the gradients",
         ),
         Pair(
             ours,
@@ -124,13 +123,13 @@ def _carlini_wagner() -> list[Pair]:
         Pair(
             ours,
             art("CarliniL2Method", {**theirs, "max_iter": 10, **_BATCH}),
-            "ART takes 10 line searches, up to 11 passes each, instead of Adam's steps",
+            "ART uses 10 line searches, up to 11 passes each, instead of Adam",
         ),
     ]
 
 
 def _few_values() -> list[Pair]:
-    """Attacks that change few pixel values."""
+    """L0 attacks."""
     both = {"theta": 1.0, "gamma": 0.5}
     jsma = {"name": "jsma", "epsilon": 30, "target": "next", **both}
     return [
@@ -151,7 +150,7 @@ def _few_values() -> list[Pair]:
 
 
 def _spatial() -> list[Pair]:
-    # What Foolbox calls a pixel of 16 is 15/16 of one, so that its limit has to be larger.
+    # A pixel of 16 is 15/16 of a pixel in Foolbox, so its limit must be larger.
     pixel = 16 / 15
     shifts = {"name": "gridadv_t", "max_translation": 1.0, "points": 3}
     draws = {"grid_search": False, "random_steps": 100, "max_translation": 0}
@@ -175,7 +174,7 @@ def _spatial() -> list[Pair]:
         Pair(
             {"name": "gridadv", "max_rotation": 10.0, "max_translation": 1.0, "grid": (3, 3, 5)},
             foolbox("SpatialAttack", _foolbox_grid(pixel, 10, 3, 5), torch=True),
-            "Foolbox moves before it turns",
+            "Foolbox translates before it rotates",
         ),
     ]
 
@@ -190,7 +189,7 @@ def _foolbox_grid(shift: float, turn: float, shifts: int, turns: int) -> dict[st
 
 
 def _members(ball: str, norm: str, radius: float) -> list[Pair]:
-    """AutoAttack's four, each alone."""
+    """The members of AutoAttack."""
     both = {"norm_ball": ball, "epsilon": radius}
     return [
         Pair({"name": "apgd_ce", **both}, autoattack(["apgd-ce"], norm, radius)),
@@ -204,7 +203,7 @@ def _members(ball: str, norm: str, radius: float) -> list[Pair]:
 
 
 def _auto() -> list[Pair]:
-    """All four together, and two members that ART has, too."""
+    """AutoAttack as a whole, and the two members that ART has."""
     both = {"norm_ball": "linf", "epsilon": _LINF}
     return [
         Pair(

@@ -1,4 +1,4 @@
-"""The bare passes of a training step: the arithmetic alone, with nothing around it."""
+"""Training steps to time: a whole step as `fit` runs it, and its bare passes."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from keras_srt import RobustModel
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.objectives import StepPasses
 
-# Keeps a pass apart from the one before, which TensorFlow would otherwise find equal and
-# do but once; too small to change an image.
-_APART = 1e-12
+# Makes each pass depend on the previous one, so that TensorFlow does not merge equal passes.
+# Too small to change an image.
+_DEPENDENCY = 1e-12
 
 
 def bare_step(
     classifier: Callable[..., tf.Tensor], passes: StepPasses, images: tf.Tensor, labels: tf.Tensor
 ) -> Callable[[], tf.Tensor]:
-    """A program that makes just these passes, in one `tf.function`.
+    """Returns a program that runs exactly these passes in one `tf.function`.
 
-    passes.forward / m forward passes over m images, passes.gradient / m forward passes with
-    the gradient of the cross-entropy with respect to the images, and one forward pass with
-    the gradient with respect to the weights over passes.training images.
+    passes.forward / m forward passes over m images, passes.gradient / m forward passes with the
+    gradient with respect to the images, and one training pass over passes.training images.
 
     Args:
         classifier: (images, training=…) -> logits, with `trainable_variables`.
-        passes: of a step on m images, as `Objective.passes` counts them.
+        passes: Image passes of a step on m images, see `Objective.passes`.
         images: float32 [m, height, width, channels] in [0, 1].
         labels: int32 [m].
 
     Returns:
-        The program; what it returns depends on every pass, so that none is left out.
+        The program; its result depends on every pass.
 
     Raises:
         ValueError: `passes` are not whole rounds over m images.
     """
     rounds = _rounds(passes, len(images))
-    # Labeled images first and the perturbed after them, as in a step; here they are the same.
+    # Labeled images, then perturbed images, as in a step; here they are the same images.
     both = tf.concat([images, images], 0)[: passes.training]
     answers = tf.concat([labels, labels], 0)[: passes.training]
 
@@ -50,12 +49,12 @@ def bare_step(
     def run() -> tf.Tensor:
         now = images
         for _ in range(rounds.forward):
-            now = images + _APART * tf.reduce_sum(loss(now, labels, training=False))
+            now = images + _DEPENDENCY * tf.reduce_sum(loss(now, labels, training=False))
         for _ in range(rounds.gradient):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(now)
                 values = loss(now, labels, training=False)
-            now = images + _APART * tape.gradient(values, now)
+            now = images + _DEPENDENCY * tape.gradient(values, now)
         with tf.GradientTape() as tape:
             mean = tf.reduce_mean(loss(both, answers, training=True))
         gradients = tape.gradient(mean, classifier.trainable_variables)
@@ -72,19 +71,14 @@ def _rounds(passes: StepPasses, m: int) -> StepPasses:
 
 
 def whole_step(model: RobustModel, batch: dict[str, Any]) -> Callable[[], Any]:
-    """The training step as `fit` runs it, on one batch again and again.
-
-    Args:
-        model: compiled.
-        batch: as `fit` takes it.
-    """
+    """The training step of a compiled model as `fit` runs it, always on the same batch."""
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     function = model.make_train_function()
     return lambda: {name: value.numpy() for name, value in function(batches).items()}
 
 
 def random_batch(labeled: int, unlabeled: int, shape: tuple[int, ...]) -> dict[str, Any]:
-    """A batch of random images with labels of ten classes, in the form that `fit` takes."""
+    """A batch of random images with labels of ten classes, as `fit` takes it."""
     generator = np.random.default_rng(0)
     images = generator.random((labeled + unlabeled, *shape), dtype=np.float32)
     labels = generator.integers(10, size=labeled, dtype=np.int32)
@@ -95,7 +89,7 @@ def random_batch(labeled: int, unlabeled: int, shape: tuple[int, ...]) -> dict[s
 
 
 def compiled(model: RobustModel) -> RobustModel:
-    """The model with the paper's optimizer, at a rate that hardly changes the weights."""
+    """Compiles a model with SGD at a learning rate that hardly changes the weights."""
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9))
     model.optimizer.build(model.classifier.trainable_variables)
     return model

@@ -1,4 +1,4 @@
-"""The attacks of other libraries, each called alike: images and labels in, images out."""
+"""Attacks of other libraries behind one interface: images and labels in, images out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from small_classifier import torch_twin
 
 from keras_srt.core.tensorflow import keras
 
-# Module that an attack needs -> the distribution that has it.
+# Module -> distribution.
 DISTRIBUTIONS = {
     "foolbox": "foolbox",
     "art": "adversarial-robustness-toolbox",
@@ -22,10 +22,10 @@ DISTRIBUTIONS = {
 
 
 class Subject:
-    """A classifier as the libraries take it; each form is made when it is asked for.
+    """A classifier in the forms that the libraries need, each made on first use.
 
     Args:
-        classifier: images float32 [batch, height, width, channels] in [0, 1] -> logits.
+        classifier: Images float32 [batch, height, width, channels] in [0, 1] -> logits.
     """
 
     def __init__(self, classifier: keras.Sequential) -> None:
@@ -38,21 +38,21 @@ class Subject:
 
     @cached_property
     def foolbox_tensorflow(self) -> Any:
-        """For Foolbox, as a TensorFlow model."""
+        """Foolbox' TensorFlow model."""
         import foolbox
 
         return foolbox.TensorFlowModel(self.classifier, bounds=(0, 1))
 
     @cached_property
     def foolbox_torch(self) -> Any:
-        """For Foolbox, as a Torch model."""
+        """Foolbox' Torch model."""
         import foolbox
 
         return foolbox.PyTorchModel(self.twin, bounds=(0, 1), device="cpu")
 
     @cached_property
     def art(self) -> Any:
-        """For ART, as a TensorFlow model."""
+        """ART's TensorFlow model."""
         from art.estimators.classification import TensorFlowV2Classifier
 
         return TensorFlowV2Classifier(
@@ -67,24 +67,24 @@ class Subject:
 
 
 def seed_all() -> None:
-    """Sets what the libraries draw from: none of them takes a seed for every attack."""
+    """Seeds NumPy, TensorFlow and Torch: no library takes a seed for every attack."""
     import torch
 
     keras.utils.set_random_seed(0)
     torch.manual_seed(0)
 
 
-# Subject, images float32 [n, height, width, channels], labels int32 [n] -> images found.
+# Subject, images float32 [n, height, width, channels], labels int32 [n] -> adversarial images.
 Attacker = Callable[[Subject, np.ndarray, np.ndarray], np.ndarray]
 
 
-class Stranger(NamedTuple):
+class LibraryAttack(NamedTuple):
     """An attack of another library.
 
     Attributes:
-        module: of the library.
-        attack: its name there, with the settings that matter.
-        attacker: runs it.
+        module: The library's module.
+        attack: The attack's name in the library.
+        attacker: Runs the attack.
     """
 
     module: str
@@ -100,14 +100,14 @@ class Stranger(NamedTuple):
 
 def foolbox(
     attack: str, settings: Mapping[str, Any], epsilon: float | None = None, torch: bool = False
-) -> Stranger:
+) -> LibraryAttack:
     """An attack of Foolbox.
 
     Args:
-        attack: name of the class in `foolbox.attacks`.
-        settings: its arguments.
-        epsilon: the radius; None for attacks that look for the smallest perturbation.
-        torch: whether the model is the twin in Torch, because the attack needs it.
+        attack: Class in `foolbox.attacks`.
+        settings: Its arguments.
+        epsilon: Radius; None for minimum-norm attacks.
+        torch: Whether the attack needs the Torch model.
     """
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -119,29 +119,29 @@ def foolbox(
         _, found, _ = getattr(attacks, attack)(**settings)(*inputs, epsilons=epsilon)
         return _from_torch(found) if torch else found.numpy()
 
-    return Stranger("foolbox", f"{attack}{' (Torch)' if torch else ''}", attacker)
+    return LibraryAttack("foolbox", f"{attack}{' (Torch)' if torch else ''}", attacker)
 
 
 def art(
     attack: str, settings: Mapping[str, Any], targets: Callable[..., Any] | None = None
-) -> Stranger:
+) -> LibraryAttack:
     """An attack of the Adversarial Robustness Toolbox.
 
     Args:
-        attack: name of the class in `art.attacks.evasion`.
-        settings: its arguments.
-        targets: labels -> classes to reach, for targeted attacks.
+        attack: Class in `art.attacks.evasion`.
+        settings: Its arguments.
+        targets: Labels -> target classes, for targeted attacks.
     """
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         made = _art(attack, subject, settings)
         return made.generate(images, labels if targets is None else targets(labels))
 
-    return Stranger("art", attack, attacker)
+    return LibraryAttack("art", attack, attacker)
 
 
-def art_image_by_image(attack: str, settings: Mapping[str, Any]) -> Stranger:
-    """An attack of ART that looks for one perturbation for all images it is given."""
+def art_image_by_image(attack: str, settings: Mapping[str, Any]) -> LibraryAttack:
+    """An attack of ART that searches one perturbation for all images of a call."""
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         def found(image: np.ndarray) -> np.ndarray:
@@ -150,11 +150,11 @@ def art_image_by_image(attack: str, settings: Mapping[str, Any]) -> Stranger:
 
         return np.stack([found(image) for image in images])
 
-    return Stranger("art", f"{attack}, image by image", attacker)
+    return LibraryAttack("art", f"{attack}, image by image", attacker)
 
 
-def torchattacks(attack: str, settings: Mapping[str, Any]) -> Stranger:
-    """An attack of torchattacks, on the twin in Torch."""
+def torchattacks(attack: str, settings: Mapping[str, Any]) -> LibraryAttack:
+    """An attack of torchattacks on the Torch model."""
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         import torchattacks
@@ -162,17 +162,19 @@ def torchattacks(attack: str, settings: Mapping[str, Any]) -> Stranger:
         made = getattr(torchattacks, attack)(subject.twin, **settings)
         return _from_torch(made(*_torch_tensors(images, labels)))
 
-    return Stranger("torchattacks", attack, attacker)
+    return LibraryAttack("torchattacks", attack, attacker)
 
 
-def autoattack(attacks: Sequence[str], norm: str, epsilon: float, queries: int = 5000) -> Stranger:
-    """AutoAttack's own code, in Torch.
+def autoattack(
+    attacks: Sequence[str], norm: str, epsilon: float, queries: int = 5000
+) -> LibraryAttack:
+    """AutoAttack's own Torch code.
 
     Args:
-        attacks: of `apgd-ce`, `apgd-t`, `fab-t` and `square`; all four are its standard.
+        attacks: Some of `apgd-ce`, `apgd-t`, `fab-t` and `square`.
         norm: "Linf" or "L2".
-        epsilon: the radius.
-        queries: of Square.
+        epsilon: Radius.
+        queries: Queries of Square.
     """
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -186,11 +188,11 @@ def autoattack(attacks: Sequence[str], norm: str, epsilon: float, queries: int =
         )
         return _from_torch(found)
 
-    return Stranger("pyautoattack", f"AutoAttack {'+'.join(attacks)}", attacker)
+    return LibraryAttack("pyautoattack", f"AutoAttack {'+'.join(attacks)}", attacker)
 
 
-def fab_nearest(norm: str, steps: int) -> Stranger:
-    """FAB-T of AutoAttack, the nearest of all nine targets; it stops at the first in its ball."""
+def fab_nearest(norm: str, steps: int) -> LibraryAttack:
+    """The nearest result of AutoAttack's FAB-T over all nine targets."""
 
     def attacker(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         from pyautoattack.fab_pt import FABAttack_PT
@@ -207,14 +209,14 @@ def fab_nearest(norm: str, steps: int) -> Stranger:
             nearest[better], shortest[better] = found[better], length[better]
         return nearest
 
-    return Stranger("pyautoattack", "FABAttack_PT, nearest of 9 targets", attacker)
+    return LibraryAttack("pyautoattack", "FABAttack_PT, nearest of 9 targets", attacker)
 
 
 def _art(attack: str, subject: Subject, settings: Mapping[str, Any]) -> Any:
     from art.attacks import evasion
     from art.attacks.evasion.projected_gradient_descent import projected_gradient_descent_numpy
 
-    # The only one of its kinds of PGD that can have momentum.
+    # ART's only PGD class with momentum.
     numpy_pgd = projected_gradient_descent_numpy.ProjectedGradientDescentNumpy
     kind = numpy_pgd if attack == numpy_pgd.__name__ else getattr(evasion, attack)
     quiet = {} if attack == "FastGradientMethod" else {"verbose": False}
