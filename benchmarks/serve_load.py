@@ -1,17 +1,15 @@
-"""`keras-srt serve` under load: throughput and latency against a bare loop over the SavedModel.
+"""Throughput and latency of `keras-srt serve` against a bare loop over the SavedModel.
 
     python benchmarks/serve_load.py --model saved_models/digits_pixel [--seconds 10] [--output FILE]
 
-Encoded test images go to a server of its own process over 1, 8 and 64 kept-alive connections.
-In the middle of each of these runs a new version is published (a copy of the newest); every
-answer has to be right and no request may fail. The bare loop calls the SavedModel's signature
-`image` in one process, one image at a time, with the decoding by Pillow that the server does
-too, and without. Load generator and server share the machine's cores.
+Encoded images go to a server in its own process over 1, 8 and 64 keep-alive connections. During each
+run a new version is published (a copy of the newest); every response is verified. The bare loop calls
+the signature `image` in one process, one image at a time, with and without decoding. Load generator
+and server share the cores. Exit code 1 if a request failed or a version was not loaded.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import http.client
 import io
@@ -31,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import finish, machine, parser, table
 from PIL import Image
 
 from keras_srt.core.images import decode_image
@@ -41,51 +40,48 @@ CONNECTIONS = (1, 8, 64)
 
 
 def main() -> int:
-    """Runs everything and prints a table; 1 if a request failed or a version wasn't taken."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="folder saved_models/NAME")
-    parser.add_argument("--seconds", type=float, default=10, help="of each run")
-    parser.add_argument("--output", type=Path, help="write the figures as JSON to this file")
-    options = parser.parse_args()
+    """Measures and prints the table; 1 if a request failed or a version was not loaded."""
+    made = parser(__doc__.splitlines()[0])
+    made.add_argument("--model", type=Path, required=True, help="folder saved_models/NAME")
+    made.add_argument("--seconds", type=float, default=10, help="duration of each run")
+    options = made.parse_args()
+    described, seconds = machine(), 1 if options.quick else options.seconds
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / options.model.resolve().name
         newest = max(find_versions(options.model))
         shutil.copytree(options.model / str(newest), folder / "1")
-        figures = measure(folder, options.seconds)
-    print(table(figures))
-    if options.output is not None:
-        options.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    served = [run for run in figures["runs"] if "failed" in run]
-    went_well = all(
+        runs = measure(folder, seconds)
+    document = {"machine": described, "model": folder.name, "seconds": seconds, "runs": runs}
+    finish(document, to_markdown(document), options.output)
+    served = [run for run in runs if "failed" in run]
+    passed = all(
         not run["failed"] and run["version_after"] > run["version_before"] for run in served
     )
-    return 0 if went_well else 1
+    return 0 if passed else 1
 
 
-def measure(folder: Path, seconds: float) -> dict[str, Any]:
-    """All runs: the bare loops in a process without the server, then the server."""
+def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
+    """All runs: the bare loops without a server, then the server."""
     model = LoadedModel(folder / "1", folder.name, 1)
-    images = make_images(model.signatures.image_shape)
+    shape = model.signatures.image_shape
+    images = make_images(shape)
+    floats = [decode_image(image, shape)[None] for image in images]
     expected = [bare(model, image) for image in images]
     runs = [
         {"what": "bare loop, decoding", **loop(lambda image: bare(model, image), images, seconds)},
         {
             "what": "bare loop, floats",
-            **loop(
-                lambda image: model.run("image", {"image": image}),
-                [decode_image(image, model.signatures.image_shape)[None] for image in images],
-                seconds,
-            ),
+            **loop(lambda image: model.run("image", {"image": image}), floats, seconds),
         },
     ]
     with Server(folder) as server:
         for connections in CONNECTIONS:
             runs.append(load(server, folder, images, expected, connections, seconds))
-    return {"model": folder.name, "cores": os.cpu_count(), "seconds": seconds, "runs": runs}
+    return runs
 
 
 def make_images(shape: tuple[int, int, int], count: int = 64) -> list[bytes]:
-    """Smooth random images as PNG, of the model's size."""
+    """Smooth random PNG images of the model's size."""
     height, width, channels = shape
     random = np.random.default_rng(0)
     made = []
@@ -99,13 +95,13 @@ def make_images(shape: tuple[int, int, int], count: int = 64) -> list[bytes]:
 
 
 def bare(model: LoadedModel, image: bytes) -> int:
-    """Class id by the SavedModel, without a server."""
+    """The class id that the SavedModel predicts, without a server."""
     floats = decode_image(image, model.signatures.image_shape)[None]
     return int(model.run("image", {"image": floats})["class_id"][0])
 
 
 def loop(answer: Callable[[Any], Any], images: list[Any], seconds: float) -> dict[str, Any]:
-    """Answers one image after another."""
+    """Calls `answer` on one image after another."""
     times, end, index = [], time.perf_counter() + seconds, 0
     while (started := time.perf_counter()) < end:
         answer(images[index % len(images)])
@@ -115,13 +111,13 @@ def loop(answer: Callable[[Any], Any], images: list[Any], seconds: float) -> dic
 
 
 def summary(times: list[float], seconds: float) -> dict[str, Any]:
-    """Throughput, and the latency's median and 99th percentile in milliseconds."""
+    """Throughput, and median and 99th percentile of the latency in milliseconds."""
     p50, p99 = np.percentile(times, [50, 99]) * 1000
     return {"per_second": len(times) / seconds, "p50_ms": p50, "p99_ms": p99}
 
 
 class Server:
-    """`keras-srt serve` in a process of its own."""
+    """`keras-srt serve` in its own process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -146,7 +142,7 @@ class Server:
         self._process.communicate(timeout=60)
 
     def version(self) -> int:
-        """The version that is served."""
+        """The version that the server uses."""
         link = http.client.HTTPConnection(self.host, self.port, timeout=60)
         link.request("GET", f"/v1/models/{self._folder.name}")
         states = json.loads(link.getresponse().read())["model_version_status"]
@@ -162,7 +158,7 @@ def load(
     connections: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """One run at a number of connections, with a new version in the middle."""
+    """One run with a number of connections; a new version is published during the run."""
     bodies = [
         json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}) for image in images
     ]
@@ -193,14 +189,14 @@ def load(
 def publish(
     server: Server, folder: Path, version: int, seconds: float, ended: threading.Event
 ) -> None:
-    """Publishes a copy of version 1 in the middle of a run, as `export` does: by a rename.
+    """Publishes a copy of version 1 by a rename, as `export` does, and ends the run.
 
     Args:
-        server: that watches the folder.
-        folder: of the model.
-        version: to publish.
-        seconds: that the run takes; longer if the server isn't done with the version by then.
-        ended: is set at the end of the run.
+        server: The server, which watches the folder.
+        folder: The model's folder.
+        version: The version to publish.
+        seconds: Duration of the run; it is extended until the server has loaded the version.
+        ended: Set at the end of the run.
     """
     end = time.perf_counter() + seconds
     time.sleep(seconds / 3)
@@ -224,7 +220,7 @@ def client(
     ended: threading.Event,
     first: int,
 ) -> tuple[list[float], int]:
-    """Asks over one kept-alive connection until the end; gives times and failures."""
+    """Sends requests over one keep-alive connection until the end; returns times and failures."""
     link = http.client.HTTPConnection(server.host, server.port, timeout=60)
     times, failed, index = [], 0, first
     while not ended.is_set():
@@ -245,22 +241,17 @@ def client(
     return times, failed
 
 
-def table(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        f"{figures['model']}, {figures['cores']} cores, {figures['seconds']:g} s each",
-        "",
-        "| what | images/s | p50 (ms) | p99 (ms) | failed | version |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for run in figures["runs"]:
-        versions = f"{run['version_before']} → {run['version_after']}" if "failed" in run else ""
-        failed = f"{run['failed']} of {run['requests']:,}" if "failed" in run else ""
-        lines.append(
-            f"| {run['what']} | {run['per_second']:.0f} | {run['p50_ms']:.2f} | "
-            f"{run['p99_ms']:.2f} | {failed} | {versions} |"
-        )
-    return "\n".join(lines)
+def to_markdown(document: dict[str, Any]) -> str:
+    """The figures as a table."""
+    rows = []
+    for run in document["runs"]:
+        numbers = [f"{run['per_second']:.0f}", f"{run['p50_ms']:.2f}", f"{run['p99_ms']:.2f}"]
+        served = "failed" in run
+        failed = f"{run['failed']} of {run['requests']:,}" if served else ""
+        versions = f"{run['version_before']} → {run['version_after']}" if served else ""
+        rows.append([run["what"], *numbers, failed, versions])
+    header = ["what", "images/s", "p50 (ms)", "p99 (ms)", "failed", "version"]
+    return f"{document['model']}, {document['seconds']:g} s each\n\n{table(header, rows)}"
 
 
 if __name__ == "__main__":

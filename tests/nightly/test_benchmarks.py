@@ -174,8 +174,8 @@ def test_every_peer_gets_the_same_job():
     assert (peer_steps.IMAGES, peer_steps.LABELED, peer_steps.STEPS) == (128, 21, 10)
     ball = LInf(epsilon=peer_steps.EPSILON, num_steps=peer_steps.STEPS)
     assert ball.solver.step_size == pytest.approx(peer_steps.STEP_SIZE)
-    for pair in peers.PAIRS:
-        assert peer_steps.JOBS[pair.ours].task == peer_steps.JOBS[pair.theirs].task
+    for ours, theirs in peers.PAIRS:
+        assert peer_steps.JOBS[ours].task == peer_steps.JOBS[theirs].task
 
 
 def test_the_twin_in_torch_has_as_many_weights():
@@ -271,7 +271,7 @@ def test_peers_are_compared_in_pairs_that_were_measured():
         {"job": "Torch", "task": "srt", "library": "b 2", "seconds": [0.5, 0.5]},
         {"job": "ART", "task": "adversarial", "library": "c 3", "seconds": [1.0, 1.0]},
     ]
-    ((pair, times),) = peers.compare(rows)
+    ((pair, times),) = peers.compare(rows).items()
     assert (pair, times.median) == (("keras_srt", "Torch"), 1.25)
     text = peers.to_markdown(
         {
