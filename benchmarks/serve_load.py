@@ -3,8 +3,8 @@
     python benchmarks/serve_load.py --model saved_models/digits_pixel [--seconds 10] [--output FILE]
 
 Encoded images go to a server in its own process over 1, 8 and 64 keep-alive connections. During
-each run a new version is published (a copy of the newest); every response is verified. The bare loop
-calls the signature `image` in one process, one image at a time, with and without decoding. Load
+each run a new version is published (a copy of the newest); every response is verified. The bare
+loop calls the signature `image` in one process, one image at a time, with and without decoding. Load
 generator and server share the cores. Exit code 1 if a request failed or a version was not loaded.
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt import Adversarial, LInf, RobustModel, Standard, linear_strength
+from keras_srt import Adversarial, LInf, RobustModel, Standard
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Digits
 from keras_srt.neighborhoods import Neighborhood
@@ -64,7 +64,7 @@ def train_strided_cnn(defense: Neighborhood | None, steps: int) -> keras.Sequent
     images, labels = Digits(size=28).load_train(None)
     objective = Standard() if defense is None else Adversarial()
     warmup = 0 if defense is None else steps // 2
-    model = RobustModel(classifier, defense, objective, strength=linear_strength(warmup))
+    model = RobustModel(classifier, defense, objective, strength_warmup=warmup)
     model.compile(keras.optimizers.Adam(1e-3))
     draws = np.random.default_rng(0).integers(len(images), size=64 * steps)
     model.fit(np.float32(images[draws] / 255), labels[draws], batch_size=64, verbose=0)
