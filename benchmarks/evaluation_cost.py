@@ -36,7 +36,8 @@ from keras_srt.attacks import PGD, Attack, GridAdv, TargetModel
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Digits
-from keras_srt.evaluation.runner import Robustness, attack_target_model
+from keras_srt.evaluation.robustness import Robustness
+from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.neighborhoods import Passes
 from keras_srt.neighborhoods.draws import fold
 
@@ -107,23 +108,23 @@ def measure(
 ) -> dict[str, Any]:
     """Times the evaluation, full batches of bare passes, and one exhaustive search."""
     model = TargetModel(subject.classifier, batch_size=len(images))
-    criterion = Criterion(model.answers(images, Criterion(labels)).classes)
+    criterion = Criterion(model.predictions(images, Criterion(labels)).classes)
     began = time.perf_counter()
     searched = search(attack, model, images, criterion)
     exhaustive = time.perf_counter() - began
     outcome: list[Robustness] = []
     programs = {
-        "ours": lambda: outcome.append(attack_target_model(model, images, labels, [attack])),
+        "ours": lambda: outcome.append(evaluate_robustness(model, images, labels, [attack])),
         **_bare(attack, subject.classifier, images, labels, searched.rounds),
     }
     seconds = interleave(programs, rounds, warm_up=1)
-    still = outcome[-1].still_right(attack.name)
+    still = outcome[-1].surviving(attack.name)
     clean_passes = len(images)
     return {
         "images": len(images),
-        "clean": float(outcome[-1].right.mean()),
+        "clean": float(outcome[-1].correct.mean()),
         "accuracy": float(still.mean()),
-        "same_verdicts": int((still == (outcome[-1].right & ~searched.adversarial)).sum()),
+        "same_verdicts": int((still == (outcome[-1].correct & ~searched.adversarial)).sum()),
         "needed": [searched.needed.forward + clean_passes, searched.needed.gradient],
         "seconds": seconds,
         "exhaustive_seconds": exhaustive,
@@ -149,7 +150,9 @@ def search_grid(
     success = np.zeros((len(points), len(images)), bool)
     for number, point in enumerate(points[np.argsort(-size, kind="stable")]):
         moved = space.apply(tf.constant(images), tf.constant(np.tile(point, (len(images), 1))))
-        success[number] = criterion.is_adversarial(model.answers(moved.numpy(), criterion).classes)
+        success[number] = criterion.is_adversarial(
+            model.predictions(moved.numpy(), criterion).classes
+        )
     tried = first_success(success) + 1
     return Searched(success.any(axis=0), Passes(int(tried.sum()), 0), Passes(success.size, 0))
 
@@ -162,10 +165,10 @@ def search_steps(
     now = ball.solver.start(tf.constant(images), fold(seed, 0), 1.0)
     success = np.zeros((ball.num_steps + 1, len(images)), bool)
     for step in range(ball.num_steps):
-        answers, gradient = model.gradient(now.numpy(), criterion)
-        success[step] = criterion.is_adversarial(answers.classes)
+        predictions, gradient = model.gradient(now.numpy(), criterion)
+        success[step] = criterion.is_adversarial(predictions.classes)
         now = ball.solver.step(tf.constant(images), now, tf.constant(gradient), 1.0)
-    success[-1] = criterion.is_adversarial(model.answers(now.numpy(), criterion).classes)
+    success[-1] = criterion.is_adversarial(model.predictions(now.numpy(), criterion).classes)
     # All iterates except the last are predicted together with their gradient.
     tried = first_success(success)
     left = [int((tried >= step).sum()) for step in range(ball.num_steps + 1)]

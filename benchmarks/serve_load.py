@@ -4,8 +4,9 @@
 
 Encoded images go to a server in its own process over 1, 8 and 64 keep-alive connections. During
 each run a new version is published (a copy of the newest); every response is verified. The bare
-loop calls the signature `image` in one process, one image at a time, with and without decoding. Load
-generator and server share the cores. Exit code 1 if a request failed or a version was not loaded.
+loop calls the signature `image` in one process, one image at a time, with and without decoding.
+Load generator and server share the cores. Exit code 1 if a request failed or a version was not
+loaded.
 """
 
 from __future__ import annotations

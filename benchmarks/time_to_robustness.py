@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import StealClock, finish, machine, parser, save, table
-from keras_srt.pipeline.configs import load_config
-from keras_srt.pipeline.context import RunContext
 
 from keras_srt.attacks import PGD, Attack, GridAdv
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.runner import evaluate_robustness
+from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.train import train
 

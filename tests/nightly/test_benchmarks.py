@@ -221,7 +221,7 @@ def test_the_verdict_is_that_of_exhaustive_search_image_by_image(weak, attack):
         attack, target_model, images, Criterion(outcome.clean_classes)
     )
     assert 0.1 < searched.adversarial.mean() < 0.9
-    np.testing.assert_array_equal(outcome.still_right(attack.name), ~searched.adversarial)
+    np.testing.assert_array_equal(outcome.surviving(attack.name), ~searched.adversarial)
     assert sum(searched.needed) < sum(searched.every)
 
 

@@ -1,4 +1,4 @@
-"""The classifier under attack, and the table of the documentation."""
+"""The classifier under attack, and the results table of the documentation."""
 
 import sys
 from pathlib import Path
@@ -13,13 +13,13 @@ def pytest_addoption(parser):
     parser.addoption(
         "--crosscheck-page",
         type=Path,
-        help="page of which the cross-check writes the table, such as docs/crosscheck.md",
+        help="page into which the cross-check writes its table, such as docs/crosscheck.md",
     )
 
 
 @pytest.fixture(scope="session")
 def subject():
-    """A small adversarially trained classifier of digits, as every library takes it."""
+    """A small adversarially trained classifier of digits, in the form that every library takes."""
     from libraries import Subject
     from small_classifier import train_small_classifier
 
@@ -28,7 +28,7 @@ def subject():
 
 @pytest.fixture(scope="session")
 def test_part():
-    """500 images that it was not trained on, and their labels."""
+    """500 test images and their labels."""
     from small_classifier import load_test_images
 
     return load_test_images()
@@ -36,9 +36,9 @@ def test_part():
 
 @pytest.fixture(scope="session")
 def comparisons(pytestconfig):
-    """What was compared; written to the page if one was named and nothing was left out."""
-    from attack_pairs import PAIRS
+    """Comparisons so far; written to the page, if one was given, when they are complete."""
     from comparing import write_table
+    from pairs import PAIRS
 
     compared = []
     yield compared
