@@ -68,7 +68,7 @@ def measure(
     programs: dict[str, Callable[[], Any]] = {}
     for pair in pairs:
         attack = ATTACKS.build(pair.ours)
-        programs[f"{pair} ours"] = lambda attack=attack: attack_target_model(
+        programs[f"{pair} ours"] = lambda attack=attack: evaluate_robustness(
             model, images, labels, [attack]
         )
         programs[f"{pair} theirs"] = lambda pair=pair: pair.theirs.attacker(subject, images, labels)
