@@ -23,6 +23,7 @@ from libraries import DISTRIBUTIONS, Subject
 from small_classifier import load_test_images, train_small_classifier
 
 from keras_srt.attacks import ATTACKS, TargetModel
+from keras_srt.evaluation.runner import evaluate_robustness
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
