@@ -122,16 +122,19 @@ def test_evaluate_takes_attacks_by_name_and_strength(finished, tmp_path):
     assert made["clean"]["n"] == 7
 
 
-def test_export_publishes_the_next_version_and_touches_none(finished, capsys, rejected):
-    config, run = finished
-    folder = Path(json.loads(config.read_text())["export"]) / "tiny"
+def test_export_publishes_the_next_version_and_touches_none(run_copy, tmp_path, capsys, rejected):
+    _, run = run_copy
+    settings = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**settings, "export": str(tmp_path / "models")}))
+    folder = tmp_path / "models" / "tiny"
+    assert cli.main(["export", "--run", str(run)]) == 0
     before = files_of(folder)
     assert cli.main(["export", "--run", str(run)]) == 0
     assert "SavedModel" in capsys.readouterr().out
     after = files_of(folder)
     assert {path: after[path] for path in before} == before
     assert (folder / "2" / "saved_model.pb").is_file()
-    assert "never touched" in rejected("export", "--run", run, "--version", 1)
+    assert "is never changed" in rejected("export", "--run", run, "--version", 1)
     assert files_of(folder) == after
 
 
@@ -208,7 +211,7 @@ def test_evaluate_aims_at_a_class(finished, tmp_path, capsys):
         (["--target", "nearest"], "--target: got 'nearest'; allowed: random, next, least_likely"),
         (["--target", "10"], "target: got 10; allowed: one of 10 classes"),
         (["--attacks", "square"], "--attacks square: epsilon: missing"),
-        (["--attacks", "square"], "give square@0.1, say"),
+        (["--attacks", "square"], "give square@0.1, for example"),
     ],
 )
 def test_evaluate_says_which_options_are_wrong(finished, rejected, options, words):

@@ -36,7 +36,7 @@ def function_of(script):
 
 @pytest.fixture(scope="module")
 def bash():
-    return completion.script(cli._parser(), "bash")
+    return completion.script(cli.make_parser(), "bash")
 
 
 def test_commands_are_offered(bash):
@@ -65,7 +65,7 @@ def test_files_are_offered_where_a_file_is_meant(bash, tmp_path, monkeypatch):
 
 
 def test_zsh_gets_a_script_that_it_can_read():
-    script = completion.script(cli._parser(), "zsh")
+    script = completion.script(cli.make_parser(), "zsh")
     assert script.startswith("#compdef keras-srt")
     assert "--run-dir" in script
     zsh = shutil.which("zsh")
