@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import python, tiny
+from helpers import tiny
 
 from keras_srt.config import loader as configs
 from keras_srt.core.errors import InvalidSettings, UserError
@@ -446,17 +446,6 @@ def test_a_run_older_than_these_settings_is_resumed(tmp_path):
 # XLA.
 
 
-@pytest.mark.slow
-def test_xla_takes_the_same_step(batches):
-    still = LInf(epsilon=0.1, num_steps=2, random_start=False)  # XLA draws other numbers
-    found = {}
-    for compiled in (False, True):
-        model = RobustModel(make_dense(), still, SRT())
-        model.compile(keras.optimizers.SGD(0.1), jit_compile=compiled)
-        found[compiled] = model.fit(batches, steps_per_epoch=2, verbose=0).history["loss"][0]
-    assert found[True] == pytest.approx(found[False], rel=1e-3)
-
-
 @pytest.mark.parametrize(
     "neighborhood",
     [
@@ -495,50 +484,3 @@ def test_settings_out_of_range_are_named(key, value, words):
         configured(**{f"training__{key}": value})
     (line,) = caught.value.problems
     assert line.startswith(words)
-
-
-# Replicas.
-
-ON_TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-from keras_srt import LInf, RobustModel, SRT, keras
-from keras_srt.training.optimization import LossScale, make_optimizer
-
-cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
-tf.config.set_logical_device_configuration(cpus[0], [half, half])
-generator = np.random.default_rng(0)
-images, unlabeled = generator.random((2, 8, 4, 4, 1), np.float32)
-data = {"labeled": (images, np.int32([0, 1, 2, 0, 1, 2, 0, 1])), "unlabeled": unlabeled}
-still = LInf(epsilon=0.1, random_start=False)
-mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for scale in (None, 2.0**127):  # times λ = 8 it overflows until it has been halved
-    ends = []
-    for strategy in (tf.distribute.get_strategy(), mirrored):
-        with strategy.scope():
-            keras.utils.set_random_seed(0)
-            layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
-            classifier = keras.Sequential([keras.Input((4, 4, 1)), *layers])
-            model = RobustModel(
-                classifier, still, SRT(8.0), weight_decay=0.1,
-                gradient_clip=0.2, ema=0.5, search_growth=2, weight_warmup=2,
-            )
-            if scale is not None:
-                model.update.loss_scale = LossScale(scale)
-            model.compile(make_optimizer("sgd", 0.1))
-        before = classifier.get_weights()
-        dataset = tf.data.Dataset.from_tensor_slices(data).batch(8).repeat()
-        model.fit(dataset, steps_per_epoch=6, verbose=0)
-        ends.append([*classifier.get_weights(), *model.inference_model.get_weights()])
-        ends[-1] += [] if scale is None else [model.update.loss_scale.value.numpy()]
-    for one, two in zip(*ends):
-        np.testing.assert_allclose(two, one, atol=1e-6)
-    assert np.any(ends[0][0] != before[0])
-assert ends[0][-1] < scale
-"""
-
-
-@pytest.mark.slow
-def test_two_devices_update_as_one():
-    """In a process of its own, as TensorFlow counts its devices once."""
-    run = python("-c", ON_TWO_DEVICES)
-    assert run.returncode == 0, run.stderr
