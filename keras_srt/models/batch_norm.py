@@ -9,6 +9,7 @@ from typing_extensions import override
 from keras_srt.core.tensorflow import keras, tf
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer with the mean and variance of the global batch in training.
 

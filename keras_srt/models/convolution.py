@@ -8,6 +8,7 @@ from typing import Any
 from keras_srt.core.tensorflow import keras, tf
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class Conv2D(keras.layers.Conv2D):
     """Keras' layer with a custom gradient with respect to one-channel images.
 

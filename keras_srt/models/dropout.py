@@ -12,6 +12,7 @@ from typing_extensions import override
 from keras_srt.core.tensorflow import keras, tf
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class Dropout(keras.layers.Dropout):
     """Keras' layer with stateless draws from a seed inside `dropout_seed`.
 

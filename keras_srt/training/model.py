@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data.keras_datasets import first_images, to_unit_range
 from keras_srt.models.dropout import dropout_seed
-from keras_srt.neighborhoods import Neighborhood
+from keras_srt.neighborhoods import NEIGHBORHOODS, Neighborhood
 from keras_srt.neighborhoods.draws import fold
-from keras_srt.objectives import SRT, Batch, Objective
+from keras_srt.objectives import OBJECTIVES, SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas
 from keras_srt.training.optimization import LossScale, Update, WeightAverage
@@ -201,25 +202,30 @@ class RobustModel(keras.Model):
         self.optimizer.build(self.classifier.trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, serialized."""
-        serialize = keras.saving.serialize_keras_object
+        """Return the constructor's arguments, serialized.
+
+        Neighborhood and objective are serialized by their names in the registries: tf_keras
+        can't import a module whose name begins with "keras".
+        """
         return {
             "name": self.name,
-            "classifier": serialize(self.classifier),
-            "neighborhood": None if self.neighborhood is None else serialize(self.neighborhood),
-            "objective": serialize(self.objective),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "neighborhood": settings_of(self.neighborhood),
+            "objective": settings_of(self.objective),
             **self._settings,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> RobustModel:
         """Make a model from what `get_config` returned."""
-        deserialize = functools.partial(
-            keras.saving.deserialize_keras_object, custom_objects=custom_objects
+        arguments = dict(config)
+        arguments["classifier"] = keras.saving.deserialize_keras_object(
+            config["classifier"], custom_objects=custom_objects
         )
-        objects = {name: config[name] for name in ("classifier", "neighborhood", "objective")}
-        made = {name: value and deserialize(value) for name, value in objects.items()}
-        return cls(**{**config, **made})
+        if config["neighborhood"] is not None:
+            arguments["neighborhood"] = NEIGHBORHOODS.build(config["neighborhood"])
+        arguments["objective"] = OBJECTIVES.build(config["objective"])
+        return cls(**arguments)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the logits [batch, classes] of the inference model."""

@@ -117,6 +117,17 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(settings, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_saved_model_of_this_package_loads(tmp_path):
+    classifier = srt.SmallCNN(2, hidden=4, dropout=0.3).build((16, 16, 1), 3)
+    model = srt.RobustModel(classifier, srt.LInf(0.1), srt.RT())
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((2, 16, 16, 1), np.float32)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+    for one, other in zip(loaded.classifier.layers, classifier.layers, strict=True):
+        assert type(one) is type(other)
+
+
 def test_a_model_round_trips_through_its_config():
     both = srt.Composite([srt.LInf("8/255"), srt.Spatial(20)])
     model = srt.RobustModel(make_classifier(8), both, srt.Trades(2.0), seed=3, strength_warmup=5)
