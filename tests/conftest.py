@@ -96,6 +96,12 @@ def images():
 
 
 @pytest.fixture
+def photos():
+    """Five 32×32 color images in [0, 1]."""
+    return np.random.default_rng(3).random((5, 32, 32, 3), np.float32)
+
+
+@pytest.fixture
 def labels():
     """Class ids of `images`."""
     return np.int32([0, 1, 2, 1])
