@@ -92,3 +92,38 @@ def test_two_devices_update_as_one():
     """In a process of its own, as TensorFlow counts its devices once."""
     run = python("-c", ON_TWO_DEVICES)
     assert run.returncode == 0, run.stderr
+
+
+ONE_STEP = """
+import numpy as np, tensorflow as tf
+from keras_srt import LInf, RobustModel, SRT, keras
+
+cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpus[0], [half, half])
+generator = np.random.default_rng(0)
+images, unlabeled = generator.random((2, 8, 4, 4, 1), np.float32)
+labels = np.int32([0, 1, 2, 0, 1, 2, 0, 1])
+changes = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))
+        classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense])
+        model = RobustModel(
+            classifier, LInf(epsilon=0.1, random_start=False), SRT(), weight_decay=0.1
+        )
+        model.compile(keras.optimizers.SGD(0.1))
+    before = classifier.get_weights()
+    data = {"labeled": (images, labels), "unlabeled": unlabeled}
+    model.fit(tf.data.Dataset.from_tensor_slices(data).batch(8), verbose=0)
+    changes.append([a - b for a, b in zip(classifier.get_weights(), before)])
+for one, two in zip(*changes):
+    assert np.any(one != 0)
+    np.testing.assert_allclose(two, one, atol=1e-6)
+"""
+
+
+def test_two_devices_take_the_step_of_one_with_regularizers():
+    """In a process of its own, as TensorFlow counts its devices once."""
+    run = python("-c", ONE_STEP)
+    assert run.returncode == 0, run.stderr

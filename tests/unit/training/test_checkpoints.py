@@ -2,18 +2,12 @@
 
 import numpy as np
 import pytest
-from helpers import tiny
-from tiny_runs import train_in
 
-from keras_srt.config import loader as configs
 from keras_srt.core.errors import NotFinite, UserError
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT
-from keras_srt.pipeline import cost, rollback
-from keras_srt.pipeline.configs import COMPONENTS
-from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.training import callbacks, checkpoint_files
+from keras_srt.training import checkpoint_files
 from keras_srt.training.checkpoints import Checkpoints
 from keras_srt.training.model import RobustModel
 
@@ -88,68 +82,3 @@ def test_a_weight_that_is_not_finite_is_never_saved(value, made):
         checkpoints.save()
     assert names(folder) == ["state-3.json", "state-2.json"]
     assert checkpoint_files.best_weights(folder).read_bytes() == before
-
-
-# Rolling back.
-
-
-@pytest.fixture
-def untimed(monkeypatch):
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
-
-
-def configured(**changes):
-    policy = {"name": "go_back", "factor": 0.5, "retries": 2}
-    return configs.parse(tiny(training__on_nan=policy, **changes), COMPONENTS)
-
-
-def spoil(monkeypatch, step, rates):
-    """The loss of a step is NaN as long as the learning rate is one of these."""
-
-    class Watching(callbacks.StopAtNaN):
-        def on_train_batch_end(self, batch, logs=None):
-            now = int(self.model.optimizer.iterations.numpy())
-            if now == step and float(self.model.optimizer.learning_rate.numpy()) in rates:
-                logs = {**logs, "loss": float("nan")}
-            super().on_train_batch_end(batch, logs)
-
-    monkeypatch.setattr(callbacks, "StopAtNaN", Watching)
-
-
-@pytest.mark.parametrize("step", [1, 5])
-def test_it_rolls_back_to_the_last_finite_state_with_a_lower_rate(
-    step, untimed, monkeypatch, tmp_path, capsys
-):
-    config = configured(training__learning_rate=0.5)
-    spoil(monkeypatch, step, {0.5})
-    run = train_in(tmp_path / "run", config)
-    rows = run.read_history()
-    assert [int(row["step"]) for row in rows] == [3, 6]
-    rates = [float(row["learning_rate"]) for row in rows]
-    assert rates == ([0.25, 0.25] if step == 1 else [0.5, 0.25])
-    printed = capsys.readouterr().out
-    assert f"resuming at step {0 if step == 1 else 3}" in printed
-    assert "rolling back to the last finite state with a learning rate of 0.25 (1 of 2)" in printed
-    (reason,) = rollback.read_rollbacks(run)
-    assert f"loss is nan after step {step}" in reason
-
-
-def test_it_rolls_back_no_more_often_than_allowed(untimed, monkeypatch, tmp_path):
-    spoil(monkeypatch, 5, {0.5, 0.25, 0.125})
-    with pytest.raises(NotFinite, match=r"loss is nan after step 5.*rolled back 2 times"):
-        train_in(tmp_path / "run", configured(training__learning_rate=0.5))
-    run = RunFolder(tmp_path / "run")
-    assert len(rollback.read_rollbacks(run)) == 2
-    # A resumed run keeps to the lower rate.
-    monkeypatch.undo()
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
-    train_in(run.path, configured(training__learning_rate=0.5), resume=True)
-    assert float(run.read_history()[-1]["learning_rate"]) == 0.125
-
-
-def test_a_damaged_record_of_rollbacks_is_named(tmp_path):
-    run = RunFolder(tmp_path)
-    run.checkpoints.mkdir()
-    run.rollbacks.write_text("[3")
-    with pytest.raises(UserError, match=r"retreats\.json: can't be read"):
-        rollback.read_rollbacks(run)

@@ -1,8 +1,5 @@
 """`RobustModel`: what a training step does, what evaluation reports."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,11 +140,10 @@ def test_penalties_of_layers_are_part_of_what_is_minimized(images, labels):
     np.testing.assert_allclose(dense.kernel, start - 0.1 * (gradient + start), atol=1e-6)
 
 
-@pytest.mark.parametrize("neighborhood", [PIXEL, TURN])
-def test_training_is_a_function_of_the_seed(neighborhood, batches, make_model):
-    first, _ = fitted(make_model(neighborhood, seed=3), batches)
-    again, _ = fitted(make_model(neighborhood, seed=3), batches)
-    other, _ = fitted(make_model(neighborhood, seed=4), batches)
+def test_training_is_a_function_of_the_seed(batches, make_model):
+    first, _ = fitted(make_model(TURN, seed=3), batches)
+    again, _ = fitted(make_model(TURN, seed=3), batches)
+    other, _ = fitted(make_model(TURN, seed=4), batches)
     assert not differ(first, again)
     assert differ(first, other)
 
@@ -293,41 +289,6 @@ def test_the_step_is_traced_once(batches, make_classifier):
     model.optimizer.build(model.classifier.trainable_variables)
     model.fit(batches, steps_per_epoch=3, epochs=2, verbose=0)
     assert len(traces) == 1
-
-
-ON_TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-from keras_srt import LInf, RobustModel, SRT, keras
-
-cpus, half = tf.config.list_physical_devices("CPU"), tf.config.LogicalDeviceConfiguration()
-tf.config.set_logical_device_configuration(cpus[0], [half, half])
-generator = np.random.default_rng(0)
-images, unlabeled = generator.random((2, 8, 4, 4, 1), np.float32)
-labels = np.int32([0, 1, 2, 0, 1, 2, 0, 1])
-changes = []
-for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
-    with strategy.scope():
-        keras.utils.set_random_seed(0)
-        dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))
-        classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), dense])
-        model = RobustModel(
-            classifier, LInf(epsilon=0.1, random_start=False), SRT(), weight_decay=0.1
-        )
-        model.compile(keras.optimizers.SGD(0.1))
-    before = classifier.get_weights()
-    data = {"labeled": (images, labels), "unlabeled": unlabeled}
-    model.fit(tf.data.Dataset.from_tensor_slices(data).batch(8), verbose=0)
-    changes.append([a - b for a, b in zip(classifier.get_weights(), before)])
-for one, two in zip(*changes):
-    assert np.any(one != 0)
-    np.testing.assert_allclose(two, one, atol=1e-6)
-"""
-
-
-def test_two_devices_take_the_step_of_one():
-    """In a process of its own, as TensorFlow counts its devices once."""
-    run = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
 
 
 def test_xla_is_off_unless_asked_for(make_classifier):
