@@ -4,6 +4,7 @@ import pytest
 from nan_runs import configured, spoil
 from tiny_runs import train_in
 
+from keras_srt.core.errors import UserError
 from keras_srt.pipeline import cost, rollback
 from keras_srt.pipeline.run_folder import RunFolder
 
