@@ -123,11 +123,11 @@ def test_evaluate_takes_attacks_by_name_and_strength(finished, tmp_path):
 
 
 def test_export_publishes_the_next_version_and_touches_none(run_copy, tmp_path, capsys, rejected):
-    _, run = run_copy
+    config, run = run_copy
     settings = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**settings, "export": str(tmp_path / "models")}))
+    shutil.copytree(config.parent / "exported", tmp_path / "models")
     folder = tmp_path / "models" / "tiny"
-    assert cli.main(["export", "--run", str(run)]) == 0
     before = files_of(folder)
     assert cli.main(["export", "--run", str(run)]) == 0
     assert "SavedModel" in capsys.readouterr().out
