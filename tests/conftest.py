@@ -17,13 +17,6 @@ import keras_srt.core.tensorflow as lazy
 NUM_CLASSES = 3
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leave out what isn't in tests/nightly yet."""
-    slow = [i for i in items if i.get_closest_marker("slow") and "nightly" not in i.path.parts]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if item not in slow]
-
-
 def make_deterministic():
     """Seed the initial weights and turn TF32 off, which rounds more than the tests allow."""
     lazy.keras.utils.set_random_seed(0)

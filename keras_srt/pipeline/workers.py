@@ -199,7 +199,7 @@ def watched(task: Task, folder: RunFolder) -> Iterator[None]:
 
     def end(address: str) -> None:
         # The main thread may wait in TensorFlow forever.
-        print(f"error: {_lost(task, address)}", file=sys.stderr, flush=True)
+        print(f"error: {_lost(task, address)}", file=sys.stderr, flush=True)  # noqa: T201
         if not task.is_chief:
             shutil.rmtree(folder.path.parent, ignore_errors=True)
         os._exit(2)

@@ -2,31 +2,15 @@
 
 import ast
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from api_example import EXAMPLE
 
 import keras_srt as srt
 from keras_srt import keras
-
-EXAMPLE = """
-import keras_srt as srt
-from keras_srt import keras                     # the Keras that this installation uses
-load = keras.utils.image_dataset_from_directory
-labeled = load("photos/labeled", image_size=(96, 96), batch_size=32)
-unlabeled = load("photos/unlabeled", labels=None, image_size=(96, 96), batch_size=96)
-model = srt.RobustModel(classifier, srt.LInf("8/255"), srt.SRT())
-model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
-model.fit(srt.data.pair(labeled, unlabeled), validation_data=validation, epochs=10,
-          callbacks=[keras.callbacks.EarlyStopping("val_robust_accuracy", mode="max")])
-result = srt.evaluate(model, test, [srt.AutoAttack("8/255")])
-print(result.robust_accuracy, result.confidence_interval)
-srt.export(model, "saved_models/photos", class_names=labeled.class_names)
-"""
 
 
 def write_photos(folder, count, classes=("cat", "dog", "owl")):
@@ -188,28 +172,3 @@ def test_the_stub_exports_what_it_imports():
     tree = ast.parse(Path(srt.__file__).with_suffix(".pyi").read_text())
     exported = ast.literal_eval(tree.body[-1].value)
     assert sorted(exported) == srt.__all__
-
-
-USER = """
-import keras_srt as srt
-from keras_srt import keras
-classifier = keras.Sequential([keras.layers.Dense(3)])
-validation = test = keras.utils.image_dataset_from_directory("photos")
-"""
-
-
-@pytest.mark.slow
-def test_mypy_strict_finds_the_types_of_the_example(tmp_path):
-    pytest.importorskip("mypy")
-    user = tmp_path / "user.py"
-    lines = EXAMPLE.split("\n", 3)[3]
-    checks = "epsilon: float = srt.LInf('8/255').epsilon\nsrt.LInf(0.1, 3)\n"
-    user.write_text(USER + lines + checks)
-    package = str(Path(srt.__file__).parents[1])
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(user)]
-    run = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env={"MYPYPATH": package}
-    )
-    own = [line for line in run.stdout.splitlines() if line.startswith("user.py")]
-    assert len(own) == 1, run.stdout
-    assert 'Too many positional arguments for "LInf"' in own[0]

@@ -3,20 +3,6 @@
 import pytest
 from helpers import python
 
-import keras_srt
-
-
-@pytest.mark.parametrize("name", keras_srt.__all__)
-def test_every_public_name_resolves(name):
-    assert getattr(keras_srt, name) is not None
-    assert name in dir(keras_srt)
-
-
-def test_unknown_names_are_refused():
-    with pytest.raises(AttributeError, match="no_such_name"):
-        keras_srt.no_such_name  # noqa: B018
-
-
 # Without TensorFlow: what is slow to import, after each of these.
 CHECK = """
 import sys
