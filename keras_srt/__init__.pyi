@@ -47,7 +47,7 @@ from .data import (
 from .evaluation.evaluate import evaluate
 from .evaluation.runner import evaluate_robustness
 from .exporters.export import export, export_classifier
-from .models import MODELS, MobileNetV2, ResNet, ResNet50, SmallCNN, WideResNet
+from .models import MODELS, MobileNetV2, ResNet, ResNet9, ResNet50, SmallCNN, WideResNet
 from .neighborhoods import (
     L0,
     L2,
@@ -128,6 +128,7 @@ __all__ = [
     "RandAdvR",
     "RandAdvT",
     "ResNet",
+    "ResNet9",
     "ResNet50",
     "RobustModel",
     "SmallCNN",

@@ -4,8 +4,18 @@ from keras_srt.models.base import ModelBuilder
 from keras_srt.models.mobilenet import MobileNetV2
 from keras_srt.models.registry import MODELS
 from keras_srt.models.resnet import ResNet
+from keras_srt.models.resnet9 import ResNet9
 from keras_srt.models.resnet50 import ResNet50
 from keras_srt.models.small_cnn import SmallCNN
 from keras_srt.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "MobileNetV2", "ModelBuilder", "ResNet", "ResNet50", "SmallCNN", "WideResNet"]
+__all__ = [
+    "MODELS",
+    "MobileNetV2",
+    "ModelBuilder",
+    "ResNet",
+    "ResNet9",
+    "ResNet50",
+    "SmallCNN",
+    "WideResNet",
+]

@@ -6,6 +6,7 @@ from keras_srt.core.registry import Registry
 from keras_srt.models.base import ModelBuilder
 from keras_srt.models.mobilenet import MobileNetV2
 from keras_srt.models.resnet import ResNet
+from keras_srt.models.resnet9 import ResNet9
 from keras_srt.models.resnet50 import ResNet50
 from keras_srt.models.small_cnn import SmallCNN
 from keras_srt.models.wide_resnet import WideResNet
@@ -15,6 +16,7 @@ MODELS: Registry[ModelBuilder] = Registry(
     SmallCNN,
     WideResNet,
     ResNet,
+    ResNet9,
     MobileNetV2,
     ResNet50,
 )

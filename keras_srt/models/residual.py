@@ -24,13 +24,13 @@ def conv(x: keras.KerasTensor, filters: int, size: int = 3, stride: int = 1) -> 
     )(x)
 
 
-def batch_norm() -> keras.layers.Layer:
+def batch_norm(momentum: float = 0.99, epsilon: float = 1e-3) -> keras.layers.Layer:
     """Return Keras' BatchNorm; with several replicas, one over the global batch."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return keras.layers.BatchNormalization()
+        return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon)
     from keras_srt.models.batch_norm import BatchNormalization
 
-    return BatchNormalization()
+    return BatchNormalization(momentum=momentum, epsilon=epsilon)
 
 
 def projection_shortcut(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:

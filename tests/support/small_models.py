@@ -2,20 +2,19 @@
 
 import numpy as np
 
-from keras_srt.models import MobileNetV2, ResNet, ResNet50, SmallCNN, WideResNet
+from keras_srt.models import MobileNetV2, ResNet, ResNet9, ResNet50, SmallCNN, WideResNet
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
-SHAPE = (32, 32, 3)  # the least that the networks for photos take
+SHAPE = (32, 32, 3)  # the minimum of the networks for photos
 
-# One row for each model: a small one, and images that are too small for it.
-
-
+# One row for each model: a small case, and images that are too small for it.
 CASES = {
     "small_cnn": (SmallCNN(width=4, hidden=8, mean=MEAN, std=STD), (10, 10, 3)),
     "wide_resnet": (WideResNet(depth=10, widening=1, mean=MEAN, std=STD), None),
     "resnet": (ResNet(filters=(4, 4, 8, 8), blocks=1, mean=MEAN, std=STD), None),
+    "resnet9": (ResNet9(width=2, mean=MEAN, std=STD), (7, 8, 3)),
     "mobilenet_v2": (MobileNetV2(width=0.1, mean=MEAN, std=STD), (31, 32, 3)),
     "resnet50": (ResNet50(mean=MEAN, std=STD), (31, 32, 3)),
 }
