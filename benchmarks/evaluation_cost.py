@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     count, rounds, steps = options.images, options.rounds, 250
     if options.quick:
         count, rounds, steps = min(count, 40), 1, 20
-    pictures, labels = (part[:count] for part in Digits(size=SIZE).load_test(None))
+    pictures, labels = (part[:count] for part in Digits(size=SIZE).open().load_test())
     images = np.float32(pictures / 255.0)
     for name in options.attacks:
         for model, defense in (("standard", None), ("robust", DEFENSES[name])):

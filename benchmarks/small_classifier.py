@@ -23,7 +23,7 @@ def train_small_classifier() -> keras.Sequential:
         Images float32 [batch, 16, 16, 1] in [0, 1] -> logits [batch, 10].
     """
     keras.utils.set_random_seed(0)
-    images, labels = Digits(size=_SIZE).load_train(None)
+    images, labels = Digits(size=_SIZE).open().load_train()
     layers = keras.layers
     classifier = keras.Sequential(
         [
@@ -61,7 +61,7 @@ def train_strided_cnn(defense: Neighborhood | None, steps: int) -> keras.Sequent
     classifier = keras.Sequential(
         [keras.Input((28, 28, 1)), *convolutions, layers.Flatten(), *dense]
     )
-    images, labels = Digits(size=28).load_train(None)
+    images, labels = Digits(size=28).open().load_train()
     objective = Standard() if defense is None else Adversarial()
     warmup = 0 if defense is None else steps // 2
     model = RobustModel(classifier, defense, objective, strength_warmup=warmup)
@@ -73,7 +73,7 @@ def train_strided_cnn(defense: Neighborhood | None, steps: int) -> keras.Sequent
 
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:
     """Images float32 [500, 16, 16, 1] in [0, 1], and their labels int32 [500]."""
-    images, labels = Digits(size=_SIZE).load_test(None)
+    images, labels = Digits(size=_SIZE).open().load_test()
     return np.float32(images / 255), labels
 
 

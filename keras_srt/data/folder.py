@@ -315,7 +315,7 @@ class _SkippedFiles:
             self._reasons[path] = reason
             # Other threads may already have added files beyond the limit.
             if len(self._reasons) <= self._limit + 1:
-                logger.warning("skipped   %s: %s", path, reason)
+                logger.warning("skipped %s: %s", path, reason)
             if len(self._reasons) > self._limit:
                 raise UserError(
                     f"data: {len(self._reasons)} images can't be read, the last of them {path} "

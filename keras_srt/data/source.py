@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -111,40 +110,6 @@ class Source(Component):
         Raises:
             UserError: The dataset is missing or unusable.
         """
-
-    # The methods below remain until their callers open a dataset once and keep it.
-
-    @functools.cached_property
-    def _opened(self) -> dict[Path | None, Dataset]:
-        return {}
-
-    def _dataset(self, data_dir: Path | None) -> Dataset:
-        if data_dir not in self._opened:
-            self._opened[data_dir] = self.open(data_dir)
-        return self._opened[data_dir]
-
-    def info(self, data_dir: Path | None) -> DatasetInfo:
-        """Return `open(data_dir).info`."""
-        return self._dataset(data_dir).info
-
-    def load_train(self, data_dir: Path | None) -> Images:
-        """Return `open(data_dir).load_train()`."""
-        return self._dataset(data_dir).load_train()
-
-    def load_test(self, data_dir: Path | None) -> Images:
-        """Return `open(data_dir).load_test()`."""
-        return self._dataset(data_dir).load_test()
-
-    def records(self, data_dir: Path | None) -> Records:
-        """Return `open(data_dir).records()`."""
-        return self._dataset(data_dir).records()
-
-    def skipped(self) -> dict[str, str]:
-        """Return the skipped files of the datasets that were opened."""
-        found: dict[str, str] = {}
-        for dataset in self._opened.values():
-            found |= dataset.skipped()
-        return found
 
 
 class InMemoryDataset(Dataset):

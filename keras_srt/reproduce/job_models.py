@@ -123,7 +123,7 @@ class Models:
 
     def _make(self, config: Config, dataset: str) -> Model:
         if dataset not in self._infos:
-            self._infos[dataset] = config.data.dataset.info(self.data_dir)
+            self._infos[dataset] = config.data.dataset.open(self.data_dir).info
         info = self._infos[dataset]
         plan = make_plan(config, info)
         return Model(config, info, plan, self.store.find(config, plan.steps))

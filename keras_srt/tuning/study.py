@@ -138,7 +138,7 @@ def tune(
         Interrupted: Ctrl-C was pressed; the state of the trial is saved.
     """
     role, config = read_role(), with_length(config)
-    info = config.data.dataset.info(data_dir)
+    info = config.data.dataset.open(data_dir).info
     check_space(config, COMPONENTS, lambda made: make_plan(made, info))
     own = RunFolder(folder)
     with contextlib.ExitStack() as until_the_end:

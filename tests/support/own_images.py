@@ -12,7 +12,7 @@ NAMES = ("one", "seven")
 
 def digits(count):
     """Images of the digits 1 and 7, uint8 [count, 12, 12], and their labels, 0 and 1."""
-    images, labels = Digits(size=12).load_train(None)
+    images, labels = Digits(size=12).open().load_train()
     chosen = np.flatnonzero(np.isin(labels, (1, 7)))[:count]
     return images[chosen, :, :, 0], np.int32(labels[chosen] == 7)
 

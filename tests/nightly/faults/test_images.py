@@ -75,7 +75,7 @@ def test_a_bad_image(kind, forks, published, tmp_path):
     trained = forks.end(trained)
     trained.assert_done()
     for path in bad:
-        assert trained.error.count(f"skipped   {path}: ") == 1, trained.error
+        assert trained.output.count(f"skipped {path}: ") == 1, trained.error
     assert predicted.code == 1, predicted.error
     assert "Traceback" not in predicted.error
     assert f'"{good}"' in predicted.output

@@ -87,7 +87,7 @@ def test_missing_dataset_without_network_is_an_error_with_a_remedy(tmp_path, mon
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", offline)
     with pytest.raises(UserError) as caught:
-        MNIST().load_train(tmp_path)
+        MNIST().open(tmp_path)
     message = str(caught.value)
     assert message.startswith(f"dataset 'mnist': not prepared in {tmp_path / 'mnist'}")
     assert "ConnectionError: no route to host" in message

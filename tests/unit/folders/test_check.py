@@ -66,7 +66,7 @@ def test_the_same_image_in_two_classes(root, findings):
 
 def test_the_same_image_in_train_and_test_whatever_its_format(root, findings):
     config = load_config(str(write_config(root, tiny(data=settings(root, validation=8)))))
-    held_out = {image.tobytes() for image in config.data.dataset.load_test(None).images}
+    held_out = {image.tobytes() for image in config.data.dataset.open().load_test().images}
     images, _ = digits(40)
     pixels = next(image for image in images if image.tobytes() in held_out)
     Image.fromarray(pixels).save(root / "unlabeled/other.bmp")
@@ -81,7 +81,7 @@ def test_the_same_image_in_train_and_test_whatever_its_format(root, findings):
 def test_duplicates_within_training_are_warnings(root, findings):
     config = load_config(str(write_config(root, tiny(data=settings(root, validation=8)))))
     source = config.data.dataset
-    known = source.load_train(None).images[0, ..., 0]
+    known = source.open().load_train().images[0, ..., 0]
     Image.fromarray(known).save(root / "unlabeled/again.png")
     unlabeled = first(root / "unlabeled/deep/er")
     shutil.copy(unlabeled, root / f"unlabeled/copy{unlabeled.suffix}")

@@ -37,7 +37,7 @@ def test_a_starting_config_for_each_layout(layout, root, capsys):
     assert "size      28 x 28, gray, from a sample of" in output
     for variant in (None, "smoke"):
         config = load_config(str(path), variant)
-        planned = plan.make_plan(config, config.data.dataset.info(None))
+        planned = plan.make_plan(config, config.data.dataset.open().info)
         assert (planned.num_labeled, planned.num_validation) == (29, 3)
         assert planned.num_unlabeled == unlabeled
         assert config.objective.name == ("rt" if layout == "classes" else "srt")
