@@ -132,7 +132,7 @@ def test_missing_shard_is_reported_when_opened(tiny):
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [("fewer", "not the records"), ("more", "not the records"), ("cut", "damaged")],
+    [("fewer", "wrong number of records"), ("more", "not the records"), ("cut", "damaged")],
 )
 def test_shard_with_wrong_number_of_records_is_an_error(damage, words, tiny):
     source, folder, files, _ = tiny
