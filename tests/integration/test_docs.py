@@ -80,7 +80,7 @@ def commands_of(text):
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_parse(path):
     for words in commands_of(path.read_text(encoding="utf-8")):
-        main._parser().parse_args(words)  # SystemExit for an unknown command or option
+        main.make_parser().parse_args(words)  # SystemExit for an unknown command or option
 
 
 def test_links_of_the_repository_become_links_of_the_site(hooks):

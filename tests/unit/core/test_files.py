@@ -80,7 +80,7 @@ def test_best_classifier_is_verified(tmp_path):
     checkpoint_files.check_best(tmp_path)
     assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == 0.5
     path.write_bytes(b"weighty")
-    with pytest.raises(UserError, match=r"best\.weights\.h5: is damaged"):
+    with pytest.raises(UserError, match=r"best\.weights\.h5: or best\.json is damaged"):
         checkpoint_files.check_best(tmp_path)
 
 
