@@ -29,12 +29,18 @@ def plain(images, labels):
 
 @pytest.fixture
 def make_model(make_classifier):
-    """Makes a compiled model of the same initial weights each time."""
+    """Makes a compiled model of the same initial weights each time.
 
-    def make(neighborhood=PIXEL, objective=None, optimizer=None, batch_norm=True, **settings):
+    Its steps run eagerly: tracing one takes longer than the steps of a test.
+    """
+
+    def make(
+        neighborhood=PIXEL, objective=None, optimizer=None, batch_norm=True, eager=True, **settings
+    ):
         keras.utils.set_random_seed(0)
         model = RobustModel(make_classifier(batch_norm), neighborhood, objective, **settings)
-        model.compile(keras.optimizers.SGD(0.1) if optimizer is None else optimizer)
+        optimizer = keras.optimizers.SGD(0.1) if optimizer is None else optimizer
+        model.compile(optimizer, run_eagerly=eager)
         return model
 
     return make
@@ -85,7 +91,9 @@ def test_fit_with_arrays_and_a_model_of_the_user(images, labels):
 
 
 def test_training_learns_what_it_is_asked(batches, make_model, images, labels):
-    model = make_model(LInf(epsilon=0.02, num_steps=2), optimizer="adam", batch_norm=False)
+    model = make_model(
+        LInf(epsilon=0.02, num_steps=2), optimizer="adam", batch_norm=False, eager=False
+    )
     model.fit(batches, steps_per_epoch=200, verbose=0)
     accuracies = model.evaluate(images, labels, verbose=0, return_dict=True)
     assert accuracies == {"accuracy": 1.0, "robust_accuracy": 1.0}
