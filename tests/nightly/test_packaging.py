@@ -134,3 +134,9 @@ def test_torch_pandas_jupyter_and_mlflow_install_beside_the_package(tmp_path):
     installed = json.loads(report.read_text())["install"]
     names = {canonicalize_name(package["metadata"]["name"]) for package in installed}
     assert {"keras-srt", "tensorflow", *others} <= names
+
+
+def test_tensorflow_interpreter_is_quiet():
+    code = "from keras_srt.device.classify import load_interpreter; load_interpreter('tensorflow')"
+    process = python("-c", code)
+    assert (process.returncode, process.stderr) == (0, "")
