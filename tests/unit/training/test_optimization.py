@@ -301,17 +301,18 @@ def test_training_in_float16_is_close_to_float32(batches):
     np.testing.assert_allclose(losses[IN_FLOAT16], losses[None], rtol=0.02)
 
 
-def test_float16_without_a_gpu_is_warned_of_in_one_line(capsys, monkeypatch):
+def test_float16_without_a_gpu_is_warned_of_in_one_line(caplog, monkeypatch):
     config = configured(training__precision="mixed_float16")
     plan = make_plan(config, INFO)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     model = build_model(config, INFO, plan)
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("warning: training.precision mixed_float16")
+    (line,) = caplog.messages
+    assert line.startswith("training.precision mixed_float16")
+    caplog.clear()
     assert set(model.update.checkpointed) == {"loss_scale", "good_steps"}
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
     build_model(config, INFO, plan)
-    assert capsys.readouterr().out == ""
+    assert not caplog.messages
 
 
 # Averages.
