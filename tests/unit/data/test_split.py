@@ -115,8 +115,8 @@ def test_all_problems_of_a_split_are_reported(class_ids):
     with pytest.raises(InvalidSettings) as caught:
         make_split(class_ids, 4, labeled=3, validation=900, unlabeled=98)
     assert caught.value.problems == (
-        "data: got labeled + validation + unlabeled = 1001; allowed: at most the 1000 images of "
-        "the training part",
+        "data: got labeled + validation + unlabeled = 1001; allowed: at most the 1000 training "
+        "images",
         "data.labeled: got 3; allowed: at least 4, one for each class",
     )
 
