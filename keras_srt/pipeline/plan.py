@@ -134,7 +134,7 @@ def _num_unlabeled(config: Config, split: Sizes) -> int:
             [
                 f"data: got no unlabeled images, all {sum(split)} are labeled or for "
                 f"validation, with the objective {objective.name!r}; allowed: fewer of these, or "
-                f"the objective {objective.without_unlabeled!r}, which is the same without "
+                f"the objective {objective.without_unlabeled!r}, its equivalent without "
                 "unlabeled images"
             ]
         )

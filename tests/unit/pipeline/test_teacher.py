@@ -291,7 +291,7 @@ def test_half_of_a_batch_of_rst_is_unlabeled_and_uat_shares_in_proportion():
 )
 def test_data_without_unlabeled_images_are_refused(objective, instead):
     settings = {"data__unlabeled": 0, "training__labeled_per_batch": None}
-    words = f"the objective '{instead}', which is the same without unlabeled images"
+    words = f"the objective '{instead}', its equivalent without unlabeled images"
     with pytest.raises(InvalidSettings, match=rf"^data\.unlabeled: got 0 .*{words}"):
         configs.parse(tiny(objective={"name": objective}, **settings), COMPONENTS)
     settings["data__unlabeled"] = None  # all the rest, of which there is none
