@@ -61,7 +61,8 @@ class JobFixtures:
     """The fixtures `finished` and `job` for test classes."""
 
     @pytest.fixture(scope="class")
-    def finished(self, tmp_path_factory):
+    @classmethod
+    def finished(cls, tmp_path_factory):
         """A folder with the finished runs of the small target, and its results."""
         folder = tmp_path_factory.mktemp("finished")
         with pytest.MonkeyPatch.context() as patch:

@@ -127,7 +127,7 @@ def test_resumed_batches_equal_uninterrupted_batches():
         assert_equal_batches(take(streamed(**settings, first_step=step), 3), whole[step:][:3])
 
 
-@pytest.mark.parametrize(("total", "local", "readers"), [(2, 2, 1), (4, 2, 3)])
+@pytest.mark.parametrize(("total", "local", "readers"), [(4, 2, 2)])
 def test_rows_of_all_replicas_form_the_global_batch(total, local, readers):
     settings = {
         "sizes": (5, 7),

@@ -115,12 +115,6 @@ def test_the_command(tmp_path, capsys):
     assert "tune: missing" in capsys.readouterr().err
 
 
-def test_a_search_prints_nothing_to_stderr(tmp_path):
-    path, folder = write_config(tmp_path, settings(trials=1)), tmp_path / "search"
-    ended = python("-m", "keras_srt", "tune", "--config", str(path), "--run-dir", str(folder))
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
 def test_invalid_settings_are_refused_without_importing_tensorflow(tmp_path):
     path = write_config(tmp_path, settings(space={"model.width": [2, 0]}))
     code = (
