@@ -31,6 +31,7 @@ class RunContext:
         folder: The run folder.
         distribution: The devices and workers that train.
         resume: Whether to continue from the last checkpoint in the folder.
+        callbacks: Keras callbacks for the training, called after those of the run.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class RunContext:
     folder: RunFolder
     distribution: Distribution
     resume: bool = False
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
 
     @classmethod
     def open(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from keras_srt.config.schema import Config
+from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import draw_split
@@ -31,6 +32,7 @@ def prepare(
     *,
     resume: bool = False,
     strategy: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Iterator[RunContext | None]:
     """Check a run, and hold its folder while the body runs.
 
@@ -40,6 +42,7 @@ def prepare(
         source: The dataset.
         resume: Whether to continue an interrupted run.
         strategy: The strategy to use instead of the config's.
+        callbacks: Keras callbacks for the training.
 
     Yields:
         The run; None for a worker that has nothing left to do.
@@ -60,7 +63,7 @@ def prepare(
     distribution = Distribution.make(strategy, task)
     check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
     with writable_folder(task, folder) as own:
-        context = RunContext(config, source, plan, own, distribution, resume)
+        context = RunContext(config, source, plan, own, distribution, resume, tuple(callbacks))
         if config.data.selection == "first" and not own.split.is_file():
             # Only their labels tell whether the first images have every class.
             draw_split(config, source)

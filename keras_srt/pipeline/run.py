@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_srt.config.schema import Config
+from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.evaluate import evaluate
 from keras_srt.pipeline.prepare import prepare
 from keras_srt.pipeline.publish import publish
@@ -25,6 +27,7 @@ def run(
     *,
     resume: bool = False,
     strategy: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Train, evaluate on the test part, report and publish.
 
@@ -34,6 +37,7 @@ def run(
         data_dir: The folder of prepared datasets, or None for the default.
         resume: Whether to continue an interrupted run.
         strategy: The strategy to use instead of the config's.
+        callbacks: Keras callbacks for the training, such as W&B's or MLflow's.
 
     Returns:
         The content of report.json; empty for a worker that isn't the chief.
@@ -44,7 +48,9 @@ def run(
         Interrupted: Training was interrupted; its state is saved.
     """
     source = CachedDataset(config.data.dataset, data_dir)
-    with prepare(config, folder, source, resume=resume, strategy=strategy) as context:
+    with prepare(
+        config, folder, source, resume=resume, strategy=strategy, callbacks=callbacks
+    ) as context:
         if context is None:
             return {}
         if context.folder.report.is_file():

@@ -68,7 +68,7 @@ def teacher_context(context: RunContext) -> RunContext:
     """Return the run that trains the teacher of a run."""
     config = teacher_config(context.config, context.plan)
     plan, folder = make_plan(config, context.info), context.folder.teacher
-    return dataclasses.replace(context, config=config, plan=plan, folder=folder)
+    return dataclasses.replace(context, config=config, plan=plan, folder=folder, callbacks=())
 
 
 def teacher_config(config: Config, plan: Plan) -> Config:

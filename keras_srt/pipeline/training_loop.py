@@ -160,6 +160,7 @@ def _callbacks(
         checkpoints,
         history,
         callbacks.Summaries(str(tensorboard), write_graph=False),
+        *context.callbacks,
     ]
 
 
@@ -188,6 +189,8 @@ def _fit(context: RunContext, first_step: int, data: TrainingData, watching: Seq
             for _ in data.batches(config, plan, all_steps.done).take(1):
                 raise
             raise UserError(callbacks.data_ran_out(all_steps.done)) from error
+        if context.model.stop_training:  # by one of the run's callbacks, such as EarlyStopping
+            return
 
 
 def _validation(context: RunContext, data: TrainingData) -> tuple[Any, int]:

@@ -1,14 +1,20 @@
 """Training: a resumed run is equal to an uninterrupted one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from helpers import tiny, write_config
 from tiny_runs import train_in
 
 from keras_srt.core.errors import Interrupted
+from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.classifiers import build_model, load_best_classifier
 from keras_srt.pipeline.configs import load_config
+from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.plan import make_plan
+from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.train import train
 from keras_srt.training import callbacks
 from keras_srt.training.checkpoints import Checkpoints
 
@@ -59,3 +65,21 @@ def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatc
     best = [load_best_classifier(config, run, info).get_weights() for run in (whole, resumed)]
     for one, other in zip(*best, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_callbacks_of_the_user_see_the_training_and_can_stop_it(tmp_path):
+    config = load_config(str(write_config(tmp_path)))
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(config.to_json(), False)
+
+    class StopAfterTheFirstInterval(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(logs["val_robust_accuracy"])
+            self.model.stop_training = True
+
+    seen = []
+    context = RunContext.open(config, folder)
+    train(dataclasses.replace(context, callbacks=(StopAfterTheFirstInterval(),)))
+    (row,) = folder.read_history()
+    assert row["step"] == "3"
+    assert seen == [pytest.approx(float(row["val_robust_accuracy"]))]
