@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 done except for some images, 2 bad input (one line on stderr
-        for each problem), 130 interrupted, 141 nobody reads the output.
+        for each problem), 130 interrupted, 141 the output pipe was closed.
     """
     options = make_parser().parse_args(arguments)
     try:

@@ -68,7 +68,7 @@ class CandidateSearch(Solver):
 
         start = (space.identity(images), loss_fn(images) if start_loss is None else start_loss)
         parameters, loss = repeat(self.num_candidates, attempt, start)
-        # Applying θ once more is cheaper than carrying the images through the loop.
+        # Recomputing T(x;θ) costs less than keeping the images in the loop state.
         return Perturbed(space.apply(images, parameters), parameters, loss)
 
     @override

@@ -59,7 +59,7 @@ class L0(LpBall):
 
     @override
     def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> tf.Tensor:
-        """Draw r uniformly from [-1, 1] at ε random values of each image; 0 elsewhere."""
+        """Set ε random values of each image to uniform draws from [-1, 1], the others to 0."""
         seeds = draws.split(seed, 2)
         shape, epsilon = tf.shape(images), self.radius(images, scale)
         drawn = _largest(draws.uniform(shape, seeds[0], dtype=images.dtype), epsilon)

@@ -80,7 +80,26 @@ def commands_of(text):
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_parse(path):
     for words in commands_of(path.read_text(encoding="utf-8")):
-        main.make_parser().parse_args(words)  # SystemExit for an unknown command or option
+        options = main.make_parser().parse_args(words)  # SystemExit for an unknown option
+        assert (
+            options.module
+            is main.COMMANDS[" ".join(words[:2] if words[0] == "data" else words[:1])]
+        )
+
+
+def test_commands_are_found_and_wrong_ones_do_not_parse():
+    commands = list(commands_of((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert ["train", "--config", "digits_pixel.json"] in commands
+    assert {words[0] for words in commands} >= {
+        "init",
+        "data",
+        "train",
+        "info",
+        "evaluate",
+        "serve",
+    }
+    with pytest.raises(SystemExit):
+        main.make_parser().parse_args(["train", "--no-such-option"])
 
 
 def test_links_of_the_repository_become_links_of_the_site(hooks):
