@@ -238,7 +238,8 @@ class Update:
         if self.loss_scale is not None:
             gradients = [g / self.loss_scale.value for g in gradients]
         if replicas > 1 and (self.loss_scale is not None or self.gradient_clip is not None):
-            # Both need the gradients of the global batch. The optimizer sums them once more.
+            # Clipping and the overflow check need the global gradients. Dividing by the number of
+            # replicas compensates for the sum in `apply_gradients`.
             context = tf.distribute.get_replica_context()
             gradients = [g / replicas for g in context.all_reduce("sum", list(gradients))]
         finite = _all_finite(gradients) if self.loss_scale is not None else None
