@@ -3,7 +3,19 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_srt.neighborhoods import LInf, Spatial
+from keras_srt.objectives import Batch
 from keras_srt.training.model import RobustModel
+
+BALL = LInf(epsilon=0.1, num_steps=3)
+TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
+SEED = (1, 2)
+ANSWERS = np.int32([2, 0, 1, 1, 0, 2])
+
+
+def make_batch(images, labels, unlabeled):
+    """Labeled images, and six unlabeled images with pseudo-labels."""
+    return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, ANSWERS)))
 
 
 def softmax(logits):

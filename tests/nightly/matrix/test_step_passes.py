@@ -1,13 +1,9 @@
 """The passes of a training step, for more objectives and neighborhoods."""
 
-import numpy as np
 import pytest
-import tensorflow as tf
-from objective_helpers import (
-    assert_step_passes,
-)
+from objective_helpers import BALL, TURN, assert_step_passes, make_batch
 
-from keras_srt.neighborhoods import L2, Color, Composite, LInf, Noise, Spatial
+from keras_srt.neighborhoods import L2, Color, Composite, Noise, Spatial
 from keras_srt.objectives import (
     KLR,
     RST,
@@ -15,23 +11,17 @@ from keras_srt.objectives import (
     SRT,
     UAT,
     Adversarial,
-    Batch,
     Standard,
     StepPasses,
     Trades,
     WorstOfK,
 )
 
-BALL = LInf(epsilon=0.1, num_steps=3)
-TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
-SEED = (1, 2)
-ANSWERS = np.int32([2, 0, 1, 1, 0, 2])
-
 
 @pytest.fixture
 def batch(images, labels, unlabeled):
     """Four labeled images and six unlabeled images with pseudo-labels."""
-    return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, ANSWERS)))
+    return make_batch(images, labels, unlabeled)
 
 
 @pytest.mark.parametrize(

@@ -4,51 +4,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from objective_helpers import (
+    BALL,
+    SEED,
+    TURN,
     assert_step_passes,
     in_single,
-    make_mlp,
-    mlp_weights,
     total,
 )
 
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.neighborhoods import Color, Composite, LInf, Spatial
+from keras_srt.neighborhoods import Color, Composite, LInf
 from keras_srt.objectives import (
     KLR,
     RST,
     SRT,
     UAT,
     Adversarial,
-    Batch,
     Standard,
     StepPasses,
     Trades,
     WorstOfK,
 )
 from keras_srt.training.model import RobustModel
-
-BALL = LInf(epsilon=0.1, num_steps=3)
-TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
-SEED = (1, 2)
-ANSWERS = np.int32([2, 0, 1, 1, 0, 2])
-
-
-@pytest.fixture
-def batch(images, labels, unlabeled):
-    """Four labeled images and six unlabeled images with pseudo-labels."""
-    return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, ANSWERS)))
-
-
-@pytest.fixture
-def weights():
-    """Weights of a small smooth network, float64."""
-    return mlp_weights()
-
-
-@pytest.fixture
-def mlp(weights):
-    """The network in TensorFlow, and its variables."""
-    return make_mlp(weights)
 
 
 @pytest.mark.parametrize(

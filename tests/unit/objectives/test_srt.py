@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from objective_helpers import (
+    BALL,
+    SEED,
     assert_gradient_is_the_slope,
     cross_entropy,
     in_single,
@@ -13,27 +15,15 @@ from objective_helpers import (
     total,
 )
 
-from keras_srt.neighborhoods import LInf, Spatial
+from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import (
     RT,
     SRT,
-    Batch,
     Standard,
     Target,
     losses,
 )
 from keras_srt.objectives.srt import Prepared
-
-BALL = LInf(epsilon=0.1, num_steps=3)
-TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
-SEED = (1, 2)
-ANSWERS = np.int32([2, 0, 1, 1, 0, 2])
-
-
-@pytest.fixture
-def batch(images, labels, unlabeled):
-    """Four labeled images and six unlabeled images with pseudo-labels."""
-    return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, ANSWERS)))
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "kl", "margin", "keras:CategoricalHinge"])
