@@ -28,11 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="SavedModel folder, .keras file, .tflite file, or a server's "
         "http://host:port/v1/models/NAME (with --config for the data)",
     )
-    parser.add_argument(
-        "--foreign",
-        action="store_true",
-        help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
-    )
+    shared.add_foreign(parser)
     parser.add_argument(
         "--attacks", help="names, separated by commas (pgd,gridadv or pgd@0.1); default: all"
     )
@@ -71,13 +67,14 @@ def run(options: argparse.Namespace) -> None:
 
     folder = None if options.run is None else RunFolder(options.run)
     config = shared.load_config(options) if folder is None else load_run_config(folder)
-    _check_trusted(options)
     config = _with_options(config, options)
     if options.report_dir is not None:
         options.report_dir.mkdir(exist_ok=True)
     if folder is None:
         source = CachedDataset(config.data.dataset, options.data_dir)
-        made = reevaluate.evaluate_external(config, source, options.model, options.report_dir)
+        made = reevaluate.evaluate_external(
+            config, source, options.model, options.report_dir, options.foreign
+        )
     else:
         context = RunContext.open(config, folder, options.data_dir)
         made = reevaluate.evaluate_run(context, options.report_dir)
@@ -114,16 +111,6 @@ def _check_options(options: argparse.Namespace) -> None:
     _check_report_dir(options.report_dir)
     if options.run is None and options.config is None:
         raise UserError("evaluate --model: give --config NAME, for the dataset and the attacks")
-
-
-def _check_trusted(options: argparse.Namespace) -> None:
-    if options.model is None or options.foreign:
-        return
-    folder = Path(options.model)
-    if (folder / "saved_model.pb").is_file():
-        from keras_srt.core.model_safety import check_savedmodel
-
-        check_savedmodel(folder)
 
 
 def _check_report_dir(folder: Path | None) -> None:

@@ -45,6 +45,15 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of prepared datasets")
 
 
+def add_foreign(parser: argparse.ArgumentParser) -> None:
+    """Add the option that allows any SavedModel."""
+    parser.add_argument(
+        "--foreign",
+        action="store_true",
+        help="run a SavedModel with any operations: it may read and write files",
+    )
+
+
 def load_config(options: argparse.Namespace) -> Config:
     """Load the config that the options choose."""
     from keras_srt.pipeline import configs

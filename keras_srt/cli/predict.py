@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from keras_srt.cli.options import add_foreign
 from keras_srt.core.errors import UserError
 
 HELP = "Classify images, and sort the files by class."
@@ -21,11 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
     )
-    parser.add_argument(
-        "--foreign",
-        action="store_true",
-        help="run a SavedModel that `keras-srt export` didn't write: it may read and write files",
-    )
+    add_foreign(parser)
     parser.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
     parser.add_argument(
         "--server",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from keras_srt.cli.options import add_foreign
 from keras_srt.core.errors import UserError
 
 HELP = "Serve models by TF Serving's REST protocol."
@@ -20,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folders saved_models/NAME (default: all in saved_models); with --backend, names",
     )
+    add_foreign(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: only this machine")
     parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
     parser.add_argument(
@@ -56,4 +58,4 @@ def run(options: argparse.Namespace) -> None:
         max_queue=options.max_queue,
         timeout=options.timeout,
     )
-    serve(models, options.host, options.port, limits, options.backend)
+    serve(models, options.host, options.port, limits, options.backend, options.foreign)

@@ -1,75 +1,34 @@
-"""Safety checks of model files before they are loaded.
+"""Safety checks of model files before they are loaded, and the only places that load them.
 
-A model file can be a program: loading or calling it can run code, or read and write files.
+A model file can be a program: loading or calling it can run code, or read and write files. Names
+in a file are forgeable, so that every part of it must be in the lists of `allowed_parts`.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from keras_srt.core import allowed_parts as allowed
 from keras_srt.core.errors import UserError
-from keras_srt.core.tensorflow import tf
+from keras_srt.core.tensorflow import keras, tf
 
 # The first bytes of pickles (from Python, NumPy or PyTorch) and of HDF5 files.
 _PICKLES, _HDF5 = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x93NUMPY"), b"\x89HDF"
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
 _HDF5_SUFFIXES = (".h5", ".hdf5")
-# The allowed modules of classes in a .keras file. Keras 2.15 calls any object that the file names,
-# such as `keras.utils.get_file`, even in safe mode.
-_KERAS_PACKAGES = ("keras", "tf_keras")
-_KERAS_MODULES = (
-    "activations",
-    "constraints",
-    "initializers",
-    "layers",
-    "losses",
-    "metrics",
-    "mixed_precision",
-    "models",
-    "optimizers",
-    "regularizers",
-)
-_MODEL_CLASSES = ("Functional", "Model", "Sequential")
-_CUSTOM_LAYERS = (
-    ("keras_srt.models.dropout", "Dropout"),
-    ("keras_srt.models.batch_norm", "BatchNormalization"),
-    ("keras_srt.models.convolution", "Conv2D"),
-)
 _MAX_UNPACKED_BYTES = 8 * 2**30
-# Operations that run Python code or access files or the network.
-_EXTERNAL_OPS = (
-    "PyFunc",
-    "PyFuncStateless",
-    "EagerPyFunc",
-    "NumpyFunction",
-    "ReadFile",
-    "WriteFile",
-    "MatchingFiles",
-    "PrintV2",
-    "WholeFileReader",
-    "WholeFileReaderV2",
-    "TextLineDataset",
-    "TFRecordDataset",
-    "TFRecordDatasetV2",
-    "FixedLengthRecordDataset",
-    "FixedLengthRecordDatasetV2",
-    "SqlDataset",
-    "GeneratorDataset",
-    "SaveDataset",
-    "SaveDatasetV2",
-    "LoadDataset",
-    "RpcClient",
-    "RpcCall",
-    "DebugIdentityV2",
-    "DebugIdentityV3",
-)
-# The signatures of a SavedModel that `keras-srt export` wrote.
-_EXPORT_SIGNATURES = {"serving_default", "image"}
+_WEIGHTS = "model.weights.h5"
+# Keys of a Keras config whose values Keras looks up, if they are names and not objects.
+_LOOKED_UP = ("_constraint", "_initializer", "_regularizer")
+# `BuiltinOperator_CUSTOM` in TFLite's schema.
+_TFLITE_CUSTOM = 32
 
 
 def check_file_format(path: Path) -> None:
@@ -105,15 +64,33 @@ def _refused(path: Path, why: str) -> UserError:
     )
 
 
-def check_keras_file(path: Path) -> None:
-    """Reject a `.keras` file that holds more than weights and a model of Keras' own classes.
+def load_keras_file(path: Path) -> keras.Model:
+    """Load a `.keras` file of allowed parts, without the state of its training.
 
     Args:
         path: The file.
 
     Raises:
-        UserError: An entry of the archive is a link or has a path outside the archive, or the
-            model contains code (Lambda layers, functions) or classes of other modules.
+        UserError: The file can't be loaded, see `check_keras_file`.
+    """
+    check_keras_file(path)
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--model {path}: can't be loaded ({reason[:120]})") from error
+
+
+def check_keras_file(path: Path) -> None:
+    """Reject a `.keras` file that holds more than weights and a model of allowed classes.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: An entry of the archive is a link or has a path outside the archive, the
+            weights refer to other files, or the model has a part that isn't in `allowed_parts`,
+            such as a Lambda layer.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -122,12 +99,23 @@ def check_keras_file(path: Path) -> None:
             if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED_BYTES:
                 raise _refused(path, f"unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
             config = json.loads(archive.read("config.json"))
+            if not isinstance(config, dict):
+                raise ValueError("config.json is no object")
+            # Not read without compiling; may name losses of the user.
+            config.pop("compile_config", None)
             for part in _objects(config):
                 _check_object(path, part)
-    except (OSError, ValueError, KeyError, RecursionError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"--model {path}: can't be loaded ({type(error).__name__}: {str(error)[:120]})"
-        ) from error
+            _check_weights(path, archive.read(_WEIGHTS))
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        raise _cannot_load(path, error) from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise _cannot_load(path, error) from error  # damaged, an unknown compression, encrypted
+
+
+def _cannot_load(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"--model {path}: can't be loaded ({type(error).__name__}: {str(error)[:120]})"
+    )
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
@@ -149,55 +137,211 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _check_object(path: Path, part: dict[str, Any]) -> None:
-    kind, module = part.get("class_name"), part.get("module")
-    if kind in ("Lambda", "__lambda__", "function") or "__lambda__" in part:
-        raise _refused(path, f"holds code ({kind})")
-    if module is None or not isinstance(kind, str):
-        return
-    root, *inside = str(module).split(".")
-    is_allowed = (inside[:1] and inside[0] in _KERAS_MODULES) or kind in _MODEL_CLASSES
-    if not (root in _KERAS_PACKAGES and is_allowed) and (module, kind) not in _CUSTOM_LAYERS:
-        raise _refused(path, f"names {module}.{kind}, which is not a class of Keras models")
+    """Check the class that a dictionary names, and the names that Keras looks up in it."""
+    if "class_name" in part and not _is_allowed_class(part):
+        module, kind = part.get("module"), part["class_name"]
+        where = "without its module" if module is None else f"of {str(module)[:80]}"
+        raise _refused(
+            path, f"names {str(kind)[:80]!r} {where}, which is no part of plain Keras classifiers"
+        )
+    for key, value in part.items():
+        if not isinstance(value, str):
+            continue
+        is_activation = key == "activation" or key.endswith("_activation")
+        if (is_activation and value not in allowed.KERAS_ACTIVATIONS) or key.endswith(_LOOKED_UP):
+            raise _refused(path, f"has the {key} {value[:80]!r}, which is no object of Keras")
+
+
+def _is_allowed_class(part: dict[str, Any]) -> bool:
+    module, kind = part.get("module"), part["class_name"]
+    registered = part.get("registered_name")
+    if module is None:
+        return isinstance(kind, str) and kind in allowed.KERAS_VALUES
+    if not all(isinstance(name, str) for name in (module, kind, registered or "")):
+        return False
+    if (module, kind, registered) in allowed.OTHER_CLASSES:
+        return True
+    root, _, inside = module.partition(".")
+    # Keras looks a registered name up before the class.
+    if root not in allowed.KERAS_PACKAGES or registered not in (None, kind):
+        return False
+    if inside == allowed.KERAS_OPERATION_MODULE and kind in allowed.KERAS_OPERATIONS:
+        settings = part.get("config")
+        function = settings.get("function") if isinstance(settings, dict) else None
+        return isinstance(function, str) and function in allowed.KERAS_FUNCTIONS
+    return kind in allowed.KERAS_CLASSES.get(inside, ())
+
+
+def _check_weights(path: Path, content: bytes) -> None:
+    """Reject weights in other files: HDF5 can link to them."""
+    import h5py
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        groups, seen = [file["/"]], set()
+        while groups:
+            group = groups.pop()
+            for name in group:
+                link = group.get(name, getlink=True)
+                if not isinstance(link, h5py.HardLink):
+                    raise _refused(path, f"has a link in its weights ({name[:80]!r})")
+                part = group[name]
+                address = h5py.h5o.get_info(part.id).addr
+                if isinstance(part, h5py.Dataset) and (part.external or part.is_virtual):
+                    raise _refused(path, f"has weights in another file ({name[:80]!r})")
+                if isinstance(part, h5py.Group) and address not in seen:
+                    seen.add(address)
+                    groups.append(part)
+
+
+def load_savedmodel(folder: Path, foreign: bool = False) -> Any:
+    """Load a SavedModel of allowed operations.
+
+    Args:
+        folder: The folder with `saved_model.pb`.
+        foreign: Whether to load a SavedModel with any operations.
+
+    Raises:
+        UserError: The SavedModel can't be loaded, see `check_savedmodel`.
+    """
+    if not foreign:
+        check_savedmodel(folder)
+    try:
+        return tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--model {folder}: can't be loaded ({reason[:200]})") from error
 
 
 def check_savedmodel(folder: Path) -> None:
-    """Reject a SavedModel that `keras-srt export` did not write, or with external operations.
+    """Reject a SavedModel with operations that image classifiers don't consist of.
 
     Args:
         folder: The folder with `saved_model.pb`.
 
     Raises:
-        UserError: The model lacks a signature of exported models, has an operation that runs
-            Python code or accesses files or the network, or cannot be read.
+        UserError: The model has an operation that isn't in `allowed_parts`, such as one that
+            accesses files or runs Python code, or cannot be read.
     """
     _ = tf.__version__  # import TensorFlow without start-up noise
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:
+        # TensorFlow prefers this file, whose parts are spread over other files.
+        if (folder / "saved_model.cpb").exists():
+            raise OSError("saved_model.cpb can't be checked")
         content = (folder / "saved_model.pb").read_bytes()
         saved = saved_model_pb2.SavedModel.FromString(content)
     except (OSError, DecodeError) as error:
         raise UserError(f"--model {folder}: can't be loaded ({error})") from error
-    external = sorted(_operations(saved) & set(_EXTERNAL_OPS))
-    signatures = {name for graph in saved.meta_graphs for name in graph.signature_def}
-    if external or not signatures >= _EXPORT_SIGNATURES:
-        problem = (
-            f"has the operations {', '.join(external)}"
-            if external
-            else "was not written by `keras-srt export`"
-        )
-        raise UserError(
-            f"--model {folder}: {problem}; a SavedModel is a program that can read and write "
-            "files; give --foreign to run it anyway, or export a run with `keras-srt export`"
-        )
-
-
-def _operations(saved: Any) -> set[str]:
-    """The names of all operations in the graphs and functions of a SavedModel."""
-    found: set[str] = set()
     for graph in saved.meta_graphs:
-        found.update(node.op for node in graph.graph_def.node)
-        for function in graph.graph_def.library.function:
-            found.update(node.op for node in function.node_def)
-    return found
+        refused = sorted(_refused_operations(graph))
+        if refused:
+            more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+            raise UserError(
+                f"--model {folder}: has the operations {', '.join(refused[:5])}{more}, of which "
+                "image classifiers don't consist; a SavedModel is a program that can read and "
+                "write files; give --foreign to run it anyway, if you trust its origin"
+            )
+
+
+def _refused_operations(graph: Any) -> set[str]:
+    """The operations of a graph and its functions that aren't allowed.
+
+    Saving and restoring variables takes operations on files. Only the two functions that the
+    graph's saver calls may contain them, and nothing else may refer to these functions.
+    """
+    nodes = {node.name: node for node in graph.graph_def.node}
+    names = (graph.saver_def.save_tensor_name, graph.saver_def.restore_op_name)
+    calls = [name.partition(":")[0] for name in names if name]
+    saving = {name for call in calls if call in nodes for name in _called(nodes[call])}
+    library, objects = graph.graph_def.library, graph.object_graph_def
+    others = [node for node in graph.graph_def.node if node.name not in calls]
+    others += [node for function in library.function for node in function.node_def]
+    reachable = {name for node in others for name in _called(node)} | set(
+        objects.concrete_functions
+    )
+    for saved in objects.nodes:
+        reachable.update(saved.function.concrete_functions)
+        reachable.add(saved.bare_concrete_function.concrete_function_name)
+    for gradient in library.gradient:
+        reachable |= {gradient.function_name, gradient.gradient_func}
+    saving -= reachable
+    refused = {node.op for node in graph.graph_def.node} - allowed.OPERATIONS
+    for function in library.function:
+        name, own = function.signature.name, {node.op for node in function.node_def}
+        # A function that implements an interface may be called in place of another.
+        is_saver = name in saving and "api_implements" not in function.attr
+        refused |= own - (allowed.SAVER_OPERATIONS if is_saver else allowed.OPERATIONS)
+    return refused
+
+
+def _called(node: Any) -> Iterator[str]:
+    """The functions that an operation refers to."""
+    yield node.op
+    for attribute in node.attr.values():
+        if attribute.func.name:
+            yield attribute.func.name
+        for function in attribute.list.func:
+            yield function.name
+
+
+def check_tflite_file(path: Path) -> None:
+    """Reject a .tflite file with operations outside of TFLite's own set.
+
+    TensorFlow's interpreter also runs operations of TensorFlow ("Flex"), which can access files,
+    and interpreters can be extended by custom operations.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The file has such an operation, or is damaged.
+        OSError: The file can't be read.
+    """
+    content = path.read_bytes()
+    try:
+        custom = list(_custom_operations(content))
+    except struct.error as error:
+        raise ValueError("is damaged") from error
+    if custom:
+        raise ValueError(
+            f"has the operations {', '.join(custom[:5])}; allowed: TFLite's own, as in exported "
+            "files"
+        )
+
+
+def _custom_operations(content: bytes) -> Iterator[str]:
+    """Read the operator codes of a model in TFLite's flatbuffer format.
+
+    Source: tensorflow/lite/schema/schema.fbs. `Model.operator_codes` is field 1; `OperatorCode`
+    has `deprecated_builtin_code` (0), `custom_code` (1) and `builtin_code` (3).
+    """
+
+    def read(code: str, position: int) -> int:
+        if position < 0:
+            raise struct.error("negative offset")
+        return int(struct.unpack_from(code, content, position)[0])
+
+    def field(table: int, index: int) -> int:
+        """The position of a field; 0 if it has its default."""
+        vtable = table - read("<i", table)
+        if 4 + 2 * index >= read("<H", vtable):
+            return 0
+        offset = read("<H", vtable + 4 + 2 * index)
+        return table + offset if offset else 0
+
+    model = read("<I", 0)
+    codes = field(model, 1)
+    if not codes:
+        return
+    codes += read("<I", codes)
+    for number in range(read("<I", codes)):
+        entry = codes + 4 + 4 * number
+        entry += read("<I", entry)
+        old, new, name = field(entry, 0), field(entry, 3), field(entry, 1)
+        builtin = max(read("<b", old) if old else 0, read("<i", new) if new else 0)
+        if builtin == _TFLITE_CUSTOM:
+            start = name + read("<I", name) if name else 0
+            size = min(80, read("<I", start)) if name else 0
+            yield content[start + 4 : start + 4 + size].decode("utf-8", "replace") or "custom"

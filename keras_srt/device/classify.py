@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.images import BadImage
+from keras_srt.core.model_safety import check_tflite_file
 from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
 from keras_srt.device.model_file import BadModel, read_labels
 
@@ -68,9 +69,13 @@ def open_interpreter(path: str | Path, num_threads: int, name: str | None = None
         The interpreter, with allocated tensors.
 
     Raises:
-        BadModel: The interpreter rejects the file.
+        BadModel: The file has operations that aren't TFLite's, or the interpreter rejects it.
         ImportError: No interpreter is installed.
     """
+    try:
+        check_tflite_file(Path(path))
+    except ValueError as error:
+        raise BadModel(f"{path}: {error}") from error
     interpreter_class = load_interpreter(name)
     try:
         with filter_stderr(_NOISE), warnings.catch_warnings():

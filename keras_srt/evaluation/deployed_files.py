@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_srt.core.model_safety import load_savedmodel
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import Classifier, installed_interpreter
 from keras_srt.evaluation.attacked_images import AttackedImages
@@ -173,7 +174,7 @@ def _of_keras(classifier: keras.Model) -> Predict:
 
 
 def _of_savedmodel(folder: Path) -> Predict:
-    loaded = tf.saved_model.load(str(folder))
+    loaded = load_savedmodel(folder)
     # The signature alone doesn't keep the loaded object alive.
     return _in_batches(lambda images: loaded.signatures["image"](image=images)["probabilities"])
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.model_safety import load_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.device import Classifier
 
@@ -45,7 +46,7 @@ def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    loaded = tf.saved_model.load(str(savedmodel))
+    loaded = load_savedmodel(savedmodel)
     signature = loaded.signatures["image"]
     calls: dict[str, Callable[[], Any]] = {
         "savedmodel": lambda: signature(image=tf.constant(image[None]))["probabilities"].numpy()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.model_safety import load_savedmodel
 from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import labels_text
@@ -148,7 +149,7 @@ def _compare(
         expected = tf.nn.softmax(classifier(tf.constant(images), training=False)).numpy()
         return check_agreement("SavedModel", expected, outputs["probabilities"], _TOLERANCE)
 
-    loaded = tf.saved_model.load(str(folder))
+    loaded = load_savedmodel(folder)
     of_bytes, of_floats = replay_warmup(folder, loaded.signatures)
     images = tf.constant(samples[:MAX_BATCH])
     return max(

@@ -39,7 +39,11 @@ def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, A
 
 
 def evaluate_external(
-    config: Config, source: CachedDataset, model: str, folder: Path | None = None
+    config: Config,
+    source: CachedDataset,
+    model: str,
+    folder: Path | None = None,
+    foreign: bool = False,
 ) -> dict[str, Any]:
     """Evaluate an external model.
 
@@ -48,6 +52,7 @@ def evaluate_external(
         source: The dataset.
         model: The model's file, folder or URL, see `open_model`.
         folder: An empty folder for all reports, or None.
+        foreign: Whether to run a SavedModel with any operations, see `open_model`.
 
     Returns:
         The content of report.json.
@@ -57,7 +62,7 @@ def evaluate_external(
     """
     settings, test = config.evaluation, source.test(config.evaluation.limit)
     samples = np.float32(test.images[:_NUM_SAMPLES] / 255.0)
-    external = open_model(model, source.info, samples, settings.batch_size)
+    external = open_model(model, source.info, samples, settings.batch_size, foreign)
     external.check_attacks(settings.attacks)
     for warning in external.warnings:
         logger.warning(warning)

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
-from keras_srt.core.model_safety import check_file_format, check_savedmodel
+from keras_srt.core.model_safety import check_file_format, load_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.client.grpc_client import GrpcClient
 from keras_srt.serving.client.predictions import Predictions, RequestRefused
@@ -165,7 +165,7 @@ def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
 
     Args:
         folder: Folder of the SavedModel, or `saved_models/<name>` for its newest version.
-        foreign: Whether to run a SavedModel of another origin; see `check_savedmodel`.
+        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
 
     Returns:
         The classifier.
@@ -175,12 +175,7 @@ def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
     """
     check_file_format(folder)
     folder = _newest_version(folder)
-    if not foreign:
-        check_savedmodel(folder)
-    try:
-        loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"--model {folder}: can't be loaded ({_first_line(error)})") from error
+    loaded = load_savedmodel(folder, foreign)
     signature = loaded.signatures.get("image")
     if signature is None or "probabilities" not in signature.structured_outputs:
         has = ", ".join(sorted(loaded.signatures)) or "none"
@@ -286,7 +281,3 @@ def open_server(address: str, name: str | None = None, grpc: bool = False) -> Se
     if grpc:
         return ServedClassifier(GrpcClient(address, name), address)
     return ServedClassifier(RestClient(address, name, connections=_CONCURRENT_REQUESTS), address)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

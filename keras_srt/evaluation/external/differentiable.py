@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.model_safety import check_keras_file
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.model_safety import load_keras_file, load_savedmodel
+from keras_srt.core.tensorflow import tf
 
 # The first of these that a model has is used.
 SIGNATURES = ("logits", "image", "serving_default")
@@ -18,7 +18,7 @@ OUTPUTS = ("logits", "probabilities")
 Classifier = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-def open_savedmodel(path: Path) -> Classifier:
+def open_savedmodel(path: Path, foreign: bool = False) -> Classifier:
     """Load a SavedModel.
 
     The classifier is the model's signature `logits`, which exports of this package have, or else
@@ -26,6 +26,7 @@ def open_savedmodel(path: Path) -> Classifier:
 
     Args:
         path: Folder of the SavedModel.
+        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
 
     Returns:
         The classifier.
@@ -33,10 +34,7 @@ def open_savedmodel(path: Path) -> Classifier:
     Raises:
         UserError: The model can't be loaded or has no such signature.
     """
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"--model {path}: can't be loaded ({error})") from error
+    loaded = load_savedmodel(path, foreign)
     signatures = loaded.signatures
     name = next((name for name in SIGNATURES if name in signatures), None)
     if name is None:
@@ -62,7 +60,7 @@ def open_savedmodel(path: Path) -> Classifier:
 
 
 def open_keras_file(path: Path) -> Classifier:
-    """Check a `.keras` file, and load it in safe mode, which runs no code from the file.
+    """Load a `.keras` file, see `load_keras_file`.
 
     Args:
         path: The file.
@@ -73,10 +71,5 @@ def open_keras_file(path: Path) -> Classifier:
     Raises:
         UserError: The file can't be loaded.
     """
-    check_keras_file(path)
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--model {path}: can't be loaded ({reason[:120]})") from error
+    model = load_keras_file(path)
     return lambda images: model(images, training=False)

@@ -92,7 +92,7 @@ def _suggested(refused: Sequence[Attack]) -> str:
 
 
 def open_model(
-    source: str, info: DatasetInfo, samples: np.ndarray, batch_size: int
+    source: str, info: DatasetInfo, samples: np.ndarray, batch_size: int, foreign: bool = False
 ) -> ExternalModel:
     """Open a model to attack it, and check that it fits the dataset.
 
@@ -101,11 +101,12 @@ def open_model(
     of the dataset. A model without gradients becomes a `QueryModel`.
 
     Args:
-        source: A SavedModel folder, a `.keras` file (loaded in safe mode), a `.tflite` file, or
+        source: A SavedModel folder, a `.keras` file, a `.tflite` file, or
             `http://host:port/v1/models/NAME` of TF Serving or `keras-srt serve`.
         info: The dataset of the evaluation.
         samples: Some images of the dataset, float32 [n, height, width, channels] in [0, 1].
         batch_size: Images per query.
+        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
 
     Returns:
         The model.
@@ -120,7 +121,7 @@ def open_model(
     elif path.suffix == ".tflite":
         kind, predict = "TFLite file", open_tflite(path, info.input_shape)
     elif (path / "saved_model.pb").is_file():
-        kind, classifier = "SavedModel", open_savedmodel(path)
+        kind, classifier = "SavedModel", open_savedmodel(path, foreign)
     elif path.suffix == ".keras" and path.is_file():
         kind, classifier = "Keras file", open_keras_file(path)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.model_safety import load_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
@@ -21,6 +22,7 @@ class LoadedModel:
         folder: Folder of the version, with `saved_model.pb`.
         name: Name of the model.
         version: Version number.
+        foreign: Whether to load a SavedModel with any operations, see `load_savedmodel`.
 
     Attributes:
         version: Version number.
@@ -30,10 +32,10 @@ class LoadedModel:
         Exception: Any exception of TensorFlow for a folder that can't be loaded.
     """
 
-    def __init__(self, folder: Path, name: str, version: int) -> None:
+    def __init__(self, folder: Path, name: str, version: int, foreign: bool = False) -> None:
         self.version = version
         # Kept, because the signatures don't hold references to the variables.
-        self._model = tf.saved_model.load(str(folder))
+        self._model = load_savedmodel(folder, foreign)
         self.signatures = Signatures(_metadata(folder, name, version))
         self._warm_up()
 

@@ -47,14 +47,18 @@ class LocalModels:
         folders: `saved_models/<name>`, one for each model.
         limits: Limits of the server.
         metrics: Metrics that count images and show versions.
+        foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
 
     Raises:
         UserError: A folder has no loadable version, or two folders have the same name.
     """
 
-    def __init__(self, folders: Sequence[Path], limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, folders: Sequence[Path], limits: Limits, metrics: Metrics, foreign: bool = False
+    ) -> None:
         self._limits, self._metrics = limits, metrics
-        self._models = {folder.resolve().name: ModelFolder(folder) for folder in folders}
+        load = partial(LoadedModel, foreign=foreign)
+        self._models = {folder.resolve().name: ModelFolder(folder, load) for folder in folders}
         if len(self._models) < len(folders):
             raise UserError("--model: two folders have the same name; a name serves one model")
         for model in self._models.values():

@@ -33,6 +33,7 @@ def serve(
     port: int,
     limits: Limits,
     backend: str | None = None,
+    foreign: bool = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then complete running requests.
 
@@ -42,6 +43,7 @@ def serve(
         port: Port to listen on; 0 for any free one.
         limits: Limits of the server.
         backend: Address of a TF Serving, to run as its gateway.
+        foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
 
     Raises:
         UserError: The address can't be used, or there is no model to serve.
@@ -51,7 +53,7 @@ def serve(
         metrics = Metrics()
         engine: LocalModels | Gateway
         if backend is None:
-            engine = LocalModels([Path(folder) for folder in models], limits, metrics)
+            engine = LocalModels([Path(folder) for folder in models], limits, metrics, foreign)
         else:
             engine = Gateway(backend, [str(name) for name in models], limits, metrics)
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import tiny, write_config
+from unsafe_models import save_program
 
 from keras_srt.cli import main as cli
 from keras_srt.core.tensorflow import keras
@@ -111,7 +112,20 @@ def test_hdf5_with_a_lambda_layer(tmp_path, assert_refused):
 def test_keras_file_with_a_lambda_layer(tmp_path, assert_refused):
     path = tmp_path / "model.keras"
     small_model(keras.layers.Lambda(lambda x: x + 1.0)).save(path)
-    assert_refused(path, "holds code")
+    assert_refused(path, "names 'Lambda' of keras.layers")
+
+
+def test_keras_file_with_an_operation_on_files(tmp_path, trace, assert_refused):
+    path = tmp_path / "model.keras"
+    small_model().save(path)
+
+    def change(config):
+        made = {"name": "e", "function": "io.gfile.makedirs"}
+        nodes = [["_CONSTANT_VALUE", -1, str(trace), {}]]
+        layer = {"class_name": "TFOpLambda", "config": made, "name": "e", "inbound_nodes": nodes}
+        config["config"]["layers"].append(layer)
+
+    assert_refused(changed(path, change), "names 'TFOpLambda' without its module")
 
 
 def test_keras_file_that_names_a_function_of_another_module(tmp_path, trace, assert_refused):
@@ -121,7 +135,7 @@ def test_keras_file_that_names_a_function_of_another_module(tmp_path, trace, ass
     def change(config):
         return {"module": "os", "class_name": "mkdir", "config": {"path": str(trace)}}
 
-    assert_refused(changed(path, change), "names os.mkdir, which is not a part of Keras' models")
+    assert_refused(changed(path, change), "names 'mkdir' of os")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/keras-srt-evil.txt"])
@@ -135,13 +149,25 @@ def test_keras_file_that_would_write_elsewhere(name, tmp_path, assert_refused):
 
 
 def test_savedmodel_that_writes_a_file(tmp_path, trace, assert_refused, capsys):
-    class Module(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 1])])
-        def image(self, image):
-            with tf.control_dependencies([tf.io.write_file(str(trace), "evil")]):
-                return {"probabilities": tf.ones([tf.shape(image)[0], 10]) / 10.0}
-
-    module, path = Module(), tmp_path / "saved"
-    signatures = {"image": module.image, "serving_default": module.image}
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    path = tmp_path / "saved"
+    save_program(path, lambda image: [tf.io.write_file(str(trace), "evil")])
     assert_refused(path, "WriteFile", "give --foreign")
+
+
+def test_savedmodel_that_writes_a_file_is_not_served(tmp_path, trace, capsys):
+    save_program(tmp_path / "name" / "1", lambda image: [tf.io.write_file(str(trace), "evil")])
+    assert cli.main(["serve", "--model", str(tmp_path / "name"), "--port", "0"]) == 2
+    assert "WriteFile" in capsys.readouterr().err
+
+
+def test_tflite_file_that_writes_a_file(tmp_path, trace, assert_refused):
+    @tf.function(input_signature=[tf.TensorSpec([1, 16, 16, 1])])
+    def run(image):
+        with tf.control_dependencies([tf.io.write_file(str(trace), "evil")]):
+            return tf.reshape(image, [1, 256])[:, :10] + 1.0
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
+    builtin, flex = tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS
+    converter.target_spec.supported_ops = [builtin, flex]
+    (tmp_path / "model.tflite").write_bytes(converter.convert())
+    assert_refused(tmp_path / "model.tflite", "has the operations Flex")

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import tensorflow as tf
 from brightness_model import CLASSES, expected, png, save_brightness_model
 from predict_helpers import touch
 from rest_server import rest_server
+from unsafe_models import save_program
 
 from keras_srt.cli import main as cli
 from keras_srt.predict.classification import BATCH_IMAGES
@@ -163,9 +165,10 @@ def test_invalid_arguments_are_one_line_errors(pictures, models, server, rejecte
 
 
 def test_foreign_savedmodels_are_refused(tmp_path, pictures, rejected):
+    save_program(tmp_path / "program", lambda image: [tf.print("x")])
+    assert "give --foreign" in rejected("pictures", "--model", tmp_path / "program")
     save_brightness_model(tmp_path / "bytes", ["serving_default"])
-    assert "give --foreign" in rejected("pictures", "--model", tmp_path / "bytes")
-    line = rejected("pictures", "--model", tmp_path / "bytes", "--foreign")
+    line = rejected("pictures", "--model", tmp_path / "bytes")
     assert "no signature 'image' with the output 'probabilities' (it has: serving_default)" in line
     (tmp_path / "bytes" / "saved_model.pb").write_bytes(b"garbage")
     assert "can't be loaded" in rejected("pictures", "--model", tmp_path / "bytes")

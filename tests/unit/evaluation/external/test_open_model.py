@@ -252,7 +252,7 @@ def test_invalid_tflite_files_are_refused(ours, samples, tmp_path):
     file.write_bytes(b"no such thing")
     assert "is no TFLite model" in refused(file, samples)
     file.write_bytes(content[:500])
-    assert "the interpreter rejects it" in refused(file, samples)
+    assert "is damaged" in refused(file, samples)
     file.write_bytes(content.replace(content[600:604], b"\0\1\2\3", 1))
     assert "is damaged" in refused(file, samples)
     other = INFO._replace(input_shape=(9, 9, 1))
