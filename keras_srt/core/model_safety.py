@@ -1,4 +1,4 @@
-"""Safety checks of model files before they are loaded, and the only places that load them.
+"""Safety checks of model files; `model_loading` has the only functions that load them.
 
 A model file can be a program: loading or calling it can run code, or read and write files. Names
 in a file are forgeable, so that every part of it must be in the lists of `allowed_parts`.
@@ -17,7 +17,6 @@ from typing import Any
 
 from keras_srt.core import allowed_parts as allowed
 from keras_srt.core.errors import UserError
-from keras_srt.core.tensorflow import keras, tf
 
 # The first bytes of pickles (from Python, NumPy or PyTorch) and of HDF5 files.
 _PICKLES, _HDF5 = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"\x93NUMPY"), b"\x89HDF"
@@ -62,23 +61,6 @@ def _refused(path: Path, why: str) -> UserError:
     return UserError(
         f"--model {path}: {why}; allowed: a SavedModel folder, a .keras or a .tflite file"
     )
-
-
-def load_keras_file(path: Path) -> keras.Model:
-    """Load a `.keras` file of allowed parts, without the state of its training.
-
-    Args:
-        path: The file.
-
-    Raises:
-        UserError: The file can't be loaded, see `check_keras_file`.
-    """
-    check_keras_file(path)
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--model {path}: can't be loaded ({reason[:120]})") from error
 
 
 def check_keras_file(path: Path) -> None:
@@ -193,56 +175,17 @@ def _check_weights(path: Path, content: bytes) -> None:
                     groups.append(part)
 
 
-def load_savedmodel(folder: Path, foreign: bool = False) -> Any:
-    """Load a SavedModel of allowed operations.
+def refused_operations(saved: Any) -> list[str]:
+    """Find the operations of a SavedModel that image classifiers don't consist of.
 
     Args:
-        folder: The folder with `saved_model.pb`.
-        foreign: Whether to load a SavedModel with any operations.
+        saved: The content of `saved_model.pb`.
 
-    Raises:
-        UserError: The SavedModel can't be loaded, see `check_savedmodel`.
+    Returns:
+        The names of the operations that aren't in `allowed_parts`, such as those that access
+        files or run Python code.
     """
-    if not foreign:
-        check_savedmodel(folder)
-    try:
-        return tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--model {folder}: can't be loaded ({reason[:200]})") from error
-
-
-def check_savedmodel(folder: Path) -> None:
-    """Reject a SavedModel with operations that image classifiers don't consist of.
-
-    Args:
-        folder: The folder with `saved_model.pb`.
-
-    Raises:
-        UserError: The model has an operation that isn't in `allowed_parts`, such as one that
-            accesses files or runs Python code, or cannot be read.
-    """
-    _ = tf.__version__  # import TensorFlow without start-up noise
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    try:
-        # TensorFlow prefers this file, whose parts are spread over other files.
-        if (folder / "saved_model.cpb").exists():
-            raise OSError("saved_model.cpb can't be checked")
-        content = (folder / "saved_model.pb").read_bytes()
-        saved = saved_model_pb2.SavedModel.FromString(content)
-    except (OSError, DecodeError) as error:
-        raise UserError(f"--model {folder}: can't be loaded ({error})") from error
-    for graph in saved.meta_graphs:
-        refused = sorted(_refused_operations(graph))
-        if refused:
-            more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
-            raise UserError(
-                f"--model {folder}: has the operations {', '.join(refused[:5])}{more}, of which "
-                "image classifiers don't consist; a SavedModel is a program that can read and "
-                "write files; give --foreign to run it anyway, if you trust its origin"
-            )
+    return sorted(set().union(*map(_refused_operations, saved.meta_graphs)))
 
 
 def _refused_operations(graph: Any) -> set[str]:

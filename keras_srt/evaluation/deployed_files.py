@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.core.model_safety import load_savedmodel
+from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.classify import Classifier, installed_interpreter
 from keras_srt.evaluation.attacked_images import AttackedImages

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.core.model_safety import load_savedmodel
+from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.device import Classifier
 

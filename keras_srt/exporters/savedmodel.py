@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.model_safety import load_savedmodel
+from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device.model_file import labels_text

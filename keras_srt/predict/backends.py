@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
-from keras_srt.core.model_safety import check_file_format, load_savedmodel
+from keras_srt.core.model_loading import load_savedmodel
+from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.client.grpc_client import GrpcClient
 from keras_srt.serving.client.predictions import Predictions, RequestRefused

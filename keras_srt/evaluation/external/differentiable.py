@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.model_safety import load_keras_file, load_savedmodel
+from keras_srt.core.model_loading import load_keras_file, load_savedmodel
 from keras_srt.core.tensorflow import tf
 
 # The first of these that a model has is used.

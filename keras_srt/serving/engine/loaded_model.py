@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.core.model_safety import load_savedmodel
+from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures

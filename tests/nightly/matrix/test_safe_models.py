@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_srt.core.model_safety import check_savedmodel, check_tflite_file, load_keras_file
+from keras_srt.core.model_loading import check_savedmodel, load_keras_file
+from keras_srt.core.model_safety import check_tflite_file
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.export import export_classifier
 from keras_srt.models import MODELS

@@ -13,13 +13,8 @@ from helpers import ROOT
 from unsafe_models import save_program
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.model_safety import (
-    check_keras_file,
-    check_savedmodel,
-    check_tflite_file,
-    load_keras_file,
-    load_savedmodel,
-)
+from keras_srt.core.model_loading import check_savedmodel, load_keras_file, load_savedmodel
+from keras_srt.core.model_safety import check_keras_file, check_tflite_file
 from keras_srt.core.tensorflow import keras
 from keras_srt.models import MODELS
 
@@ -33,7 +28,7 @@ def test_models_are_loaded_in_one_place():
         for path in (ROOT / "keras_srt").rglob("*.py")
         if pattern.search(path.read_text("utf-8"))
     }
-    assert found == {"keras_srt/core/model_safety.py"}
+    assert found == {"keras_srt/core/model_loading.py"}
 
 
 # Keras files.
