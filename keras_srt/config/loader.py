@@ -212,6 +212,16 @@ def _build_components(settings: Settings, components: Components, problems: list
                 else attacks
             ),
         )
+    training, neighborhood = built.get("training"), settings.get("neighborhood")
+    if isinstance(training, Mapping) and isinstance(training.get("search"), Mapping):
+        base = dict(neighborhood) if isinstance(neighborhood, Mapping) else {"name": neighborhood}
+        built["training"] = build_in(
+            training,
+            "search",
+            lambda search: build(
+                components.neighborhoods, merge(base, search, "search."), "training.search"
+            ),
+        )
     if isinstance(built.get("description"), str):
         built["description"] = [built["description"]]
     return built

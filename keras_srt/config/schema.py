@@ -9,6 +9,7 @@ import pydantic
 from pydantic import Field
 
 from keras_srt.config.tune import TuneSettings
+from keras_srt.core import processor
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import Registry, component, settings_of
 from keras_srt.core.validation import real, whole
@@ -16,10 +17,22 @@ from keras_srt.core.validation import real, whole
 
 @component
 class AugmentationSettings:
-    """Data augmentation: random crops after zero padding by `pad` pixels, and left-right `flip`."""
+    """Random augmentation of labeled and unlabeled training images.
+
+    Args:
+        pad: Pixels of padding before a random crop to the original size.
+        flip: Whether images are flipped left-right with probability 1/2.
+        reflect: Whether the padding mirrors the image instead of being black.
+        color: s: brightness and contrast are multiplied by random factors from 1 - s to 1 + s.
+        cutout: The side in pixels of a random square that is filled with the image's mean color
+            (DeVries & Taylor 2017).
+    """
 
     pad: Annotated[int, whole(0)] = 0
     flip: pydantic.StrictBool = False
+    reflect: pydantic.StrictBool = False
+    color: Annotated[float, real(0, 1)] = 0.0
+    cutout: Annotated[int, whole(0)] = 0
 
 
 @component
@@ -64,23 +77,33 @@ class ScheduleSettings:
     """The learning rate schedule.
 
     Args:
-        name: "constant", "step" (multiply by `factor` at each milestone) or "cosine" (half a
-            cosine down to 0, after the warm-up).
+        name: "constant", "step" (multiply by `factor` at each milestone), "cosine" (half a
+            cosine down to 0, after the warm-up) or "linear" (down to 0, after the warm-up and
+            `hold`).
         milestones: For "step": when to multiply, in the unit of the training length (steps or
             epochs).
         factor: For "step": the factor.
         warmup: Fraction of the training over which the rate rises linearly from 0; null for 0.05
             with "cosine" and 0 with the others.
+        hold: For "linear": fraction of the training at the peak rate, after the warm-up.
     """
 
-    name: Literal["constant", "step", "cosine"] = "constant"
+    name: Literal["constant", "step", "cosine", "linear"] = "constant"
     milestones: tuple[Annotated[int, whole(1)], ...] = ()
     factor: Annotated[float, real(0, 1)] = 0.1
     warmup: Annotated[float, real(0, 1)] | None = None
+    hold: Annotated[float, real(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
         if self.warmup is None:  # the resolved config holds a number
             object.__setattr__(self, "warmup", 0.05 if self.name == "cosine" else 0.0)
+        if self.hold and (self.name != "linear" or (self.warmup or 0) + self.hold >= 1):
+            raise InvalidSettings(
+                [
+                    f"hold: got {self.hold:g} with the schedule {self.name!r} and a warmup of "
+                    f'{self.warmup:g}; allowed: 0, or with "linear" less than 1 - warmup'
+                ]
+            )
         if (self.name == "step") != bool(self.milestones):
             raise InvalidSettings(
                 [
@@ -118,12 +141,17 @@ class TrainingSettings:
         optimizer: "sgd" or "adamw".
         learning_rate: The peak learning rate.
         momentum: Momentum of SGD, β₁ of AdamW.
+        nesterov: Whether SGD uses Nesterov's momentum.
         weight_decay: With SGD an L2 penalty (see `RobustModel`); with AdamW decoupled from the
             gradient and multiplied by the learning rate.
         schedule: The learning rate schedule.
         gradient_clip: Maximum global norm of the gradients; null for no clipping.
         ema: Decay of an exponential moving average of the weights, which is then validated, saved
             as the best classifier and exported; null for none.
+        initial_weights: "random", or "teacher": the weights of the teacher, which needs the same
+            model.
+        search: Settings of the neighborhood that differ in the training's search, such as fewer
+            `num_steps`; null for none. Validation searches the config's neighborhood.
         strength_warmup: Fraction of the training over which the neighborhood grows linearly to
             its full size; 0 to start at full size.
         search_growth: Fraction of the training over which the search grows from one gradient step
@@ -131,7 +159,8 @@ class TrainingSettings:
         weight_warmup: Fraction of the training over which the objective's robust_weight grows
             linearly from 0; 0 to start at the full weight.
         precision: "float32"; "mixed_bfloat16" for processors that support it; "mixed_float16" for
-            GPUs, with loss scaling.
+            GPUs, with loss scaling; "auto" for "mixed_bfloat16" where the processor has bfloat16
+            instructions, else "float32".
         strategy: The `tf.distribute` strategy: "one_device", "mirrored" (all GPUs of a machine)
             or "multi_worker" (the cluster of TF_CONFIG). Results agree up to rounding.
         jit_compile: Whether XLA compiles the training step; false with spatial neighborhoods.
@@ -147,14 +176,17 @@ class TrainingSettings:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, real(0)] = 0.1
     momentum: Annotated[float, real(0, 1)] = 0.9
+    nesterov: pydantic.StrictBool = False
     weight_decay: Annotated[float, real(0)] = 0.0005
     schedule: ScheduleSettings = ScheduleSettings()
     gradient_clip: Annotated[float, real(1e-6)] | None = None
     ema: Annotated[float, real(0, 0.999999)] | None = None
+    initial_weights: Literal["random", "teacher"] = "random"
+    search: Any = None
     strength_warmup: Annotated[float, real(0, 1)] = 0.0
     search_growth: Annotated[float, real(0, 1)] = 0.0
     weight_warmup: Annotated[float, real(0, 1)] = 0.0
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     strategy: Literal["one_device", "mirrored", "multi_worker"] = "one_device"
     jit_compile: pydantic.StrictBool = False
     interval: Annotated[int, whole(1)] | None = None
@@ -167,6 +199,8 @@ class TrainingSettings:
         return length
 
     def __post_init__(self) -> None:
+        if self.precision == "auto":  # the resolved config holds what this machine takes
+            object.__setattr__(self, "precision", processor.fast_precision())
         if (self.steps is None) == (self.epochs is None):
             given = "neither" if self.steps is None else "both"
             raise InvalidSettings(
@@ -179,6 +213,31 @@ class TrainingSettings:
                     f"batch_size, which is {self.batch_size}"
                 ]
             )
+
+
+@component
+class TeacherSettings:
+    """The `teacher` section: how the teacher of the pseudo-labels is trained.
+
+    What is not set is as for the student, without what concerns a neighborhood.
+
+    Args:
+        objective: The objective, without a neighborhood: "standard" on the labeled images, or
+            "noisy_student" with pseudo-labels of a teacher of its own.
+        model: Settings of the model that differ from the student's, or null.
+        augmentation: Settings of the augmentation that differ from the student's, or null.
+        training: Settings of the training that differ from the student's, or null.
+        temperature: T: soft pseudo-labels are proportional to p^(1/T), with p the teacher's
+            probabilities; below 1 they become more certain.
+        teacher: The teacher's own teacher, or null.
+    """
+
+    objective: Any = "standard"
+    model: dict[str, Any] | None = None
+    augmentation: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    temperature: Annotated[float, real(0.01, 100)] = 1.0
+    teacher: TeacherSettings | None = None
 
 
 @component
@@ -229,6 +288,8 @@ class Config:
             random draws.
         data, training, evaluation: The sections; see their classes.
         model, neighborhood, objective: The components.
+        teacher: The teacher of the pseudo-labels, for objectives that use one; null for the
+            student's settings.
         export: The folder of exported models.
         variant: The name of the applied variant, or null.
         tune: The search space of `keras-srt tune`; null for none.
@@ -243,9 +304,15 @@ class Config:
     evaluation: EvaluationSettings
     description: tuple[str, ...] = ()
     seed: Annotated[int, whole(0, 2**31 - 1)] = 0
+    teacher: TeacherSettings | None = None
     export: str = "saved_models"
     variant: str | None = None
     tune: TuneSettings | None = None
+
+    @property
+    def searched(self) -> Any:
+        """The neighborhood that the training searches."""
+        return self.training.search or self.neighborhood
 
     def to_json(self) -> str:
         """Return the resolved config as JSON, which `loader.load` reads as an equal config."""

@@ -3,7 +3,6 @@
 from keras_srt.data.arrays import Arrays
 from keras_srt.data.batches import (
     ONE_REPLICA,
-    Augmentation,
     BatchSizes,
     Replicas,
     batch_sizes,
@@ -36,7 +35,6 @@ __all__ = [
     "ONE_REPLICA",
     "AnyTFDS",
     "Arrays",
-    "Augmentation",
     "BatchSizes",
     "Dataset",
     "DatasetInfo",

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_srt.config.schema import AugmentationSettings
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
+from keras_srt.data.augmentation import augment
 
 
 class BatchSizes(NamedTuple):
@@ -69,18 +71,6 @@ def batch_sizes(
     return BatchSizes(labeled, batch_size - labeled)
 
 
-class Augmentation(NamedTuple):
-    """Data augmentation of labeled and unlabeled training images.
-
-    Attributes:
-        pad: Pixels of zero padding before a random crop to the original size.
-        flip: Whether images are flipped left-right with probability 1/2.
-    """
-
-    pad: int = 0
-    flip: bool = False
-
-
 class Replicas(NamedTuple):
     """The division of global batches among replicas.
 
@@ -120,52 +110,6 @@ class Replicas(NamedTuple):
 
 # A single replica gets whole batches.
 ONE_REPLICA = Replicas()
-
-
-def augment(
-    images: tf.Tensor,
-    augmentation: Augmentation,
-    seed: tf.Tensor,
-    rows: tf.Tensor | None = None,
-    total: int | None = None,
-) -> tf.Tensor:
-    """Augment each image at random.
-
-    Args:
-        images: [batch, height, width, channels].
-        augmentation: The augmentation.
-        seed: int32 [2].
-        rows: int64 [batch], the rows of the images in the global batch; None if `images` is the
-            global batch.
-        total: The number of images in the global batch; required with `rows`.
-
-    Returns:
-        Images of the same shape and dtype.
-    """
-    height, width = images.shape[1], images.shape[2]
-    count = images.shape[0] if rows is None else total
-    seeds = tf.random.experimental.stateless_split(seed, 3)
-
-    def own(drawn: tf.Tensor) -> tf.Tensor:
-        # Draws are made for the global batch, so they do not depend on the number of replicas.
-        return drawn if rows is None else tf.gather(drawn, rows)
-
-    if augmentation.pad:
-        pad = augmentation.pad
-        padded = tf.pad(images, [[0, 0], [pad, pad], [pad, pad], [0, 0]])
-
-        def offsets(axis_seed: tf.Tensor, length: int) -> tf.Tensor:
-            first = tf.random.stateless_uniform(
-                [count, 1], axis_seed, 0, 2 * pad + 1, dtype=tf.int32
-            )
-            return own(first) + tf.range(length)[None]
-
-        across = tf.gather(padded, offsets(seeds[0], height), axis=1, batch_dims=1)
-        images = tf.gather(across, offsets(seeds[1], width), axis=2, batch_dims=1)
-    if augmentation.flip:
-        flipped = own(tf.random.stateless_uniform([count, 1, 1, 1], seeds[2])) < 0.5
-        images = tf.where(flipped, images[:, :, ::-1], images)
-    return images
 
 
 def permute(index: tf.Tensor, size: tf.Tensor | int, keys: tf.Tensor) -> tf.Tensor:
@@ -224,7 +168,7 @@ def assemble_batch(
     Args:
         labeled: uint8 images and int32 labels.
         unlabeled: uint8 images, or None.
-        pseudo_labels: int32, or None.
+        pseudo_labels: The pseudo-labels of `unlabeled`, or None.
         augment_images: The augmentation of the uint8 images, labeled ones first.
 
     Returns:
@@ -251,7 +195,7 @@ def training_batches(
     *,
     seed: int,
     first_step: int = 0,
-    augmentation: Augmentation | None = None,
+    augmentation: AugmentationSettings | None = None,
     pseudo_labels: np.ndarray | None = None,
     replicas: Replicas = ONE_REPLICA,
 ) -> tf.data.Dataset:
@@ -269,7 +213,8 @@ def training_batches(
         seed: The seed of order and augmentation.
         first_step: The number of the first batch.
         augmentation: The data augmentation, or None.
-        pseudo_labels: int32 [|U|], the pseudo-labels of the unlabeled images, or None.
+        pseudo_labels: The pseudo-labels of the unlabeled images, class ids int32 [|U|] or
+            probabilities [|U|, classes], or None.
         replicas: The replicas that the batches are for.
 
     Returns:
@@ -278,7 +223,7 @@ def training_batches(
     # Constants outside `batch` are captured by its graph instead of copied into it.
     known = tf.constant(labeled_images), tf.constant(labels, tf.int32)
     unknown = tf.constant(unlabeled_images) if sizes.unlabeled else None
-    targets = tf.constant(pseudo_labels, tf.int32) if pseudo_labels is not None else None
+    targets = tf.constant(pseudo_labels) if pseudo_labels is not None else None
 
     def batch(element: tf.Tensor) -> dict[str, object]:
         step, replica = replicas.at(element)
@@ -311,7 +256,7 @@ def mark_infinite(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def make_augmenter(
-    augmentation: Augmentation | None,
+    augmentation: AugmentationSettings | None,
     sizes: BatchSizes,
     replicas: Replicas,
     replica: tf.Tensor | int,

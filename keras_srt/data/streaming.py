@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_srt.config.schema import AugmentationSettings
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.batches import (
     ONE_REPLICA,
-    Augmentation,
     BatchSizes,
     Replicas,
     assemble_batch,
@@ -122,7 +122,7 @@ def streamed_batches(
     *,
     seed: int,
     first_step: int = 0,
-    augmentation: Augmentation | None = None,
+    augmentation: AugmentationSettings | None = None,
     pseudo_labels: np.ndarray | None = None,
     replicas: Replicas = ONE_REPLICA,
 ) -> tf.data.Dataset:
@@ -137,7 +137,8 @@ def streamed_batches(
         seed: The seed of order and augmentation.
         first_step: The number of the first batch.
         augmentation: The data augmentation, or None.
-        pseudo_labels: int32 [|U|], the pseudo-labels of `unlabeled`, or None.
+        pseudo_labels: The pseudo-labels of `unlabeled`, class ids int32 [|U|] or probabilities
+            [|U|, classes], or None.
         replicas: The replicas that the batches are for.
 
     Returns:
@@ -158,7 +159,7 @@ def streamed_batches(
             ]
         )
     known = tf.constant(labeled.images), tf.constant(labeled.labels, tf.int32)
-    targets = tf.constant(pseudo_labels, tf.int32) if pseudo_labels is not None else None
+    targets = tf.constant(pseudo_labels) if pseudo_labels is not None else None
     others = _unlabeled_rows(
         records, unlabeled, sizes.unlabeled, streaming, seed, first_step, replicas
     )

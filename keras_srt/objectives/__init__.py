@@ -2,6 +2,7 @@
 
 from keras_srt.objectives.base import Batch, LossTerm, Objective, StepPasses
 from keras_srt.objectives.losses import Target
+from keras_srt.objectives.noisy_student import NoisyStudent
 from keras_srt.objectives.registry import OBJECTIVES
 from keras_srt.objectives.self_training import RST, UAT
 from keras_srt.objectives.srt import RT, SRT
@@ -19,6 +20,7 @@ __all__ = [
     "Adversarial",
     "Batch",
     "LossTerm",
+    "NoisyStudent",
     "Objective",
     "Standard",
     "StepPasses",

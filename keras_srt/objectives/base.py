@@ -26,7 +26,8 @@ class Batch(NamedTuple):
         images: float32 [m_L, height, width, channels] in [0, 1], labeled.
         labels: int32 [m_L], class ids of `images`.
         unlabeled: float32 [m_U, height, width, channels], or None.
-        pseudo_labels: int32 [m_U], a teacher's predictions for `unlabeled`, or None.
+        pseudo_labels: Predictions for `unlabeled`: class ids, int32 [m_U], or for objectives with
+            `soft_pseudo_labels` probabilities, float32 [m_U, classes]; or None.
         rows: With several replicas, the rows of the global batch that this replica holds,
             for the parts "labeled" and "unlabeled".
     """
@@ -101,6 +102,7 @@ class Objective(Component):
         labeled_share: Fraction of labeled images in a batch; None for the fraction of labeled
             images in the dataset.
         without_unlabeled: The name of the equivalent objective without unlabeled images.
+        soft_pseudo_labels: Whether pseudo-labels are probabilities instead of class ids.
         warmed_terms: The loss terms whose weight λ can be warmed up.
     """
 
@@ -108,11 +110,18 @@ class Objective(Component):
     uses_neighborhood: ClassVar[bool] = True
     labeled_share: ClassVar[float | None] = None
     without_unlabeled: ClassVar[str] = ""
+    soft_pseudo_labels: ClassVar[bool] = False
     warmed_terms: ClassVar[tuple[str, ...]] = ()
+    teacher_steps: int | None = None
 
     @property
     def uses_teacher(self) -> bool:
         """Whether the objective needs pseudo-labels from a teacher."""
+        return False
+
+    @property
+    def uses_average(self) -> bool:
+        """Whether the objective needs pseudo-labels from the average of the weights."""
         return False
 
     def check(self, neighborhood: Neighborhood | None) -> None:

@@ -12,18 +12,27 @@ from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras, tf
 
+# log(0) is infinite, and 0·log(0) NaN.
+_SMALLEST_PROBABILITY = 1e-8
+
 
 class Target(NamedTuple):
     """The target that the logits of an image are compared with.
 
     Attributes:
         labels: int32 [batch], class ids: true labels or pseudo-labels C(x).
-        logits: float32 [batch, classes], the logits f(x) of the unperturbed image, or None
-            for true labels.
+        logits: float32 [batch, classes], the logits f(x) of the unperturbed image or the
+            log-probabilities of soft pseudo-labels, or None for true labels.
     """
 
     labels: tf.Tensor
     logits: tf.Tensor | None = None
+
+
+def soft_target(probabilities: tf.Tensor) -> Target:
+    """Make a target of probabilities, float32 [batch, classes]."""
+    logits = tf.math.log(tf.maximum(probabilities, _SMALLEST_PROBABILITY))
+    return Target(tf.argmax(probabilities, axis=-1, output_type=tf.int32), logits)
 
 
 # (target, logits [batch, classes]) -> loss of each image, float32 [batch].
@@ -33,6 +42,35 @@ Loss = Callable[[Target, "tf.Tensor"], "tf.Tensor"]
 def cross_entropy(target: Target, logits: tf.Tensor) -> tf.Tensor:
     """Compute the cross-entropy CE(f(x), y) = -log softmax(f(x))_y: float32 [batch]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(target.labels, logits)
+
+
+def smoothed(label_smoothing: float) -> Loss:
+    """Make the cross-entropy with the probabilities (1 - s)·one_hot(y) + s/classes.
+
+    Args:
+        label_smoothing: s, in [0, 1).
+    """
+
+    def per_example(target: Target, logits: tf.Tensor) -> tf.Tensor:
+        uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+        return (1 - label_smoothing) * cross_entropy(target, logits) + label_smoothing * uniform
+
+    return per_example
+
+
+def check_label_smoothing(clean_loss: Any, label_smoothing: float) -> None:
+    """Refuse label smoothing with another loss than the cross-entropy.
+
+    Raises:
+        InvalidSettings: Label smoothing is on, and the loss is another.
+    """
+    if label_smoothing and clean_loss != "cross_entropy":
+        raise InvalidSettings(
+            [
+                f"objective.label_smoothing: got {label_smoothing:g} with the clean_loss "
+                f"{clean_loss!r}; allowed: 0, or the clean_loss 'cross_entropy'"
+            ]
+        )
 
 
 def kl(target: Target, logits: tf.Tensor) -> tf.Tensor:
@@ -75,13 +113,14 @@ def from_keras(loss: keras.losses.Loss) -> Loss:
     return per_example
 
 
-def get(loss: str | Loss | keras.losses.Loss) -> Loss:
+def get(loss: str | Loss | keras.losses.Loss, label_smoothing: float = 0.0) -> Loss:
     """Look up or convert a loss.
 
     Args:
         loss: "cross_entropy", "kl", "margin", "keras:" followed by the class name of a Keras
             loss ("keras:CategoricalHinge"), a Keras loss object, or a function
             (target, logits) -> [batch].
+        label_smoothing: s of `smoothed`, for "cross_entropy" only.
 
     Returns:
         A per-example loss.
@@ -96,6 +135,8 @@ def get(loss: str | Loss | keras.losses.Loss) -> Loss:
                 [f"loss: got {loss!r}; allowed: keras: and the class name of a Keras loss"]
             )
         return from_keras(made())
+    if label_smoothing:
+        return smoothed(label_smoothing)
     if isinstance(loss, str):
         return LOSSES[loss]
     return from_keras(loss) if isinstance(loss, keras.losses.Loss) else loss

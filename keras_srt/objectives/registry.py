@@ -2,6 +2,7 @@
 
 from keras_srt.core.registry import Registry
 from keras_srt.objectives.base import Objective
+from keras_srt.objectives.noisy_student import NoisyStudent
 from keras_srt.objectives.self_training import RST, UAT
 from keras_srt.objectives.srt import RT, SRT
 from keras_srt.objectives.supervised import Adversarial, Standard
@@ -15,6 +16,7 @@ OBJECTIVES: Registry[Objective] = Registry(
     Trades,
     UAT,
     RST,
+    NoisyStudent,
     WorstOfK,
     KLR,
     RT,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from typing_extensions import override
 
+from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Neighborhood
@@ -25,6 +26,7 @@ class Standard(Objective):
 
     Args:
         clean_loss: L; see `losses.get`.
+        label_smoothing: s of `losses.smoothed`.
 
     Example:
         >>> Standard().term_names
@@ -35,6 +37,11 @@ class Standard(Objective):
     uses_neighborhood: ClassVar[bool] = False
 
     clean_loss: Annotated[Any, losses.is_loss_on_labels] = "cross_entropy"
+    label_smoothing: Annotated[float, validation.real(0, 0.999)] = 0.0
+
+    @override
+    def check(self, neighborhood: Neighborhood | None) -> None:
+        losses.check_label_smoothing(self.clean_loss, self.label_smoothing)
 
     @override
     def prepare(
@@ -50,7 +57,7 @@ class Standard(Objective):
     @override
     def terms(self, classifier: Classifier, prepared: Batch) -> dict[str, LossTerm]:
         logits = classifier(prepared.images, training=True)
-        loss = losses.get(self.clean_loss)
+        loss = losses.get(self.clean_loss, self.label_smoothing)
         return {"labeled": LossTerm(loss(losses.Target(prepared.labels), logits))}
 
     @property

@@ -60,9 +60,12 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> RobustModel:
         strength_warmup=plan.strength_steps,
         weight_warmup=plan.weight_steps,
         search_growth=plan.growth_steps,
+        training_search=training.search,
     )
     rate = learning_rate(training, plan.steps, plan.steps_per_epoch)
-    optimizer = make_optimizer(training.optimizer, rate, training.momentum, training.weight_decay)
+    optimizer = make_optimizer(
+        training.optimizer, rate, training.momentum, training.weight_decay, training.nesterov
+    )
     model.compile(optimizer, jit_compile=training.jit_compile)
     model.optimizer.build(model.classifier.trainable_variables)
     return model

@@ -11,7 +11,6 @@ import numpy as np
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import BatchSizes, DatasetInfo
 from keras_srt.data.sharding import distribute
-from keras_srt.objectives import StepPasses
 
 if TYPE_CHECKING:
     from keras_srt.pipeline.plan import Plan
@@ -107,6 +106,14 @@ def training_seconds(plan: Plan, step: StepTime) -> float:
 
 
 def teacher_seconds(plan: Plan, step: StepTime) -> float:
-    """Estimate the total time of the teacher's training steps in seconds."""
-    share = StepPasses(0, 0, sum(plan.sizes)).relative_cost / plan.passes.relative_cost
-    return plan.teacher_steps * share * step.seconds
+    """Estimate the total time of the teachers' training steps in seconds.
+
+    Args:
+        plan: The run's plan.
+        step: The timed step of the run.
+    """
+    if plan.teacher is None:
+        return 0.0
+    share = plan.teacher.passes.relative_cost / plan.passes.relative_cost
+    of_teacher = StepTime(share * step.seconds, step.timed_on)
+    return training_seconds(plan.teacher, of_teacher) + teacher_seconds(plan.teacher, of_teacher)

@@ -12,7 +12,6 @@ from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import (
     ONE_REPLICA,
-    Augmentation,
     Images,
     Replicas,
     Split,
@@ -57,7 +56,7 @@ class TrainingData(Protocol):
         """Make batches of the unlabeled images in the order of the split, float32 in [0, 1]."""
 
     def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> TrainingData:
-        """Return the same data with an int32 label for each unlabeled image."""
+        """Return the same data with a class id or probabilities for each unlabeled image."""
 
 
 class InMemoryData(NamedTuple):
@@ -67,7 +66,7 @@ class InMemoryData(NamedTuple):
         images: uint8 [n, height, width, channels].
         labels: int32 [n]; the labels of unlabeled images are never read.
         split: Which images are labeled, unlabeled and for validation.
-        pseudo_labels: int32, a teacher's label for each unlabeled image, or None.
+        pseudo_labels: A teacher's class ids or probabilities of the unlabeled images, or None.
     """
 
     images: np.ndarray
@@ -92,7 +91,7 @@ class InMemoryData(NamedTuple):
             plan.sizes,
             seed=config.seed,
             first_step=first_step,
-            augmentation=Augmentation(config.data.augmentation.pad, config.data.augmentation.flip),
+            augmentation=config.data.augmentation,
             pseudo_labels=self.pseudo_labels,
             replicas=replicas,
         )
@@ -104,7 +103,7 @@ class InMemoryData(NamedTuple):
         return evaluation_batches(images, no_labels, batch_size).map(lambda image, _: image)
 
     def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> InMemoryData:
-        """Return the same data with an int32 label for each unlabeled image."""
+        """Return the same data with a class id or probabilities for each unlabeled image."""
         return self._replace(pseudo_labels=pseudo_labels)
 
 

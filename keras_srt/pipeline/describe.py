@@ -43,16 +43,21 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
         f"time      about {total} of training on this machine "
         f"({step.seconds:.2f} s a step{timed}{growth}), plus validation and evaluation",
     ]
-    if plan.teacher_steps:
+    if plan.teacher is not None:
         lines.insert(0, _describe_teacher(plan, step))
     return "\n".join(lines)
 
 
 def _describe_teacher(plan: Plan, step: StepTime) -> str:
+    steps: list[str] = []
+    teacher = plan.teacher
+    while teacher is not None:
+        steps.insert(0, f"{teacher.steps:,}")
+        teacher = teacher.teacher
     return (
-        f"teacher   {plan.teacher_steps:,} steps first, each {sum(plan.sizes):,} training image "
-        f"passes over labeled images: about {format_duration(teacher_seconds(plan, step))}; then "
-        f"it labels {plan.num_unlabeled:,} images"
+        f"teacher   {' + '.join(steps)} steps first, without a search: about "
+        f"{format_duration(teacher_seconds(plan, step))}; then it labels {plan.num_unlabeled:,} "
+        "images"
     )
 
 

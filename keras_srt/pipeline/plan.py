@@ -9,6 +9,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.data import BatchSizes, DatasetInfo, Sizes, Streaming, batch_sizes, split_sizes
 from keras_srt.objectives import StepPasses
+from keras_srt.pipeline.teacher_config import teacher_config
 from keras_srt.training.schedules import SearchGrowth, check_weight_warmup
 
 # The fraction of the training between validations if an epoch has fewer than that many steps.
@@ -27,8 +28,7 @@ class Plan(NamedTuple):
         interval: Steps between validations and checkpoints.
         strength_steps: Steps over which the neighborhood grows to its full size.
         passes: Image passes of a step with the full search.
-        teacher_steps: Steps of the teacher that is trained first, on batches of labeled images;
-            0 without a teacher.
+        teacher: The plan of the teacher that is trained first, or None.
         growth_steps: Steps over which the search grows to its full number of rounds.
         weight_steps: Steps over which the weight λ grows.
         cost_ratio: The mean cost of a step, divided by the cost with the full search.
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     interval: int
     strength_steps: int
     passes: StepPasses
-    teacher_steps: int = 0
+    teacher: Plan | None = None
     growth_steps: int = 0
     weight_steps: int = 0
     cost_ratio: float = 1.0
@@ -79,7 +79,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
             the objective doesn't support the neighborhood or lacks unlabeled images.
     """
     data, training, objective = config.data, config.training, config.objective
-    objective.check(config.neighborhood)
+    objective.check(config.searched)
     split = split_sizes(
         info.num_train,
         len(info.class_names),
@@ -94,10 +94,10 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     steps = training.length * (1 if training.epochs is None else epoch)
     by_default = epoch if epoch >= _SHORT_EPOCH else math.ceil(steps / _INTERVALS)
     growth_steps = round(training.search_growth * steps)
-    growth = SearchGrowth.over(growth_steps, objective, config.neighborhood)
+    growth = SearchGrowth.over(growth_steps, objective, config.searched)
     weight_steps = round(training.weight_warmup * steps)
     check_weight_warmup(objective, weight_steps)
-    passes = objective.passes(config.neighborhood, *sizes)
+    passes = objective.passes(config.searched, *sizes)
     return Plan(
         num_labeled=split.labeled,
         num_unlabeled=unlabeled,
@@ -107,11 +107,25 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         interval=min(steps, training.interval or by_default),
         strength_steps=round(training.strength_warmup * steps),
         passes=passes,
-        teacher_steps=(objective.teacher_steps or steps) if objective.uses_teacher else 0,
+        teacher=_teacher_plan(config, info, steps),
         growth_steps=growth_steps,
         weight_steps=weight_steps,
         cost_ratio=growth.mean_cost(steps, *sizes) / passes.relative_cost,
     )
+
+
+def _teacher_plan(config: Config, info: DatasetInfo, steps: int) -> Plan | None:
+    uses_teacher = config.objective.uses_teacher
+    if not uses_teacher and (config.teacher or config.training.initial_weights == "teacher"):
+        given = "teacher" if config.teacher else "training.initial_weights"
+        raise InvalidSettings(
+            [
+                f"{given}: got a teacher with the objective {config.objective.name!r}, which uses "
+                "none; allowed: null or random, or an objective that uses one, such as srt with "
+                'pseudo_labels "teacher"'
+            ]
+        )
+    return make_plan(teacher_config(config, steps), info) if uses_teacher else None
 
 
 def _batch_sizes(config: Config, num_labeled: int, num_unlabeled: int) -> BatchSizes:

@@ -10,7 +10,6 @@ from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import (
     ONE_REPLICA,
-    Augmentation,
     Images,
     IndexRanges,
     Records,
@@ -33,7 +32,7 @@ class StreamedData(NamedTuple):
         split: Which images are labeled, unlabeled and for validation.
         labeled: The labeled images.
         validation: The validation images.
-        pseudo_labels: int32, a teacher's label for each unlabeled image, or None.
+        pseudo_labels: A teacher's class ids or probabilities of the unlabeled images, or None.
     """
 
     records: Records
@@ -64,7 +63,7 @@ class StreamedData(NamedTuple):
         settings: dict[str, Any] = {
             "seed": config.seed,
             "first_step": first_step,
-            "augmentation": Augmentation(data.augmentation.pad, data.augmentation.flip),
+            "augmentation": data.augmentation,
             "replicas": replicas,
         }
         if not plan.num_unlabeled:
@@ -87,7 +86,7 @@ class StreamedData(NamedTuple):
         return ordered_batches(self.records, _as_ranges(self.split.unlabeled), batch_size)
 
     def with_pseudo_labels(self, pseudo_labels: np.ndarray) -> StreamedData:
-        """Return the same data with an int32 label for each unlabeled image."""
+        """Return the same data with a class id or probabilities for each unlabeled image."""
         return self._replace(pseudo_labels=pseudo_labels)
 
 

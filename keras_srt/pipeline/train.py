@@ -7,8 +7,8 @@ import contextlib
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import translate_read_errors
 from keras_srt.pipeline.context import RunContext
-from keras_srt.pipeline.data import TrainingData, load_training_data
-from keras_srt.pipeline.teacher import label_unlabeled
+from keras_srt.pipeline.data import load_training_data
+from keras_srt.pipeline.teacher import apply_teacher
 from keras_srt.pipeline.training_loop import train_classifier
 from keras_srt.pipeline.workers import watched
 
@@ -32,12 +32,5 @@ def train(context: RunContext) -> None:
         watched(context.distribution.task, context.folder),
         translate_read_errors() if streamed else contextlib.nullcontext(),
     ):
-        train_classifier(context, lambda: _load(context))
+        train_classifier(context, lambda: apply_teacher(context, load_training_data(context)))
         context.distribution.check_agreement("done")
-
-
-def _load(context: RunContext) -> TrainingData:
-    data = load_training_data(context)
-    if not context.config.objective.uses_teacher:
-        return data
-    return data.with_pseudo_labels(label_unlabeled(context, data))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_srt.core.registry import settings_of
-from keras_srt.objectives import StepPasses
 from keras_srt.pipeline.classifiers import build_model
 from keras_srt.pipeline.cost import time_step
 from keras_srt.pipeline.plan import Plan
@@ -63,9 +62,10 @@ def _architecture(model: Model) -> str:
 
 def _passes(plan: Plan, steps: int) -> float:
     """Return the cost of the last steps in forward passes; for all steps, with the teacher's."""
-    teacher = StepPasses(0, 0, plan.teacher_steps * sum(plan.sizes)).relative_cost
     own = steps * plan.cost_ratio * plan.passes.relative_cost
-    return own + (teacher if steps == plan.steps else 0.0)
+    if plan.teacher is None or steps < plan.steps:
+        return own
+    return own + _passes(plan.teacher, plan.teacher.steps)
 
 
 def _timed(model: Model) -> float:

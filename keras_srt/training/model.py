@@ -74,6 +74,8 @@ class RobustModel(keras.Model):
         weight_warmup: Steps over which the weight λ of the robust loss grows linearly.
         search_growth: Steps over which the search grows to its full number of rounds; see
             `SearchGrowth`. The classifier must be built.
+        training_search: The neighborhood that is searched in training, for example with fewer
+            steps; None for `neighborhood`, which validation searches.
 
     Example:
         >>> from keras_srt import LInf, RobustModel, SRT, keras
@@ -96,13 +98,16 @@ class RobustModel(keras.Model):
         strength_warmup: int = 0,
         weight_warmup: int = 0,
         search_growth: int = 0,
+        training_search: Neighborhood | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.classifier = classifier
         self.neighborhood = neighborhood
+        self.training_search = training_search or neighborhood
         self.objective = objective if objective is not None else SRT()
-        self.objective.check(neighborhood)
+        self.objective.check(self.training_search)
+        _check_average(self.objective, ema)
         check_weight_warmup(self.objective, weight_warmup)
         self._settings = {
             "seed": seed,
@@ -113,6 +118,7 @@ class RobustModel(keras.Model):
             "strength_warmup": strength_warmup,
             "weight_warmup": weight_warmup,
             "search_growth": search_growth,
+            "training_search": settings_of(training_search),
         }
         self.seed = seed
         self.weight_decay = weight_decay
@@ -125,7 +131,7 @@ class RobustModel(keras.Model):
         self.average = self.update.average.classifier if self.update.average else None
         self.strength = linear_warmup(strength_warmup)
         self.robust_weight = linear_warmup(weight_warmup) if weight_warmup else None
-        self.search = SearchGrowth.over(search_growth, self.objective, neighborhood)
+        self.search = SearchGrowth.over(search_growth, self.objective, self.training_search)
         self._training_data: Callable[[], np.ndarray | None] = lambda: None
         self.built = classifier.built
         # The metrics are already global means; by default, Keras would sum them over workers.
@@ -149,6 +155,24 @@ class RobustModel(keras.Model):
     def inference_model(self) -> keras.Model:
         """The classifier to evaluate and export: the weight average if there is one."""
         return self.classifier if self.average is None else self.average
+
+    def start_from(self, classifier: keras.Model) -> None:
+        """Take over the weights of a classifier of the same structure.
+
+        Raises:
+            InvalidSettings: The structures differ.
+        """
+        shapes = [weight.shape for weight in classifier.get_weights()]
+        if shapes != [weight.shape for weight in self.classifier.get_weights()]:
+            raise InvalidSettings(
+                [
+                    "training.initial_weights: got 'teacher' with another model than the "
+                    "teacher's; allowed: 'random', or the same model"
+                ]
+            )
+        for model in (self.classifier, self.average):
+            if model is not None:
+                model.set_weights(classifier.get_weights())
 
     def example_images(self) -> np.ndarray | None:
         """Images of the first training batch, float32 in [0, 1]; None before `fit`."""
@@ -222,8 +246,9 @@ class RobustModel(keras.Model):
         arguments["classifier"] = keras.saving.deserialize_keras_object(
             config["classifier"], custom_objects=custom_objects
         )
-        if config["neighborhood"] is not None:
-            arguments["neighborhood"] = NEIGHBORHOODS.build(config["neighborhood"])
+        for name in ("neighborhood", "training_search"):
+            if config.get(name) is not None:
+                arguments[name] = NEIGHBORHOODS.build(config[name])
         arguments["objective"] = OBJECTIVES.build(config["objective"])
         return cls(**arguments)
 
@@ -260,6 +285,9 @@ class RobustModel(keras.Model):
         """Inner maximization, then one optimizer step on the loss terms."""
         batch = self._as_batch(data)
         step = self.optimizer.iterations
+        if self.objective.uses_average:
+            logits = self.inference_model(batch.unlabeled, training=False)
+            batch = batch._replace(pseudo_labels=tf.nn.softmax(logits))
         searched = self.update.for_search(self.classifier)
         seed, scale = self._seed_at(step), self.strength(step)
         prepared = self.search.prepare(searched, batch, seed, scale, step)
@@ -344,8 +372,8 @@ class RobustModel(keras.Model):
             )
         elif objective.uses_teacher and parts.get("pseudo_labels") is None:
             problem = (
-                "no pseudo_labels; allowed: class ids of the unlabeled images, because the "
-                f"objective {objective.name!r} uses the predictions of a teacher"
+                "no pseudo_labels; allowed: class ids or probabilities of the unlabeled images, "
+                f"because the objective {objective.name!r} uses the predictions of a teacher"
             )
         if problem:
             raise InvalidSettings([f"batch: got {problem}"])
@@ -356,13 +384,33 @@ class RobustModel(keras.Model):
         parts = self._check_batch(data)
         images, labels = parts["labeled"]
         pseudo_labels = parts.get("pseudo_labels")
-        pseudo_labels = None if pseudo_labels is None else _as_class_ids(pseudo_labels)
+        if pseudo_labels is not None:
+            pseudo_labels = self._as_pseudo_labels(pseudo_labels)
         return _with_rows(
             Batch(images, _as_class_ids(labels), parts.get("unlabeled"), pseudo_labels)
         )
 
+    def _as_pseudo_labels(self, pseudo_labels: tf.Tensor) -> tf.Tensor:
+        """Convert between class ids [batch] and probabilities [batch, classes]."""
+        are_soft = len(pseudo_labels.shape) == 2 and pseudo_labels.shape[1] != 1
+        if not self.objective.soft_pseudo_labels:
+            return _as_class_ids(tf.argmax(pseudo_labels, -1) if are_soft else pseudo_labels)
+        if are_soft:
+            return tf.cast(pseudo_labels, tf.float32)
+        return tf.one_hot(_as_class_ids(pseudo_labels), self.classifier.output_shape[-1])
+
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
+
+
+def _check_average(objective: Objective, ema: float | None) -> None:
+    if objective.uses_average and ema is None:
+        raise InvalidSettings(
+            [
+                "training.ema: got null with pseudo_labels 'average'; allowed: the decay of an "
+                "average of the weights, such as 0.998"
+            ]
+        )
 
 
 def _with_rows(batch: Batch) -> Batch:

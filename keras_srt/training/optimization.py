@@ -12,7 +12,11 @@ _DOUBLE_AFTER_STEPS = 2000
 
 
 def make_optimizer(
-    name: str, learning_rate: Any, momentum: float = 0.9, weight_decay: float = 0.0
+    name: str,
+    learning_rate: Any,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
 ) -> keras.optimizers.Optimizer:
     """Make an optimizer by name.
 
@@ -22,6 +26,7 @@ def make_optimizer(
         momentum: μ of SGD, β₁ of AdamW. β₂ is 0.999.
         weight_decay: λ of AdamW, decoupled from the gradient. For SGD, pass the weight decay
             to `Update.apply` instead.
+        nesterov: Whether SGD uses Nesterov's momentum, w ← w + μ·v - η·g.
 
     Returns:
         A Keras optimizer.
@@ -34,7 +39,7 @@ def make_optimizer(
     """
     if name == "adamw":
         return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, beta_1=momentum)
-    return keras.optimizers.SGD(learning_rate, momentum=momentum)
+    return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
 
 
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -60,6 +65,33 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"rate": self.rate, "steps": self.steps}
+
+
+class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that stays constant and then falls linearly to 0.
+
+    Args:
+        rate: The rate at the start.
+        hold: Steps at this rate.
+        steps: The step at which the rate is 0.
+
+    Example:
+        >>> decay = LinearDecay(0.5, hold=10, steps=20)
+        >>> [round(float(decay(step)), 6) for step in (0, 10, 15, 20)]
+        [0.5, 0.5, 0.25, 0.0]
+    """
+
+    def __init__(self, rate: float, hold: int, steps: int) -> None:
+        self.rate, self.hold, self.steps = rate, hold, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the learning rate of a step, a float32 scalar."""
+        left = (self.steps - tf.cast(step, tf.float32)) / (self.steps - self.hold)
+        return self.rate * tf.clip_by_value(left, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"rate": self.rate, "hold": self.hold, "steps": self.steps}
 
 
 class LossScale:

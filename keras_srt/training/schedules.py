@@ -201,8 +201,8 @@ def learning_rate(training: TrainingSettings, steps: int, steps_per_epoch: int) 
             warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    if not warmup:
-        return rate
-    from keras_srt.training.optimization import Warmup
+    from keras_srt.training.optimization import LinearDecay, Warmup
 
-    return Warmup(rate, warmup)
+    if schedule.name == "linear":
+        rate = LinearDecay(rate, warmup + round(schedule.hold * steps), steps)
+    return Warmup(rate, warmup) if warmup else rate

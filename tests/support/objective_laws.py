@@ -14,6 +14,7 @@ from keras_srt.objectives import (
     UAT,
     Adversarial,
     Batch,
+    NoisyStudent,
     Standard,
     Trades,
     WorstOfK,
@@ -26,6 +27,7 @@ CASES = {
     "trades": Trades(robust_weight=6),
     "uat": UAT(fixed_weight=0.5, online_weight=2),
     "rst": RST(),
+    "noisy_student": NoisyStudent(),
     "worst_of_k": WorstOfK(num_samples=4),
     "klr": KLR(num_samples=4),
     "rt": RT(robust_weight=0.5),
@@ -36,6 +38,9 @@ VARIANTS = {
     "uat_ft": UAT(online_weight=0),
     "srt_kl": SRT(robust_loss="kl"),
     "srt_margin": SRT(robust_loss="margin"),
+    "srt_teacher": SRT(pseudo_labels="teacher"),
+    "srt_soft": SRT(pseudo_labels="teacher", robust_loss="kl", label_smoothing=0.1),
+    "srt_confident": SRT(pseudo_labels="teacher", robust_loss="kl", confidence_threshold=0.6),
 }
 BALL = LInf(epsilon=0.1, num_steps=3)
 TURN = Spatial(max_rotation=20, max_translation=1, num_samples=4)
@@ -57,9 +62,11 @@ class ObjectiveLaws:
     """Laws of an objective; a subclass gives the fixture `case`."""
 
     @pytest.fixture
-    def batch(self, images, labels, unlabeled):
+    def batch(self, case, images, labels, unlabeled):
         """Four labeled images and six unlabeled images with pseudo-labels."""
         pseudo_labels = np.int32([2, 0, 1, 1, 0, 2])
+        if case.soft_pseudo_labels:
+            pseudo_labels = np.float32(0.7 * np.eye(3)[pseudo_labels] + 0.1)
         return Batch(*(tf.constant(part) for part in (images, labels, unlabeled, pseudo_labels)))
 
     def test_the_terms_are_named_and_finite(self, case, batch, make_classifier):

@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from keras_srt.config.schema import AugmentationSettings
 from keras_srt.core.tensorflow import keras
-from keras_srt.data import Augmentation, BatchSizes, evaluation_batches, training_batches
+from keras_srt.data import BatchSizes, evaluation_batches, training_batches
 from keras_srt.data.sharding import distribute, split_rows
 from keras_srt.models import MODELS
 from keras_srt.neighborhoods import L0, Color, Composite, LInf, Spatial
@@ -68,7 +69,7 @@ def trained(case, strategy):
         images[9:],
         SIZES if objective.uses_unlabeled else BatchSizes(sum(SIZES), 0),
         seed=3,
-        augmentation=Augmentation(pad=1, flip=True),
+        augmentation=AugmentationSettings(pad=1, flip=True),
         pseudo_labels=answers if objective.uses_teacher else None,
     )
     whole = evaluation_batches(images[:VALIDATION], labels[:VALIDATION], VALIDATION_BATCH)

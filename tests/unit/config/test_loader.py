@@ -82,7 +82,7 @@ def problems(load, *arguments, **keywords):
         ("training__strength_warmup", 1.01, ["training.strength_warmup: got 1.01", "0 to 1"]),
         ("training__schedule", {"name": "step"}, ["milestones", "got []"]),
         ("training__schedule", {"milestones": [3]}, ["milestones: got [3]", "'constant'"]),
-        ("training__schedule", {"name": "linear"}, ["training.schedule.name", "cosine"]),
+        ("training__schedule", {"name": "one_cycle"}, ["training.schedule.name", "linear"]),
         ("training__schedule", {"name": "step", "milestones": [6]}, ["milestones: got [6]", "6"]),
         (
             "training__schedule",
@@ -215,6 +215,11 @@ def test_srt_without_unlabeled_images_is_rejected(load):
         ),
         ('training={"epochs": 3}', lambda c: c.training.epochs, 3),
         ("model=small_cnn", lambda c: c.model.width, 32),
+        ("training.search.num_steps=1", lambda c: c.searched.num_steps, 1),
+        ("training.search.num_steps=1", lambda c: c.searched.epsilon, 0.1),
+        ("training.search.num_steps=1", lambda c: c.neighborhood.num_steps, 2),
+        ("training.search.name=spatial", lambda c: c.searched.kind, "spatial"),
+        ("teacher.temperature=0.5", lambda c: c.teacher.temperature, 0.5),
         ("objective=standard", lambda c: c.objective.name, "standard"),
     ],
 )
@@ -287,6 +292,8 @@ def test_config_round_trips_through_json(load):
         evaluation__attacks=["pgd@1/10", "gridadv", {"name": "pgd_plus", "epsilon": 0.1}],
         description="one line",
     )
+    settings["teacher"] = {"training": {"steps": 3}, "teacher": {"temperature": 0.5}}
+    settings["training"]["search"] = {"name": "linf", "epsilon": "9/255", "num_steps": 2}
     made = load(settings, overrides=["data.augmentation.pad=2"])
     again = load(made.to_json())
     assert again == made

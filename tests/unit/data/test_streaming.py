@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from numbered_records import LENGTHS, TAKEN, UNLABELED, Numbered, assert_equal_batches, ids_of, take
 
+from keras_srt.config.schema import AugmentationSettings
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.data import (
-    Augmentation,
     BatchSizes,
     Images,
     IndexRanges,
@@ -121,7 +121,7 @@ def test_exactly_the_unlabeled_records_are_used(readers):
 
 
 def test_resumed_batches_equal_uninterrupted_batches():
-    settings = {"readers": 2, "augmentation": Augmentation(pad=1, flip=True)}
+    settings = {"readers": 2, "augmentation": AugmentationSettings(pad=1, flip=True)}
     whole = take(streamed(**settings), 45)
     for step in (3, 40):  # inside the first block, some passes later
         assert_equal_batches(take(streamed(**settings, first_step=step), 3), whole[step:][:3])
@@ -132,7 +132,7 @@ def test_rows_of_all_replicas_form_the_global_batch(total, local, readers):
     settings = {
         "sizes": (5, 7),
         "readers": readers,
-        "augmentation": Augmentation(pad=1, flip=True),
+        "augmentation": AugmentationSettings(pad=1, flip=True),
         "pseudo_labels": np.arange(92, dtype=np.int32),
         "first_step": 4,
     }

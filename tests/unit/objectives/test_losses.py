@@ -117,3 +117,19 @@ def test_kl_to_true_labels_is_refused(objective, field):
         objective(**{field: "kl"})
     (problem,) = caught.value.problems
     assert problem.startswith(f"{field}: got 'kl'; allowed: cross_entropy, margin, keras:NAME")
+
+
+def test_smoothed_labels_are_a_mixture_with_the_uniform_distribution():
+    logits = np.float32([[2, 0, -1], [0.5, 0.5, 3]])
+    p = 0.7 * np.eye(3)[[0, 1]] + 0.1
+    expected = -(p * tf.nn.log_softmax(logits)).numpy().sum(1)
+    found = losses.get("cross_entropy", label_smoothing=0.3)(Target(tf.constant([0, 1])), logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_soft_target_with_a_probability_of_0_has_a_finite_divergence():
+    target = losses.soft_target(tf.constant([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]))
+    np.testing.assert_array_equal(target.labels, [0, 1])
+    logits = tf.math.log(tf.constant([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]))
+    expected = [np.log(2), 0.75 * np.log(1.5)]
+    np.testing.assert_allclose(losses.kl(target, logits), expected, atol=1e-5)

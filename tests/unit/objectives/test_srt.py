@@ -7,6 +7,7 @@ from objective_helpers import (
     BALL,
     SEED,
     assert_gradient_is_the_slope,
+    assert_step_passes,
     cross_entropy,
     in_single,
     make_mlp,
@@ -15,11 +16,13 @@ from objective_helpers import (
     total,
 )
 
+from keras_srt.core.errors import InvalidSettings
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import (
     RT,
     SRT,
     Standard,
+    StepPasses,
     Target,
     losses,
 )
@@ -118,3 +121,92 @@ def test_the_gradient_of_srt_agrees_with_finite_differences(batch):
         Target(tf.constant(generator.integers(0, 3, 10), tf.int32)),
     )
     assert_gradient_is_the_slope(SRT(robust_weight=0.7), classifier, variables, prepared)
+
+
+# Pseudo-labels of an average or a teacher.
+
+PROBABILITIES = np.float32(
+    [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0, 0, 1], [0.5, 0.4, 0.1], [0.1, 0, 0.9]]
+)
+
+
+@pytest.fixture
+def taught(batch):
+    """The batch with soft pseudo-labels."""
+    return batch._replace(pseudo_labels=tf.constant(PROBABILITIES))
+
+
+@pytest.mark.parametrize("source", ["average", "teacher"])
+def test_the_target_is_the_label_or_the_given_pseudo_label(source, taught):
+    weights = mlp_weights()
+    classifier, _ = make_mlp(weights)
+    hard = SRT(pseudo_labels=source).prepare(in_single(classifier), taught, BALL, SEED)
+    expected = np.concatenate([taught.labels, PROBABILITIES.argmax(1)])
+    np.testing.assert_array_equal(hard.target.labels, expected)
+
+    soft = SRT(pseudo_labels=source, robust_loss="kl", label_smoothing=0.3)
+    prepared = soft.prepare(in_single(classifier), taught, BALL, SEED)
+    p = np.concatenate([0.7 * np.eye(3)[taught.labels] + 0.1, PROBABILITIES])
+    q = numpy_mlp(prepared.perturbed.numpy(), *weights)
+    q = np.exp(q) / np.exp(q).sum(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        divergence = np.nansum(p * np.log(p / q), axis=1)
+    found = soft.terms(in_single(classifier), prepared)["robust"].values
+    np.testing.assert_allclose(found, divergence, atol=1e-5)
+
+
+def test_a_threshold_of_1_is_srt_with_its_own_soft_predictions(taught, make_classifier):
+    classifier = make_classifier(batch_norm=False)
+    own = SRT(robust_loss="kl").prepare(classifier, taught, BALL, SEED)
+    case = SRT(robust_loss="kl", pseudo_labels="teacher", confidence_threshold=1)
+    for found, expected in zip(
+        tf.nest.flatten(case.prepare(classifier, taught, BALL, SEED)),
+        tf.nest.flatten(own),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_only_confident_pseudo_labels_replace_own_predictions(taught, make_classifier):
+    classifier = make_classifier(batch_norm=False)
+    case = SRT(robust_loss="kl", pseudo_labels="teacher", confidence_threshold=0.6)
+    found = case.prepare(classifier, taught, BALL, SEED).target
+    own = SRT().prepare(classifier, taught, BALL, SEED).target
+    trusted = np.array([True] * 4 + [True, True, False, True, False, True])
+    given = np.concatenate([taught.labels, PROBABILITIES.argmax(1)])
+    np.testing.assert_array_equal(found.labels, np.where(trusted, given, own.labels))
+    np.testing.assert_array_equal(found.logits[~trusted], own.logits[~trusted])
+    np.testing.assert_allclose(
+        tf.nn.softmax(found.logits)[4:][trusted[4:]], PROBABILITIES[trusted[4:]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"confidence_threshold": 0.5, "robust_loss": "kl"},
+        {"confidence_threshold": 0.5, "pseudo_labels": "teacher"},
+    ],
+)
+def test_a_threshold_without_soft_pseudo_labels_is_refused(settings):
+    with pytest.raises(InvalidSettings, match=r"confidence_threshold: got 0\.5 .*allowed: 0"):
+        SRT(**settings).check(BALL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({"pseudo_labels": "teacher"}, StepPasses(0, 30, 14)),
+        (
+            {"pseudo_labels": "teacher", "robust_loss": "kl", "confidence_threshold": 0.5},
+            StepPasses(10, 30, 14),
+        ),
+    ],
+)
+def test_passes_with_pseudo_labels_of_a_teacher(settings, passes, taught, make_classifier):
+    assert_step_passes(SRT(**settings), BALL, passes, taught, make_classifier())
+
+
+def test_label_smoothing_needs_the_cross_entropy():
+    with pytest.raises(InvalidSettings, match=r"label_smoothing: got 0\.1 .*cross_entropy"):
+        SRT(clean_loss="margin", label_smoothing=0.1).check(BALL)

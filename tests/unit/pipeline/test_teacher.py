@@ -9,7 +9,6 @@ import tensorflow as tf
 from helpers import tiny
 from tiny_runs import train_in
 
-import keras_srt.pipeline.train as train_module
 from keras_srt.attacks import TargetModel
 from keras_srt.config import loader as configs
 from keras_srt.core.errors import Interrupted, InvalidSettings, UserError
@@ -30,6 +29,7 @@ from keras_srt.pipeline.evaluate import measure
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.report import make_report
 from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.pipeline.teacher_config import teacher_config
 from keras_srt.pipeline.train import train
 from keras_srt.training import callbacks
 
@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch
 
 def test_a_finished_run_asks_nobody(finished, monkeypatch):
     before = finished.best_weights.read_bytes()
-    monkeypatch.setattr(train_module, "label_unlabeled", None)
+    monkeypatch.setattr(teacher, "label_unlabeled", None)
     monkeypatch.setattr(InMemoryDataset, "load_train", None)
     train(RunContext.open(configured(), finished, resume=True))
     assert finished.best_weights.read_bytes() == before
@@ -174,7 +174,7 @@ def test_true_labels_of_unlabeled_images_are_never_used(finished, tmp_path, monk
 def test_the_student_is_given_the_answers_of_the_teacher(tmp_path, monkeypatch):
     given = []
     answers = np.arange(50, dtype=np.int32) % 10
-    monkeypatch.setattr(train_module, "label_unlabeled", lambda *_: answers)
+    monkeypatch.setattr(teacher, "label_unlabeled", lambda *_: answers)
     monkeypatch.setattr(data_module, "training_batches", lambda *_, **named: given.append(named))
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **named: None)
     train_in(tmp_path / "run", configured())
@@ -217,7 +217,7 @@ def test_answers_of_another_split_are_refused(answers, words, tmp_path):
 
 
 def teacher_of(config):
-    return teacher.teacher_config(config, make_plan(config, INFO))
+    return teacher_config(config, make_plan(config, INFO).steps)
 
 
 def test_the_teacher_is_standard_training_on_the_labeled_images():
@@ -226,14 +226,14 @@ def test_the_teacher_is_standard_training_on_the_labeled_images():
     assert made.objective == Standard()
     plan = make_plan(made, INFO)
     assert (plan.sizes.labeled, plan.sizes.unlabeled, plan.steps) == (16, 0, 4)
-    assert (plan.interval, plan.strength_steps, plan.teacher_steps) == (3, 0, 0)
+    assert (plan.interval, plan.strength_steps, plan.teacher) == (3, 0, None)
     assert (made.data, made.model, made.seed) == (config.data, config.model, config.seed)
     assert made.training.learning_rate == config.training.learning_rate
 
 
 def test_by_default_it_has_as_many_steps_as_the_student():
     config = configured({"name": "uat", "teacher_steps": None})
-    assert make_plan(config, INFO).teacher_steps == teacher_of(config).training.steps == 6
+    assert make_plan(config, INFO).teacher.steps == teacher_of(config).training.steps == 6
     length = {"training__steps": None, "training__epochs": 3, "training__labeled_per_batch": 8}
     epochs = configured({"name": "uat", "teacher_steps": None}, **length)
     assert teacher_of(epochs).training.epochs is None
@@ -271,12 +271,11 @@ def test_the_plan_names_the_cost_of_the_teacher():
     seconds = format_duration(4 * 3 * 16 / 176)
     first = text.splitlines()[0]
     assert first == (
-        "teacher   4 steps first, each 16 training image passes over labeled images: "
-        f"about {seconds}; then it labels 50 images"
+        f"teacher   4 steps first, without a search: about {seconds}; then it labels 50 images"
     )
-    assert plan.teacher_steps == 4
+    assert plan.teacher.steps == 4
     without = make_plan(configured({"name": "uat", "fixed_weight": 0}), INFO)
-    assert without.teacher_steps == 0
+    assert without.teacher is None
     assert "teacher" not in describe_cost(without, StepTime(1.0, 16))
 
 
@@ -325,3 +324,94 @@ def test_the_report_has_the_summary_of_the_teacher(finished):
     evaluation = measure(config, target_model, context.source.test(10))
     report = make_report(config, context.source, evaluation, "tiny", trained=context)
     assert report["teacher"] == json.loads(finished.teacher_summary.read_text())
+
+
+# A teacher with settings and a teacher of its own.
+
+CHAIN = {
+    "objective": {"name": "noisy_student", "label_smoothing": 0.1},
+    "augmentation": {"cutout": 4, "flip": True},
+    "training": {"steps": 3, "initial_weights": "teacher", "learning_rate": 0.02},
+    "temperature": 0.5,
+    "teacher": {"training": {"steps": 2}},
+}
+
+
+def chained(**changes):
+    """A tiny run of `srt` with a noisy student as its teacher."""
+    settings = {"training__initial_weights": "teacher", "teacher": CHAIN, **changes}
+    objective = {"name": "srt", "pseudo_labels": "teacher"}
+    return configs.parse(tiny(objective=objective, data__unlabeled=50, **settings), COMPONENTS)
+
+
+def test_a_teacher_can_have_settings_and_a_teacher(tmp_path):
+    config = chained()
+    plan = make_plan(config, INFO)
+    assert (plan.teacher.steps, plan.teacher.teacher.steps) == (3, 2)
+    assert plan.teacher.teacher.teacher is None
+    first = describe_cost(plan, StepTime(1.0, 16)).splitlines()[0]
+    assert first.startswith("teacher   2 + 3 steps first, without a search: about ")
+
+    run = train_in(tmp_path / "run", config)
+    inner = run.teacher
+    assert [int(row["step"]) for row in inner.teacher.read_history()] == [2]
+    assert [int(row["step"]) for row in inner.read_history()] == [3]
+    for folder, temperature in ((run, 0.5), (inner, 1.0)):
+        labels = np.load(folder.pseudo_labels)
+        assert (labels.shape, labels.dtype) == ((50, 10), np.float16)
+        context = RunContext.open(config, run)
+        while context.folder.path != folder.teacher.path:
+            context = teacher.teacher_context(context)
+        data = load_training_data(RunContext.open(config, run))
+        images = np.concatenate(list(data.unlabeled_batches(50)))
+        views = images, images[:, :, ::-1]  # both teachers were trained with flips
+        p = np.mean([tf.nn.softmax(context.best_classifier(view)) for view in views], axis=0)
+        p = p ** (1 / temperature)
+        np.testing.assert_allclose(labels, p / p.sum(1, keepdims=True), atol=1e-3)
+    before = weights_of(run)
+    for soft in (run, inner):  # the labels of the split are checked, too
+        np.save(soft.pseudo_labels, np.zeros((49, 10), np.float16))
+    with pytest.raises(UserError, match=r"got float16 \[49, 10\]; allowed: float16 \[50, 10\]"):
+        teacher.label_unlabeled(
+            RunContext.open(config, run, resume=True),
+            load_training_data(RunContext.open(config, run)),
+        )
+    assert all(np.isfinite(weight).all() for weight in before if weight.dtype.kind == "f")
+
+
+def test_the_student_starts_from_the_weights_of_its_teacher(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "keras_srt.training.model.RobustModel.start_from",
+        lambda model, classifier: started.append((model, classifier)),
+    )
+    run = train_in(tmp_path / "run", chained())
+    noisy, student = started  # inner teachers are trained first
+    assert noisy[0].objective.name == "noisy_student"
+    assert student[0].objective.name == "srt"
+    context = RunContext.open(chained(), run)
+    expected = teacher.teacher_context(context).best_classifier.get_weights()
+    for one, other in zip(student[1].get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    train_in(run.path, chained(training__steps=6), resume=True)
+    assert len(started) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher": {"training": {"stepz": 3}}}, r"^teacher\.training\.stepz: "),
+        ({"teacher": {"objective": "nosy"}}, r"^teacher\.objective\.name: got 'nosy'"),
+        ({"teacher": {"augmentation": {"cutout": -1}}}, r"^teacher\.augmentation\.cutout: got -1"),
+        ({"teacher": {"model": {"name": "vgg"}}}, r"^teacher\.model\.name: got 'vgg'"),
+        ({"teacher": {"objective": "rt"}}, "^teacher\\.objective: got 'rt'; allowed: 'standard'"),
+        ({"objective": "srt"}, "^teacher: got a teacher with the objective 'srt', which uses none"),
+        ({"objective": "srt", "teacher": None}, "^training.initial_weights: got a teacher"),
+    ],
+)
+def test_invalid_teachers_are_refused(changes, words):
+    settings = {"training__initial_weights": "teacher", "teacher": CHAIN, "data__unlabeled": 50}
+    settings["objective"] = {"name": "srt", "pseudo_labels": "teacher"}
+    config = configs.parse(tiny(**settings | changes), COMPONENTS)
+    with pytest.raises(InvalidSettings, match=words):
+        make_plan(config, INFO)

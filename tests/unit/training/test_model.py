@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.neighborhoods import Composite, LInf, Perturbed, Spatial
-from keras_srt.objectives import RT, SRT, Adversarial, Standard, Target, losses
+from keras_srt.objectives import RST, RT, SRT, Adversarial, Standard, Target, losses
 from keras_srt.training.model import RobustModel, linear_warmup
 
 PIXEL = LInf(epsilon=0.1, num_steps=2)
@@ -305,3 +305,67 @@ def test_xla_is_off_unless_asked_for(make_classifier):
     assert model.jit_compile is False
     model.compile("sgd", jit_compile=True)
     assert model.jit_compile is True
+
+
+def test_training_and_validation_search_their_own_neighborhoods(
+    batches, make_model, images, labels
+):
+    def trained(*args, **settings):
+        model = make_model(*args, **settings)
+        return fitted(model, batches)[0], model.evaluate(images, labels, verbose=0)
+
+    small = LInf(epsilon=0.01, num_steps=1)
+    weights, measured = trained(PIXEL, training_search=small)
+    small_weights, small_measured = trained(small)
+    assert not differ(weights, small_weights)
+    assert differ(weights, trained(PIXEL)[0])
+    model = make_model(PIXEL)
+    model.classifier.set_weights(weights)
+    assert measured[-1] == model.evaluate(images, labels, verbose=0)[-1] <= small_measured[-1]
+
+
+def test_pseudo_labels_of_the_average_are_its_predictions(batches, make_model, unlabeled):
+    model = make_model(objective=SRT(pseudo_labels="average"), ema=0.9)
+    given = []
+    prepare = model.search.prepare
+
+    def spy(classifier, batch, *args):
+        given.append(batch.pseudo_labels)
+        return prepare(classifier, batch, *args)
+
+    object.__setattr__(model.search, "prepare", spy)
+    fitted(model, batches, steps=2)
+    changed = [layer.get_weights() for layer in model.average.layers]
+    assert any(map(len, changed))
+    expected = make_model(objective=SRT(pseudo_labels="average"), ema=0.9)
+    np.testing.assert_allclose(
+        given[0], tf.nn.softmax(expected.average(unlabeled, training=False)), atol=1e-6
+    )
+    assert np.any(np.abs(given[1] - given[0]) > 1e-6)
+    with pytest.raises(InvalidSettings, match=r"training\.ema: got null"):
+        make_model(objective=SRT(pseudo_labels="average"))
+
+
+@pytest.mark.parametrize("objective", [RST(), SRT(pseudo_labels="teacher")])
+def test_pseudo_labels_are_class_ids_or_probabilities(
+    objective, images, labels, unlabeled, make_model
+):
+    ids = np.int32([2, 0, 1, 1, 0, 2])
+    soft = np.eye(3, dtype=np.float32)[ids]
+
+    def trained(pseudo):
+        data = {"labeled": (images, labels), "unlabeled": unlabeled, "pseudo_labels": pseudo}
+        model = make_model(PIXEL, objective)
+        return fitted(model, tf.data.Dataset.from_tensors(data).repeat(), steps=2)[0]
+
+    assert not differ(trained(ids), trained(soft))
+
+
+def test_initial_weights_of_another_classifier(make_model, make_classifier):
+    model, other = make_model(ema=0.9), make_classifier()
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    model.start_from(other)
+    for started in (model.classifier, model.average):
+        assert not differ(started.get_weights(), other.get_weights())
+    with pytest.raises(InvalidSettings, match=r"initial_weights: got 'teacher'"):
+        model.start_from(make_classifier(batch_norm=False))

@@ -6,6 +6,7 @@ import tensorflow as tf
 from helpers import tiny
 
 from keras_srt.config import loader as configs
+from keras_srt.config.schema import ScheduleSettings, TrainingSettings
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
@@ -27,9 +28,9 @@ from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.pipeline.cost import StepTime, training_seconds
 from keras_srt.pipeline.describe import describe_cost
 from keras_srt.pipeline.plan import make_plan
-from keras_srt.pipeline.teacher import teacher_config
+from keras_srt.pipeline.teacher_config import teacher_config
 from keras_srt.training.model import RobustModel
-from keras_srt.training.schedules import SearchGrowth
+from keras_srt.training.schedules import SearchGrowth, learning_rate
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 PIXEL = LInf(epsilon=0.1, num_steps=4)
@@ -200,7 +201,7 @@ def test_a_plan_with_nothing_to_grow_is_refused():
 def test_a_teacher_grows_nothing():
     growing = {"training__search_growth": 0.5, "training__weight_warmup": 0.5}
     config = configured(objective={"name": "rst"}, **growing)
-    teacher = teacher_config(config, make_plan(config, INFO))
+    teacher = teacher_config(config, make_plan(config, INFO).steps)
     plan = make_plan(teacher, INFO)
     assert (plan.growth_steps, plan.weight_steps, plan.cost_ratio) == (0, 0, 1.0)
 
@@ -266,3 +267,24 @@ def test_fast_adversarial_training_in_a_config(images, labels):
     )
     np.testing.assert_allclose(prepared.images, expected, atol=1e-6)
     assert np.abs(start - images).max() > 0.07
+
+
+def test_the_linear_schedule_rises_holds_and_falls():
+    schedule = ScheduleSettings(name="linear", warmup=0.1, hold=0.4)
+    training = TrainingSettings(steps=100, learning_rate=0.2, schedule=schedule)
+    rate = learning_rate(training, steps=100, steps_per_epoch=10)
+    found = [float(rate(step)) for step in (0, 5, 10, 49, 50, 75, 99, 100)]
+    np.testing.assert_allclose(found, [0, 0.1, 0.2, 0.2, 0.2, 0.1, 0.004, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "cosine", "hold": 0.1},
+        {"name": "linear", "hold": 1.0},
+        {"name": "linear", "hold": 0.6, "warmup": 0.4},
+    ],
+)
+def test_a_hold_that_leaves_no_decay_is_refused(settings):
+    with pytest.raises(InvalidSettings, match=r'^hold: got .*allowed: 0, or with "linear"'):
+        ScheduleSettings(**settings)
