@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     config = shared.load_config(options)
     from keras_srt.pipeline.context import RunContext
     from keras_srt.pipeline.cost import time_step
-    from keras_srt.pipeline.describe import describe_cost, describe_dataset
+    from keras_srt.pipeline.describe import describe_cost, describe_dataset, describe_processor
     from keras_srt.pipeline.run_folder import RunFolder
 
     print(config.to_json())
@@ -30,4 +30,5 @@ def run(options: argparse.Namespace) -> None:
     for key, value in config.neighborhood.describe().items():
         print(f"{key:<9} {value}")
     context.model.classifier.summary()
+    print(describe_processor())
     print(describe_cost(plan, time_step(context.model, plan, info)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_srt.core import processor
 from keras_srt.core.formatting import format_duration
 from keras_srt.data import DatasetInfo
 from keras_srt.exporters.export import ExportResult
@@ -16,6 +17,12 @@ def describe_dataset(info: DatasetInfo, plan: Plan) -> str:
         f"labeled, {plan.num_unlabeled:,} unlabeled, {plan.num_validation:,} validation), "
         f"{info.num_test:,} test images of {' x '.join(map(str, info.input_shape))}"
     )
+
+
+def describe_processor() -> str:
+    """Describe what makes this machine's processor fast, and what precision "auto" is here."""
+    instructions = processor.bfloat16_instructions() or "no bfloat16 instructions"
+    return f'processor {instructions}: precision "auto" is {processor.fast_precision()}'
 
 
 def describe_cost(plan: Plan, step: StepTime) -> str:

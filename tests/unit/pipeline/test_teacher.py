@@ -32,6 +32,7 @@ from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.teacher_config import teacher_config
 from keras_srt.pipeline.train import train
 from keras_srt.training import callbacks
+from keras_srt.training.model import RobustModel
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 
@@ -344,57 +345,72 @@ def chained(**changes):
     return configs.parse(tiny(objective=objective, data__unlabeled=50, **settings), COMPONENTS)
 
 
-def test_a_teacher_can_have_settings_and_a_teacher(tmp_path):
-    config = chained()
-    plan = make_plan(config, INFO)
+@pytest.fixture(scope="module")
+def chain(untimed, tmp_path_factory):
+    """A finished run of `chained`, and the models that took over the weights of a teacher."""
+    started = []
+    start_from = RobustModel.start_from
+
+    def spy(model, classifier):
+        start_from(model, classifier)
+        started.append((model.objective.name, model.classifier.get_weights()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RobustModel, "start_from", spy)
+        run = train_in(tmp_path_factory.mktemp("chain") / "run", chained())
+    return run, started
+
+
+def test_a_teacher_can_have_settings_and_a_teacher(chain):
+    plan, (run, _) = make_plan(chained(), INFO), chain
     assert (plan.teacher.steps, plan.teacher.teacher.steps) == (3, 2)
     assert plan.teacher.teacher.teacher is None
     first = describe_cost(plan, StepTime(1.0, 16)).splitlines()[0]
     assert first.startswith("teacher   2 + 3 steps first, without a search: about ")
+    steps = [folder.read_history()[-1]["step"] for folder in (run.teacher.teacher, run.teacher)]
+    assert [int(step) for step in steps] == [2, 3]
 
-    run = train_in(tmp_path / "run", config)
-    inner = run.teacher
-    assert [int(row["step"]) for row in inner.teacher.read_history()] == [2]
-    assert [int(row["step"]) for row in inner.read_history()] == [3]
-    for folder, temperature in ((run, 0.5), (inner, 1.0)):
-        labels = np.load(folder.pseudo_labels)
-        assert (labels.shape, labels.dtype) == ((50, 10), np.float16)
-        context = RunContext.open(config, run)
-        while context.folder.path != folder.teacher.path:
-            context = teacher.teacher_context(context)
-        data = load_training_data(RunContext.open(config, run))
-        images = np.concatenate(list(data.unlabeled_batches(50)))
-        views = images, images[:, :, ::-1]  # both teachers were trained with flips
+
+def test_soft_pseudo_labels_are_means_over_flips_at_a_temperature(chain):
+    run, _ = chain
+    student = RunContext.open(chained(), run)
+    data = load_training_data(student)
+    images = np.concatenate(list(data.unlabeled_batches(50)))
+    views = images, images[:, :, ::-1]  # both teachers are trained with flips
+    context = student
+    for temperature in (0.5, 1.0):
+        labels = np.load(context.folder.pseudo_labels)
+        context = teacher.teacher_context(context)
         p = np.mean([tf.nn.softmax(context.best_classifier(view)) for view in views], axis=0)
         p = p ** (1 / temperature)
+        assert labels.dtype == np.float16
         np.testing.assert_allclose(labels, p / p.sum(1, keepdims=True), atol=1e-3)
-    before = weights_of(run)
-    for soft in (run, inner):  # the labels of the split are checked, too
-        np.save(soft.pseudo_labels, np.zeros((49, 10), np.float16))
-    with pytest.raises(UserError, match=r"got float16 \[49, 10\]; allowed: float16 \[50, 10\]"):
-        teacher.label_unlabeled(
-            RunContext.open(config, run, resume=True),
-            load_training_data(RunContext.open(config, run)),
-        )
-    assert all(np.isfinite(weight).all() for weight in before if weight.dtype.kind == "f")
 
 
-def test_the_student_starts_from_the_weights_of_its_teacher(tmp_path, monkeypatch):
-    started = []
-    monkeypatch.setattr(
-        "keras_srt.training.model.RobustModel.start_from",
-        lambda model, classifier: started.append((model, classifier)),
-    )
-    run = train_in(tmp_path / "run", chained())
-    noisy, student = started  # inner teachers are trained first
-    assert noisy[0].objective.name == "noisy_student"
-    assert student[0].objective.name == "srt"
+def test_students_start_from_the_weights_of_their_teachers(chain):
+    run, started = chain
+    assert [name for name, _ in started] == ["noisy_student", "srt"]  # inner teachers first
     context = RunContext.open(chained(), run)
-    expected = teacher.teacher_context(context).best_classifier.get_weights()
-    for one, other in zip(student[1].get_weights(), expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-    train_in(run.path, chained(training__steps=6), resume=True)
-    assert len(started) == 2
+    for _, weights in reversed(started):
+        context = teacher.teacher_context(context)
+        for one, other in zip(weights, context.best_classifier.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.zeros((49, 10), np.float16), r"got float16 \[49, 10\]; allowed: float16 \[50, 10\]"),
+        (np.zeros(50, np.int32), r"got int32 \[50\]"),
+        (np.full((50, 10), np.nan, np.float16), "values that are not probabilities"),
+    ],
+)
+def test_soft_labels_of_another_split_are_refused(labels, words, tmp_path):
+    context = RunContext.open(chained(), RunFolder(tmp_path), resume=True)
+    context.folder.teacher.path.mkdir()
+    np.save(context.folder.pseudo_labels, labels)
+    with pytest.raises(UserError, match=words):
+        teacher.label_unlabeled(context, load_training_data(context))
 
 
 @pytest.mark.parametrize(
