@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from keras_srt import report
-    from keras_srt.core.files import write_json
+    from keras_srt.core.files import write_json, write_text
     from keras_srt.evaluation import significance
 
     made = significance.compare(options.runs)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         text = "\n".join(["# Comparison", "", *lines, ""])
-        (options.output / "comparison.md").write_text(text, encoding="utf-8")
+        write_text(options.output / "comparison.md", text)
         report.write_comparison_figure(made, options.output / "comparison.png")
         write_json(options.output / "comparison.json", made)
     except OSError as error:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_srt.core.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DRAFT = ".draft-"
 _CHUNK = 2**20
@@ -121,10 +127,36 @@ def translate_write_errors(path: Path, *errors: type[Exception]) -> Iterator[Non
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file; see `atomic_write`."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; see `atomic_write`."""
     with atomic_write(path) as draft:
-        draft.write_bytes(text.encode("utf-8"))
+        draft.write_bytes(content)
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a text file in UTF-8; see `atomic_write`.
+
+    Args:
+        path: The file.
+        text: The content.
+        errors: What happens to characters that UTF-8 lacks, as in `str.encode`.
+    """
+    write_bytes(path, text.encode("utf-8", errors))
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz file; see `atomic_write`."""
+    # In memory first, because NumPy hides the error of a full disk behind another one.
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+def write_figure(path: Path, figure: Figure, **settings: Any) -> None:
+    """Write a figure of Matplotlib as a PNG file; see `atomic_write`."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None}, **settings)
+    write_bytes(path, content.getvalue())
 
 
 def write_json(path: Path, content: Any) -> None:

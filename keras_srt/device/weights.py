@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_srt.core.files import atomic_write
+from keras_srt.core.files import write_arrays
 from keras_srt.device.trainer import Trainer
 
 _STATE, _STEP, _MODEL = "state/", "step", "model"
@@ -45,8 +45,7 @@ def save_weights(path: str | Path, weights: TrainedWeights) -> None:
     """
     arrays = {_STATE + name: values for name, values in weights.state.items()}
     arrays |= {_STEP: np.int64(weights.step), _MODEL: np.str_(weights.model)}
-    with atomic_write(Path(path)) as draft, draft.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    write_arrays(Path(path), **arrays)
 
 
 def load_weights(path: str | Path, model: str) -> TrainedWeights:

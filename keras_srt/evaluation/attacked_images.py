@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import atomic_write
+from keras_srt.core.files import write_arrays
 from keras_srt.evaluation.robustness import Robustness
 
 _ATTACK = "attack:"
@@ -49,8 +49,7 @@ class AttackedImages(NamedTuple):
     def save(self, path: Path) -> None:
         """Write an .npz file atomically."""
         attacked = {f"{_ATTACK}{name}": images for name, images in self.attacked.items()}
-        with atomic_write(path) as draft:
-            np.savez_compressed(draft, images=self.images, labels=self.labels, **attacked)
+        write_arrays(path, images=self.images, labels=self.labels, **attacked)
 
     @classmethod
     def load(cls, path: Path) -> AttackedImages:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import atomic_write
+from keras_srt.core.files import write_arrays
 from keras_srt.evaluation.intervals import proportion
 from keras_srt.evaluation.robustness import Robustness
 
@@ -76,8 +76,7 @@ class ImagePredictions(NamedTuple):
     def save(self, path: Path) -> None:
         """Write an .npz file atomically."""
         attacked = {f"{_ATTACK}{name}": classes for name, classes in self.attacked.items()}
-        with atomic_write(path) as draft:
-            np.savez_compressed(draft, labels=self.labels, clean=self.clean, **attacked)
+        write_arrays(path, labels=self.labels, clean=self.clean, **attacked)
 
     @classmethod
     def load(cls, path: Path) -> ImagePredictions:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from keras_srt.attacks import (
     TargetModel,
     make_criterion,
 )
+from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
+from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 
 # (attack name, images done, images in all)
@@ -35,6 +37,7 @@ def evaluate_robustness(
     batch_size: int = 500,
     seed: int = 0,
     progress: Progress | None = None,
+    parts: FinishedParts | None = None,
 ) -> Robustness:
     """Attack a classifier and record its predictions before and after each attack.
 
@@ -50,6 +53,8 @@ def evaluate_robustness(
         batch_size: Images per query. A `TargetModel` or `QueryModel` has its own.
         seed: Seed of the attacks' random draws.
         progress: Called after each batch, or None.
+        parts: Keeps each attacked batch on disk, so that an interrupted evaluation goes on from
+            there; None to keep nothing.
 
     Returns:
         Predicted classes and attacked images, image by image.
@@ -75,7 +80,7 @@ def evaluate_robustness(
     )
     clean = model.predictions(images, Criterion(labels)).classes
     outcomes = {
-        name: _run_attack(model, images, clean, attack, seed, name, progress)
+        name: _run_attack(model, images, clean, attack, seed, name, progress, parts)
         for name, attack in zip(_unique_names(attacks), attacks, strict=True)
     }
     return Robustness(labels, clean, outcomes)
@@ -89,9 +94,10 @@ def _run_attack(
     seed: int,
     name: str,
     progress: Progress | None,
+    parts: FinishedParts | None,
 ) -> AttackOutcome:
     """Run one attack on all images, batch by batch."""
-    began = time.perf_counter()
+    parts, seconds = parts or FinishedParts(), 0.0
     # NaN logits have no class to attack; class 0 stands in.
     labels = np.maximum(clean, 0)
     logits = model.logits(images) if attack.target is not None else np.zeros((len(images), 0))
@@ -100,17 +106,37 @@ def _run_attack(
     distances = np.empty(len(images)) if isinstance(attack, MinimalNormAttack) else None
     for first in range(0, len(images), model.batch_size):
         part = slice(first, first + model.batch_size)
-        draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
-        result = attack.run(model, images[part], criterion[part], draw)
-        check_inside(attack, images[part], result)
-        attacked[part] = result.images
-        classes[part] = model.predictions(result.images, criterion[part]).classes
-        if isinstance(attack, MinimalNormAttack) and distances is not None:
-            distances[part] = _distances(attack, model, images[part], criterion[part], result)
+        run = partial(_run_batch, model, images[part], attack, criterion[part], seed, first)
+        settings = {"attack": settings_of(attack), "seed": seed, "size": model.batch_size}
+        found = parts.compute(name, {**settings, "first": first}, model, run)
+        attacked[part], classes[part] = found["images"], found["classes"]
+        seconds += float(found["seconds"])
+        if distances is not None:
+            distances[part] = found["distances"]
         if progress is not None:
             progress(name, min(first + model.batch_size, len(images)), len(images))
-    seconds = time.perf_counter() - began
     return AttackOutcome(attack, attacked, classes, seconds, criterion.targets, distances)
+
+
+def _run_batch(
+    model: QueryModel,
+    images: np.ndarray,
+    attack: Attack,
+    criterion: Criterion,
+    seed: int,
+    first: int,
+) -> dict[str, np.ndarray]:
+    """Attack a batch, whose first image has the number `first`."""
+    draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
+    result = attack.run(model, images, criterion, draw)
+    check_inside(attack, images, result)
+    found = {
+        "images": result.images,
+        "classes": model.predictions(result.images, criterion).classes,
+    }
+    if isinstance(attack, MinimalNormAttack):
+        found["distances"] = _distances(attack, model, images, criterion, result)
+    return found
 
 
 def _distances(

@@ -9,8 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.files import read_checksummed_json, write_checksummed_json
 from keras_srt.core.tensorflow import keras
-from keras_srt.exporters.model_versions import next_version, prune, publishing
+from keras_srt.exporters.model_versions import (
+    next_version,
+    prune,
+    publish_draft,
+    publishing,
+)
 from keras_srt.exporters.savedmodel import write_savedmodel
 from keras_srt.exporters.tf_serving_config import write_model_config
 from keras_srt.exporters.tflite import TfliteFile, write_tflite
@@ -52,6 +58,7 @@ def export_classifier(
     calibration: np.ndarray | None = None,
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
+    record: Path | None = None,
 ) -> ExportResult:
     """Publish `folder/<version>/` (SavedModel) and `folder/tflite/<version>/`.
 
@@ -70,6 +77,8 @@ def export_classifier(
         keep: Number of versions to keep, at least 1; by default all.
         trainable: Settings of training on a device; by default no `model_train.tflite` is
             written.
+        record: A JSON file to write, from which `resume_export` completes an interrupted
+            publication; by default none.
 
     Returns:
         The published folders and their agreement with the classifier.
@@ -89,17 +98,75 @@ def export_classifier(
             write_trainable(classifier, class_names, tflite_draft / TRAIN_FILE, trainable, samples)
         savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
         tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
+        # In the order of the renames.
+        drafts = [(path.name, path.stat().st_ino) for path in (tflite_draft, draft)]
+        made = _Made(number, savedmodel_difference, tflite_files)
+        if record is not None:
+            write_checksummed_json(record, {**made.as_json(), "drafts": drafts})
+    return _finish(folder, made, keep, record)
+
+
+class _Made(NamedTuple):
+    """The complete files of a version."""
+
+    version: int
+    savedmodel_difference: float
+    tflite_files: tuple[TfliteFile, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self._asdict(), "tflite_files": [file._asdict() for file in self.tflite_files]}
+
+
+def _finish(folder: Path, made: _Made, keep: int | None, record: Path | None) -> ExportResult:
+    """List a published version for TF Serving, remove old versions, and complete the record."""
+    tflite, number = folder / "tflite", made.version
     model_config = write_model_config(folder.parent)
     pruned = prune([folder, tflite], keep, number) if keep is not None else []
+    if record is not None:
+        write_checksummed_json(record, made.as_json())
     return ExportResult(
         number,
         folder / str(number),
         tflite / str(number),
-        savedmodel_difference,
-        tflite_files,
+        made.savedmodel_difference,
+        made.tflite_files,
         model_config,
         tuple(pruned),
     )
+
+
+def resume_export(folder: Path, record: Path) -> ExportResult | None:
+    """Complete an export that was interrupted while it was published, or return a complete one.
+
+    Args:
+        folder: `saved_models/<name>`.
+        record: The file that `export_classifier` wrote.
+
+    Returns:
+        The published version; None if there is no record, or its files are gone.
+
+    Raises:
+        UserError: The folder can't be written.
+    """
+    try:
+        content = read_checksummed_json(record)
+        drafts = content.pop("drafts", [])
+        files = tuple(TfliteFile(**file) for file in content.pop("tflite_files"))
+        made = _Made(**content, tflite_files=files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    number = str(made.version)
+    finals = [path / number for path in (folder / "tflite", folder)]
+    for (name, inode), final in zip(drafts, finals, strict=False):
+        draft = final.with_name(name)
+        if draft.exists() and not final.exists():
+            publish_draft(draft, final)
+        # A rename keeps the number of the inode.
+        if not final.exists() or final.stat().st_ino != inode:
+            return None
+    if not all(final.exists() for final in finals):
+        return None
+    return _finish(folder, made, None, record)
 
 
 def export(

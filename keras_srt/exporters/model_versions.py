@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.files import fsync
+from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import tf
 
-_STALE_SECONDS = 24 * 3600  # age of a draft from which on it is a leftover of a killed export
+_DRAFT = ".draft-"
 
 
 def versions_in(folder: Path) -> set[int]:
@@ -71,21 +71,17 @@ def publishing(folder: Path, version: int) -> Iterator[Path]:
             f"{final}: this version exists and is never changed; allowed: an unused number, such "
             f"as {next_version(folder)}"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale_drafts(folder)
-        # In the same folder, because a rename must not cross file systems. TF Serving ignores
-        # the name, because it is not a number.
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-    except OSError as error:
-        raise UserError(f"{folder}: can't be written ({error.strerror})") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # In the same folder, because a rename must not cross file systems. TF Serving ignores
+            # the name, because it is not a number.
+            draft = stack.enter_context(scratch_folder(folder, _DRAFT))
+        except OSError as error:
+            raise UserError(f"{folder}: can't be written ({error.strerror})") from error
         with _translate_disk_errors(folder):
             yield draft
-            draft.chmod(0o755)  # mkdtemp makes it private; a server may run as another user
-        _rename(draft, final)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        publish_draft(draft, final)
 
 
 def prune(folders: Iterable[Path], keep: int, new: int) -> list[int]:
@@ -111,28 +107,28 @@ def prune(folders: Iterable[Path], keep: int, new: int) -> list[int]:
             continue
         try:
             # Rename first: a server that loads the version now must not find part of it.
-            hidden = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
-            shutil.rmtree(version.rename(hidden / version.name))
-            hidden.rmdir()
+            with scratch_folder(folder, _DRAFT) as hidden:
+                version.rename(hidden / version.name)
         except OSError as error:
             raise UserError(f"{version}: can't be removed ({error.strerror})") from error
     return removed
 
 
-def _rename(draft: Path, final: Path) -> None:
+def publish_draft(draft: Path, final: Path) -> None:
+    """Rename a complete draft to its version.
+
+    Raises:
+        UserError: The version exists, or the folder can't be written.
+    """
     try:
+        draft.chmod(0o755)  # it was made private; a server may run as another user
         os.rename(draft, final)
+        fsync(final.parent)
     except OSError as error:
         raise UserError(
             f"{final}: can't be published ({error.strerror}); another export may have used "
             f"the number, an unused one is {next_version(final.parent)}"
         ) from error
-
-
-def _remove_stale_drafts(folder: Path) -> None:
-    for draft in folder.glob(".draft-*"):
-        if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager

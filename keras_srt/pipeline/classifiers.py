@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import DatasetInfo
 from keras_srt.pipeline.plan import Plan
 from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.training.checkpoint_files import check_best
+from keras_srt.training.checkpoint_files import find_best
 from keras_srt.training.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -78,15 +79,23 @@ def load_best_classifier(config: Config, folder: RunFolder, info: DatasetInfo) -
         UserError: The run has none yet, or its file is damaged or of another model.
     """
     classifier = build_classifier(config, info, "float32")
-    check_best(folder.checkpoints)
-    path = folder.best_weights
-    if not path.is_file():
+    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile by a running training
+        _load_best(classifier, folder)
+        return classifier
+    _load_best(classifier, folder)
+    return classifier
+
+
+def _load_best(classifier: keras.Model, folder: RunFolder) -> None:
+    path = find_best(folder.checkpoints)
+    if path is None:
         raise UserError(f"{folder.path}: has no trained classifier yet; train it with --resume")
     try:
         classifier.load_weights(path)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
             f"{path}: can't be loaded, it is damaged or of another model ({reason})"
         ) from error
-    return classifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,15 @@ import numpy as np
 
 from keras_srt.attacks import Attack, QueryModel, TargetModel
 from keras_srt.config.schema import Config
+from keras_srt.core.files import sha256
+from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.curves import accuracy_curves
+from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.evaluation.masking import find_masking
+from keras_srt.evaluation.per_image import fingerprint
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import Progress, evaluate_robustness
 from keras_srt.pipeline.context import RunContext
@@ -40,7 +45,13 @@ def evaluate(context: RunContext) -> Evaluation:
     """Evaluate the best classifier of a run, and keep attacked images for its deployment."""
     settings = context.config.evaluation
     target_model = TargetModel(context.best_classifier, settings.batch_size)
-    evaluation = measure(context.config, target_model, context.source.test(settings.limit))
+    test = context.source.test(settings.limit)
+    parts = FinishedParts(
+        context.folder.evaluation,
+        weights=sha256(context.folder.best_weights),
+        test=fingerprint(*test),
+    )
+    evaluation = measure(context.config, target_model, test, parts)
     if settings.deployment:
         attacked = AttackedImages.of(
             evaluation.test.images, evaluation.robustness, settings.deployment
@@ -49,25 +60,35 @@ def evaluate(context: RunContext) -> Evaluation:
     return evaluation
 
 
-def measure(config: Config, target_model: QueryModel, test: Images) -> Evaluation:
+def measure(
+    config: Config,
+    target_model: QueryModel,
+    test: Images,
+    finished: FinishedParts | None = None,
+) -> Evaluation:
     """Attack a model, look for gradient masking and measure curves, as the config says.
 
     Args:
         config: The settings of the evaluation.
         target_model: The model.
         test: The test images.
+        finished: Keeps finished parts on disk; None to keep nothing.
     """
+    finished = finished or FinishedParts()
     began, queries = time.perf_counter(), target_model.queries
-    robustness = run_attacks(config, target_model, test, config.evaluation.attacks)
+    robustness = run_attacks(config, target_model, test, config.evaluation.attacks, finished)
     parts: dict[str, Any] = {}
     for name, function, count in (
         ("masking", find_masking, config.evaluation.masking),
         ("curves", accuracy_curves, config.evaluation.curves),
     ):
         if count:
-            part = _on_first_images(function, count, config, target_model, test)
+            attacks = [settings_of(attack) for attack in config.evaluation.attacks]
+            settings = {"count": count, "attacks": attacks, "seed": config.seed}
+            run = functools.partial(_on_first_images, function, count, config, target_model, test)
+            part = finished.compute_json(name, settings, target_model, run)
             parts |= {} if part is None else {name: part}
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = round(time.perf_counter() - began + finished.seconds, 1)
     parts["cost"] = {"evaluation": {"queries": target_model.queries - queries, "seconds": seconds}}
     return Evaluation(test, robustness, parts)
 
@@ -77,6 +98,7 @@ def run_attacks(
     classifier: Callable[[tf.Tensor], tf.Tensor] | QueryModel,
     test: Images,
     attacks: Sequence[Attack],
+    finished: FinishedParts | None = None,
 ) -> Robustness:
     """Attack a classifier on test images, with progress bars.
 
@@ -85,6 +107,7 @@ def run_attacks(
         classifier: Images to logits, or a model under attack.
         test: The test images.
         attacks: The attacks.
+        finished: Keeps finished parts on disk; None to keep nothing.
     """
     with _progress_bars() as progress:
         return evaluate_robustness(
@@ -94,6 +117,7 @@ def run_attacks(
             batch_size=config.evaluation.batch_size,
             seed=config.seed,
             progress=progress,
+            parts=finished,
         )
 
 

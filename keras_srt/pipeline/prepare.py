@@ -11,6 +11,7 @@ from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import draw_split
 from keras_srt.pipeline.plan import make_plan
+from keras_srt.pipeline.publish import check_export_folder
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.source import CachedDataset
 from keras_srt.pipeline.training_loop import is_trained
@@ -52,6 +53,7 @@ def prepare(
         UserError: The folder or the devices can't be used, or another worker differs.
     """
     plan = make_plan(config, source.info)
+    check_export_folder(config)
     strategy = config.training.strategy if strategy is None else strategy
     task = read_task(strategy)
     if resume and is_trained(folder, plan):

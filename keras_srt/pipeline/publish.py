@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import numpy as np
 from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import write_json
+from keras_srt.core.files import read_checksummed_json, write_json
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
-from keras_srt.exporters.export import ExportResult, export_classifier
+from keras_srt.exporters.export import ExportResult, export_classifier, resume_export
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.describe import describe_export
@@ -49,9 +50,53 @@ def publish(
         The part of report.json about the exported files, `{"deployment": …}`; empty if the
         config or the run has none.
     """
-    exported = export_run(context, version, keep, trainable)
+    folder = context.folder
+    if not context.config.evaluation.deployment or not folder.report.is_file():
+        logger.info(describe_export(export_run(context, version, keep, trainable)))
+        return {}
+    with folder.writing():
+        exported = export_run(context, version, keep, trainable, folder.export)
+        logger.info(describe_export(exported))
+        return add_deployment(context, exported)
+
+
+def is_published(context: RunContext) -> bool:
+    """Return whether `complete_publication` has nothing left to do."""
+    try:
+        recorded = read_checksummed_json(context.folder.export)
+        report = read_json(context.folder.report)
+    except (OSError, ValueError, UserError):
+        return False
+    measured = not context.config.evaluation.deployment or "deployment" in report
+    return measured and "drafts" not in recorded
+
+
+def complete_publication(context: RunContext) -> dict[str, Any]:
+    """Do what is missing of `publish`, which may have been interrupted."""
+    record = context.folder.export
+    exported = resume_export(export_folder(context.config), record)
+    exported = export_run(context, record=record) if exported is None else exported
     logger.info(describe_export(exported))
     return add_deployment(context, exported)
+
+
+def export_folder(config: Config) -> Path:
+    """Return the folder of a run's exported versions."""
+    return Path(config.export) / config.name
+
+
+def check_export_folder(config: Config) -> None:
+    """Check before a training that its model can be published.
+
+    Raises:
+        UserError: The folder of exported models is a file, or can't be written.
+    """
+    folder = (export_folder(config) / "tflite").absolute()
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UserError(f"export: {existing} is not a folder; set another --set export=DIR")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"export: {existing} can't be written; set another --set export=DIR")
 
 
 def export_run(
@@ -59,8 +104,9 @@ def export_run(
     version: int | None = None,
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
+    record: Path | None = None,
 ) -> ExportResult:
-    """Export the best classifier of a run, see `publish`.
+    """Export the best classifier of a run, see `publish` and `export_classifier`.
 
     The exported files are compared with the classifier on validation images.
     """
@@ -69,9 +115,16 @@ def export_run(
     split = Split.load(context.folder.split)
     split.check(info.num_train, info.fingerprint)
     samples, calibration = (np.float32(part / 255.0) for part in _some_images(context, split))
-    folder = Path(config.export) / config.name
     return export_classifier(
-        classifier, info.class_names, folder, samples, version, calibration, keep, trainable
+        classifier,
+        info.class_names,
+        export_folder(config),
+        samples,
+        version,
+        calibration,
+        keep,
+        trainable,
+        record,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.evaluate import evaluate
 from keras_srt.pipeline.prepare import prepare
-from keras_srt.pipeline.publish import publish
+from keras_srt.pipeline.publish import complete_publication, is_published
 from keras_srt.pipeline.report import read_json, report
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.source import CachedDataset
@@ -53,14 +54,16 @@ def run(
     ) as context:
         if context is None:
             return {}
-        if context.folder.report.is_file():
+        if context.folder.report.is_file() and is_published(context):
             logger.info("this run is finished; its results are in %s", folder.report)
             return read_json(folder.report)
         train(context)
         if not context.distribution.task.is_chief:
             return {}
-        evaluation = evaluate(context)
-        content = report(context, evaluation)
-        content |= publish(context)
+        if not context.folder.report.is_file():
+            report(context, evaluate(context))
+        # Its results are in the report.
+        shutil.rmtree(context.folder.evaluation, ignore_errors=True)
+        complete_publication(context)
         logger.info("report      %s", folder.path / "report.html")
-        return content
+        return read_json(context.folder.report)

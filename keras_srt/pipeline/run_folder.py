@@ -32,6 +32,9 @@ _PACKAGES = (
 _LOCK = ".lock"
 _BEGUN = (_LOCK, "checkpoints", "environment.json")
 
+# The folders that this process has locked.
+_HELD: set[Path] = set()
+
 # Settings that may change when a run is resumed.
 _CHANGEABLE = ("description", "training.strategy")
 
@@ -113,6 +116,16 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def evaluation(self) -> Path:
+        """The finished parts of an evaluation that isn't in report.json yet."""
+        return self.path / "evaluation"
+
+    @property
+    def export(self) -> Path:
+        """The version that the run published, or is about to publish."""
+        return self.path / "export.json"
+
+    @property
     def attacked(self) -> Path:
         """Attacked test images for the evaluation of exported files."""
         return self.path / "attacked.npz"
@@ -130,6 +143,7 @@ class RunFolder:
             file = (self.path / _LOCK).open("a+")
         except OSError as error:
             raise self._not_writable(error) from error
+        held = self.path.resolve()
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +152,7 @@ class RunFolder:
                 holder = file.read(100).strip() or "another process"
                 raise UserError(
                     f"{self.path}: {holder} is training in this folder; wait until it ends, or "
-                    "give another --run-dir"
+                    "give another folder"
                 ) from error
             try:
                 file.truncate(0)
@@ -146,6 +160,16 @@ class RunFolder:
                 remove_drafts(self.path)
             except OSError as error:
                 raise self._not_writable(error) from error
+            _HELD.add(held)
+            try:
+                yield
+            finally:
+                _HELD.discard(held)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Lock the folder while the body runs, unless this process has locked it; see `held`."""
+        with contextlib.nullcontext() if self.path.resolve() in _HELD else self.held():
             yield
 
     def _check_own(self) -> None:

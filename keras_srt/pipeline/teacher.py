@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import atomic_write, write_json
+from keras_srt.core.files import write_bytes, write_json
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import TrainingData
 from keras_srt.pipeline.plan import make_plan
@@ -84,8 +85,9 @@ def label_unlabeled(context: RunContext, data: TrainingData) -> np.ndarray:
     labels = np.float16(probabilities) if soft else classes
     summary = _summary(teacher, count)
     write_json(folder.teacher_summary, summary)
-    with atomic_write(folder.pseudo_labels) as draft:
-        np.save(draft, labels, allow_pickle=False)
+    content = io.BytesIO()
+    np.save(content, labels, allow_pickle=False)
+    write_bytes(folder.pseudo_labels, content.getvalue())
     logger.info(describe_teacher(summary, count))
     if len(np.unique(classes)) == 1:
         logger.warning(

@@ -29,6 +29,7 @@ def train(context: RunContext) -> None:
         tf.config.experimental.enable_op_determinism()
     streamed = context.config.data.shuffle_buffer is not None
     with (
+        context.folder.writing(),
         watched(context.distribution.task, context.folder),
         translate_read_errors() if streamed else contextlib.nullcontext(),
     ):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import tf
 from keras_srt.pipeline import watchdog
 from keras_srt.pipeline.run_folder import RunFolder
@@ -175,11 +176,11 @@ def writable_folder(task: Task, folder: RunFolder) -> Iterator[RunFolder]:
         yield folder
         return
     with (
-        tempfile.TemporaryDirectory(prefix="keras-srt-worker-") as scratch,
+        scratch_folder(Path(tempfile.gettempdir()), "keras-srt-worker-") as scratch,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):
-        copy = RunFolder(Path(scratch) / "run")
+        copy = RunFolder(scratch / "run")
         if folder.path.is_dir():
             shutil.copytree(folder.path, copy.path, ignore=shutil.ignore_patterns("tensorboard"))
         yield copy

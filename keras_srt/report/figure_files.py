@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_srt.core.files import write_figure
 from keras_srt.report.accuracy_figures import (
     accuracy_figure,
     angle_figure,
@@ -72,7 +73,7 @@ def write_figures(
         for name in FIGURES:
             figure = drawn[name]
             if figure is not None:
-                figure.savefig(folder / name, dpi=DPI, metadata={"Software": None})
+                write_figure(folder / name, figure, dpi=DPI)
                 written.append(folder / name)
     return written
 

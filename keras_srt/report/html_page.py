@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from keras_srt.core.files import write_text
 from keras_srt.report import html_sections as sections
 from keras_srt.report.deployment_section import deployment_html
 from keras_srt.report.masking_section import masking_html
@@ -138,5 +139,5 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         title=escape(report["name"]), style=_CSS, body="\n".join(filter(None, body))
     )
     # File names may contain bytes that are not UTF-8: these become question marks.
-    path.write_text(text, encoding="utf-8", errors="replace")
+    write_text(path, text, errors="replace")
     return path

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_srt.core.files import write_text
 from keras_srt.core.formatting import format_interval, format_percent
 from keras_srt.core.shell import format_command
 from keras_srt.report.facts import Fact, costs, origin
@@ -51,7 +52,7 @@ def write_card(report: Report, path: Path) -> Path:
         if body:
             lines += ["", f"## {title}", "", *body]
     # File names may contain bytes that are not UTF-8: these become question marks.
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
+    write_text(path, "\n".join(lines) + "\n", errors="replace")
     return path
 
 

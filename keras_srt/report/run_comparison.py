@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.files import write_figure
 from keras_srt.core.formatting import format_interval, format_percent, shorten
 from keras_srt.report.figure_style import DPI, STYLE, new_figure
 from keras_srt.report.model_card import plain
@@ -93,4 +94,4 @@ def write_comparison_figure(comparison: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("accuracy in %")
         axes.grid(axis="x")
         figure.legend(loc="outside lower left", fontsize=8)
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        write_figure(path, figure, dpi=DPI)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_srt.core.files import write_figure
 from keras_srt.report.figure_style import (
     BLUE,
     GREEN,
@@ -44,7 +45,7 @@ def draw(results: Results, path: Path) -> None:
 
     with matplotlib.rc_context(STYLE):
         figure = make_figure(results)
-        figure.savefig(path, metadata={"Software": None})
+        write_figure(path, figure)
 
 
 def make_figure(results: Results) -> Figure:

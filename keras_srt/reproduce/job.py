@@ -133,8 +133,14 @@ class _Job:
 
     def _complete(self, model: Model) -> None:
         """Train a model if it is not finished, and run its missing evaluations."""
-        if not self._runnable(model):
+        if not self._runnable(model) or (model.finished and not model.missing()):
             return
+        if model.stored is None:
+            model.stored = self._store.claim(model.config)
+        with model.started.run.held():
+            self._train_and_evaluate(model)
+
+    def _train_and_evaluate(self, model: Model) -> None:
         if not model.finished:
             self._train(model)
         missing = model.missing()
@@ -149,9 +155,7 @@ class _Job:
 
     def _train(self, model: Model) -> None:
         estimate = self._costs.training(model)
-        if model.stored is None:
-            model.stored = self._store.claim(model.config)
-        run, config = model.stored
+        run, config = model.started
         _log.info("%s train %s%s", self._clock.begin(), run.path.name, self._left())
         train(RunContext.open(config, run, self._request.data_dir, resume=True))
         seconds = self._clock.end("train", estimate)

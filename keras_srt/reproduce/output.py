@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import write_json
+from keras_srt.core.files import write_json, write_text
 from keras_srt.reproduce.figures import draw
 from keras_srt.reproduce.tables import comma_separated, markdown
 from keras_srt.reproduce.target_results import Results
@@ -28,8 +28,8 @@ def write_target(results: Results, name: str, folder: Path) -> list[Path]:
     files = {ending: folder / f"{name}.{ending}" for ending in ("md", "csv", "json", "png")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files["md"].write_text(markdown(results), encoding="utf-8")
-        files["csv"].write_text(comma_separated(results), encoding="utf-8")
+        write_text(files["md"], markdown(results))
+        write_text(files["csv"], comma_separated(results))
         write_json(files["json"], results)
         draw(results, files["png"])
     except OSError as error:

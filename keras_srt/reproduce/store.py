@@ -93,7 +93,8 @@ class Store:
         """
         mark = fingerprint(config)
         run = RunFolder(self.folder / f"{config.name}-{mark[:_SHOWN_DIGITS]}")
-        run.claim(config.to_json(), resume=True)
+        with run.writing():
+            run.claim(config.to_json(), resume=True)
         stored = Stored(run, config)
         self._runs.setdefault(mark, []).append(stored)
         return stored

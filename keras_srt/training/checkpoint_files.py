@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -95,25 +96,43 @@ def best_score(folder: Path, selected_by: str) -> float:
     return float(_read_about(folder).get(selected_by, -1.0))
 
 
-def check_best(folder: Path) -> None:
-    """Check that the best classifier, if there is one, is undamaged.
+def find_best(folder: Path) -> Path | None:
+    """Find the undamaged file of the best classifier; nothing is written.
+
+    Args:
+        folder: The folder of the checkpoints. A training may be writing to it.
+
+    Returns:
+        best.weights.h5, or its draft if a kill prevented the rename; None if there is none yet.
 
     Raises:
         UserError: best.weights.h5 or best.json is damaged or missing.
     """
     path, about = best_weights(folder), _read_about(folder)
     if not about and not path.is_file():
-        return
+        return None
     # Earlier versions wrote no checksum.
     if about and "sha256" not in about and path.is_file():
-        return
-    draft, digest = files.draft_path(path), about.get("sha256")
-    if path.is_file() and files.sha256(path) == digest:
-        return
-    if draft.is_file() and files.sha256(draft) == digest:
-        os.replace(draft, path)  # complete a rename that a kill prevented
-        return
+        return path
+    for candidate in (path, files.draft_path(path), path):  # renamed meanwhile
+        with contextlib.suppress(FileNotFoundError):
+            if files.sha256(candidate) == about.get("sha256"):
+                return candidate
     raise UserError(f"{path}: or best.json is damaged or missing; {_WAY_OUT}")
+
+
+def complete_best(folder: Path) -> None:
+    """Complete the rename of the best classifier that a kill prevented.
+
+    Args:
+        folder: The folder of the checkpoints, to which no other process may write.
+
+    Raises:
+        UserError: best.weights.h5 or best.json is damaged or missing.
+    """
+    found = find_best(folder)
+    if found is not None and found != best_weights(folder):
+        os.replace(found, best_weights(folder))
 
 
 def _read_about(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from keras_srt.training.checkpoint_files import (
     about_best,
     best_score,
     best_weights,
-    check_best,
+    complete_best,
     manifests,
     not_finite,
     remove,
@@ -76,7 +76,7 @@ class Checkpoints(keras.callbacks.Callback):
             UserError: All states are damaged, the state belongs to another model, or the best
                 classifier is damaged.
         """
-        check_best(self._folder)
+        complete_best(self._folder)
         files.remove_drafts(self._folder)
         found = manifests(self._folder)
         if not found:
@@ -152,7 +152,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._begun = None
 
     def _save_best(self, about: dict[str, Any]) -> None:
-        """Write best.json before the rename, so that `check_best` can complete it after a kill."""
+        """Write best.json before the rename, so that `complete_best` can do it after a kill."""
         path = best_weights(self._folder)
         draft = files.draft_path(path)
         with files.translate_write_errors(path, RuntimeError):  # HDF5 raises RuntimeError

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_srt.config.schema import Config
 from keras_srt.config.tune import Range
+from keras_srt.core import files
 from keras_srt.report.figure_style import GREY, INK, STYLE
 from keras_srt.tuning.trial_config import tune_of
 from keras_srt.tuning.trial_results import Outcome, short_names, shown
@@ -77,7 +78,7 @@ def write_figure(config: Config, outcomes: Sequence[Outcome], path: Path) -> Non
         axes.set_axis_off()
         if any(outcome.robust is None for outcome in outcomes):
             figure.supxlabel("grey, dashed: trials that failed", fontsize=9, color=GREY)
-        figure.savefig(path, metadata={"Software": None})
+        files.write_figure(path, figure)
 
 
 def setting_axis(title: str, entry: tuple[Any, ...] | Range) -> Axis:

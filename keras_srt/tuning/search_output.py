@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import write_json
+from keras_srt.core.files import write_json, write_text
 from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.tuning.parallel_coordinates import write_figure
 from keras_srt.tuning.trial_config import apply_values, tune_of
@@ -39,7 +39,7 @@ def write_search(
     made = ranked(outcomes)
     write_json(folder / "trials.json", [dataclasses.asdict(outcome) for outcome in made])
     text = f"# Trials of {config.name}\n\n{_note(config, made)}\n\n{markdown_table(made)}\n"
-    (folder / "trials.md").write_text(text, encoding="utf-8")
+    write_text(folder / "trials.md", text)
     _log.info("\n%s\n%s", terminal_table(made), _note(config, made))
     best = made[0]
     if best.robust is not None:

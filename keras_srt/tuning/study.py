@@ -18,6 +18,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
+from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import tf
 from keras_srt.pipeline.configs import COMPONENTS, claim
 from keras_srt.pipeline.plan import make_plan
@@ -153,8 +154,8 @@ def tune(
 def _run(config: Config, folder: Path, trials: Trials, role: Role) -> list[Outcome]:
     """Run the search and write its results."""
     oracle = make_oracle(tune_of(config), Journal(folder / "journal.jsonl"))
-    with tempfile.TemporaryDirectory(prefix="keras-srt-tune-") as directory:
-        search = Search(oracle, trials, directory)
+    with scratch_folder(Path(tempfile.gettempdir()), "keras-srt-tune-") as directory:
+        search = Search(oracle, trials, str(directory))
         if role != "worker":
             oracle.replay()
         if role == "alone":

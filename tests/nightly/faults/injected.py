@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_srt.core import files
+from keras_srt.evaluation import runner
 from keras_srt.pipeline import cost
 from keras_srt.pipeline import run as pipeline
 from keras_srt.pipeline.data import InMemoryData
@@ -29,9 +31,55 @@ def inject(finish=False, **faults):
     # No step is timed: that would trace each of them once more.
     cost.time_step = lambda *_: cost.StepTime(0.01, 16)
     if not finish:
-        pipeline.evaluate = pipeline.report = pipeline.publish = lambda *_: {}
+        pipeline.evaluate = pipeline.report = pipeline.complete_publication = lambda *_: {}
+        pipeline.read_json = lambda _: {}
     for name, arguments in faults.items():
         globals()[name](*arguments)
+
+
+def kill_later(step, delay):
+    """kill -9 so many seconds after a step."""
+
+    def start(now):
+        if now == step:
+            timer = threading.Timer(delay, os.kill, [os.getpid(), signal.SIGKILL])
+            timer.daemon = True
+            timer.start()
+
+    _after_steps(start)
+
+
+def after_training(name, arguments):
+    """Another fault of this module, once the training is over."""
+    train = pipeline.train
+
+    def training(context):
+        train(context)
+        globals()[name](*arguments)
+
+    pipeline.train = training
+
+
+def limit_size(size):
+    """Lets no file grow beyond a size from now on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def send(number):
+    """A signal to this process."""
+    os.kill(os.getpid(), number)
+
+
+def fail_attacks(name):
+    """Lets an attack of that name fail where it is run."""
+    run = runner._run_batch
+
+    def running(model, images, attack, *more):
+        if attack.name == name:
+            raise RuntimeError(f"{name} is run again")
+        return run(model, images, attack, *more)
+
+    runner._run_batch = running
 
 
 def _now(model):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_srt.core.model_loading import check_savedmodel, load_keras_file
-from keras_srt.core.model_safety import check_tflite_file
+from keras_srt.core.model_safety import check_keras_file, check_tflite_file
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.export import export_classifier
 from keras_srt.models import MODELS
@@ -31,12 +31,18 @@ APPLICATIONS = (
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_applications(name, tmp_path):
     model = getattr(keras.applications, name)(weights=None, classes=10)
+    model.save(tmp_path / "model.keras")
+    check_keras_file(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNet", "MobileNetV3Small", "ResNet50"])
+def test_loaded_applications(name, tmp_path):
+    model = getattr(keras.applications, name)(weights=None, classes=10)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.save(tmp_path / "model.keras")
     model.save(tmp_path / "model", save_format="tf")
     check_savedmodel(tmp_path / "model")
-    loaded = load_keras_file(tmp_path / "model.keras")
-    assert loaded.count_params() == model.count_params()
+    assert load_keras_file(tmp_path / "model.keras").count_params() == model.count_params()
 
 
 @pytest.mark.parametrize("name", MODELS)

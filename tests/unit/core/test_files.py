@@ -74,21 +74,23 @@ def save_best(folder, content=b"weights", score=0.5):
 
 
 def test_best_classifier_is_verified(tmp_path):
-    checkpoint_files.check_best(tmp_path)  # none yet
+    assert checkpoint_files.find_best(tmp_path) is None
     assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == -1
     path = save_best(tmp_path)
-    checkpoint_files.check_best(tmp_path)
+    checkpoint_files.find_best(tmp_path)
     assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == 0.5
     path.write_bytes(b"weighty")
     with pytest.raises(UserError, match=r"best\.weights\.h5: or best\.json is damaged"):
-        checkpoint_files.check_best(tmp_path)
+        checkpoint_files.find_best(tmp_path)
 
 
 def test_interrupted_rename_of_the_best_classifier_is_completed(tmp_path):
     path = save_best(tmp_path, b"new")
-    path.rename(files.draft_path(path))
+    draft = path.rename(files.draft_path(path))
     path.write_bytes(b"old")
-    checkpoint_files.check_best(tmp_path)
+    assert checkpoint_files.find_best(tmp_path) == draft
+    assert path.read_bytes() == b"old"  # a reader changes nothing
+    checkpoint_files.complete_best(tmp_path)
     assert path.read_bytes() == b"new"
 
 
@@ -96,7 +98,7 @@ def test_best_classifier_without_best_json_is_rejected(tmp_path):
     save_best(tmp_path)
     checkpoint_files.about_best(tmp_path).unlink()
     with pytest.raises(UserError, match=r"best\.json"):
-        checkpoint_files.check_best(tmp_path)
+        checkpoint_files.find_best(tmp_path)
 
 
 def test_best_classifier_without_checksum_is_accepted(tmp_path):
@@ -104,7 +106,7 @@ def test_best_classifier_without_checksum_is_accepted(tmp_path):
     checkpoint_files.about_best(tmp_path).write_text(
         json.dumps({"step": 3, checkpoint_files.ROBUST: 0.25})
     )
-    checkpoint_files.check_best(tmp_path)
+    checkpoint_files.find_best(tmp_path)
     assert path.is_file()
     assert checkpoint_files.best_score(tmp_path, checkpoint_files.ROBUST) == 0.25
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_srt.core import files
 from keras_srt.core.errors import UserError
 from keras_srt.exporters import export
 from keras_srt.exporters.export import export_classifier
@@ -129,3 +131,57 @@ def test_export_writes_model_config(fake_writers, tmp_path):
     assert result.tflite == tmp_path / "name" / "tflite" / "1"
     assert result.model_config == tmp_path / "model.config"
     assert '"/models/name"' in result.model_config.read_text()
+
+
+# An export that was interrupted while it was published.
+
+
+@pytest.fixture
+def interrupted(fake_writers, tmp_path, monkeypatch):
+    """An export whose drafts are complete, and none, one or both of them renamed."""
+
+    def make(renamed):
+        folder, record = tmp_path / "name", tmp_path / "export.json"
+        export_classifier("model", NAMES, folder, SAMPLES, record=record)
+        content = files.read_checksummed_json(record)
+        finals = [folder / "tflite" / "1", folder / "1"]
+        drafts = [final.with_name(f".draft-{number}") for number, final in enumerate(finals)]
+        inodes = [final.stat().st_ino for final in finals]
+        for draft, final in list(zip(drafts, finals, strict=True))[renamed:]:
+            final.rename(draft)
+        content["drafts"] = [[d.name, i] for d, i in zip(drafts, inodes, strict=True)]
+        files.write_checksummed_json(record, content)
+        (tmp_path / "model.config").unlink()
+        return folder, record, drafts
+
+    return make
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_an_interrupted_publication_is_completed(renamed, interrupted):
+    folder, record, _ = interrupted(renamed)
+    result = export.resume_export(folder, record)
+    assert versions(folder) == [[1], [1]]
+    assert (result.version, result.savedmodel) == (1, folder / "1")
+    assert (folder.parent / "model.config").is_file()
+    assert "drafts" not in files.read_checksummed_json(record)
+    assert export.resume_export(folder, record) == result
+
+
+def test_a_publication_whose_draft_is_gone_is_not_completed(interrupted):
+    folder, record, drafts = interrupted(1)
+    shutil.rmtree(drafts[1])
+    assert export.resume_export(folder, record) is None
+
+
+def test_a_version_of_another_export_is_not_taken_for_ones_own(interrupted):
+    folder, record, drafts = interrupted(0)
+    (folder / "tflite" / "1").mkdir()
+    assert export.resume_export(folder, record) is None
+    assert drafts[0].is_dir()
+
+
+def test_there_is_nothing_to_complete(tmp_path):
+    assert export.resume_export(tmp_path, tmp_path / "export.json") is None
+    (tmp_path / "export.json").write_text("{")
+    assert export.resume_export(tmp_path, tmp_path / "export.json") is None
