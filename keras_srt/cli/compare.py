@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from keras_srt.cli.output import show
 from keras_srt.core.errors import UserError
 
 HELP = "Compare finished runs, and say which differences are significant."
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
     made = significance.compare(options.runs)
     lines = report.comparison_lines(made)
-    print("\n".join(lines))
+    show("\n".join(lines))
     if options.output is None:
         return
     try:

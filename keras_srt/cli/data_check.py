@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from keras_srt.cli import options as shared
+from keras_srt.cli.output import show
 from keras_srt.core.errors import UserError
 
 HELP = "Open every image of a config with own images and report what is wrong."
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int | None:
     if options.json is not None and not options.json.resolve().parent.is_dir():
         raise UserError(f"--json {options.json}: its folder doesn't exist; make it first")
     checked = check.check(check.checked_source(config.data.dataset), options.data_dir)
-    print(check.table(checked, shutil.get_terminal_size((100, 24)).columns))
+    show(check.table(checked, shutil.get_terminal_size((100, 24)).columns))
     if options.json is not None:
         write_json(options.json, checked.as_json())
     return _FAILED if checked.has_errors else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_srt.cli import options as shared
+from keras_srt.cli.output import show
 from keras_srt.core.errors import InvalidSettings, UserError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         context = RunContext.open(config, folder, options.data_dir)
         made = reevaluate.evaluate_run(context, options.report_dir)
-    print(report.terminal_table(made, shutil.get_terminal_size((100, 24)).columns))
+    show(report.terminal_table(made, shutil.get_terminal_size((100, 24)).columns))
     if options.output is not None:
         write_json(options.output, made)
 

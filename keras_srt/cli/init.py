@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from keras_srt.cli.output import show
 from keras_srt.core.errors import UserError
 
 HELP = "Look at a folder of images and write a config to start from."
@@ -40,8 +41,8 @@ def run(options: argparse.Namespace) -> None:
     seen = starting_config.look(source.list_files(None))
     config = starting_config.starting_config(output.stem, source, seen)
     write_text(output, starting_config.as_text(config))
-    print("\n".join(starting_config.description(seen)))
-    print(
+    show("\n".join(starting_config.description(seen)))
+    show(
         f"config    {output}\n\nnext      keras-srt data check {output}\n"
         f"          keras-srt train --config {output} --variant smoke\n"
         f"          keras-srt train --config {output}"

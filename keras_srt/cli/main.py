@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from keras_srt.cli import (
     train,
     tune,
 )
-from keras_srt.cli.output import shown_logs
+from keras_srt.cli.output import lossy_output, prepare_streams, show_error, shown_logs
 from keras_srt.core.errors import Interrupted, InvalidSettings, UserError
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -58,21 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 done except for some images, 2 bad input (one line on stderr
         for each problem), 130 interrupted, 141 the output pipe was closed.
     """
+    prepare_streams()
     options = make_parser().parse_args(arguments)
+    saves_work = hasattr(options.module, "resume_command")
     try:
-        with shown_logs():
+        with lossy_output() if saves_work else contextlib.nullcontext(), shown_logs():
             code = options.module.run(options)
-        sys.stdout.flush()
+            sys.stdout.flush()
         return EXIT_DONE if code is None else code
     except (InvalidSettings, UserError) as error:
-        print(f"error: {error}".replace("\n", "\nerror: "), file=sys.stderr)
+        show_error(f"error: {error}".replace("\n", "\nerror: "))
         return EXIT_BAD_INPUT
     except Interrupted as error:
         command = options.module.resume_command(options)
-        print(f"{error}; continue with\n  {command}", file=sys.stderr)
+        show_error(f"{error}; continue with\n  {command}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        show_error("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # As in `keras-srt predict … | head`; Python would report it again at its end.

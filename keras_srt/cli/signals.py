@@ -1,4 +1,4 @@
-"""SIGTERM as an interruption, for commands that save their state."""
+"""Signals that end a process as an interruption, for commands that save their state."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import signal
 import threading
 from collections.abc import Iterator
 
+# `kill` and clusters send SIGTERM; a closed terminal sends SIGHUP.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
 
 @contextlib.contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM, by which clusters and `kill` end a training."""
+def signals_as_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM, and on SIGHUP unless `nohup` ignores it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets signal handlers only in the main thread
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if number == signal.SIGTERM or handler != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from keras_srt.cli import options as shared
-from keras_srt.cli.signals import sigterm_as_ctrl_c
+from keras_srt.cli.signals import signals_as_ctrl_c
 
 HELP = "Train, evaluate, report and export."
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from keras_srt.pipeline.run_folder import RunFolder
 
     path = options.run_dir if options.run_dir is not None else Path("runs") / config.name
-    with sigterm_as_ctrl_c():
+    with signals_as_ctrl_c():
         run(
             config,
             RunFolder(path),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from keras_srt.cli import options as shared
-from keras_srt.cli.signals import sigterm_as_ctrl_c
+from keras_srt.cli.signals import signals_as_ctrl_c
 from keras_srt.core.tensorflow import load_tensorflow
 
 HELP = "Search settings with keras-tuner, by robust validation accuracy."
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     from keras_srt.tuning.study import tune
 
     folder = options.run_dir or Path("runs") / f"{config.name}-tune"
-    with sigterm_as_ctrl_c():
+    with signals_as_ctrl_c():
         tune(config, folder, options.data_dir, options.resume)
 
 

@@ -33,7 +33,8 @@ def find(name: str) -> Path:
     """
     package = Path(__file__).resolve().parents[1]
     folders = (Path("configs"), package.parent / "configs", package / "configs")
-    if (given := Path(name)).is_file():
+    # A pipe, as of `--config <(…)`, is read like a file.
+    if (given := Path(name)).is_file() or given.is_fifo():
         return given
     if given.name == name:
         for folder in folders:

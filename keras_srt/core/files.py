@@ -61,6 +61,32 @@ def atomic_write(path: Path, *errors: type[Exception]) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
 
 
+def absolute(path: Path, what: str) -> Path:
+    """Return an absolute path that TensorFlow can use.
+
+    Args:
+        path: A file or folder; it may be missing.
+        what: The meaning of the path, for the message.
+
+    Raises:
+        UserError: The working directory is gone, or the path isn't text in UTF-8 or has a zero.
+    """
+    try:
+        made = path.absolute()
+    except FileNotFoundError as error:
+        raise UserError("the working directory was removed; change to another one") from error
+    try:
+        str(made).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{what}: {path} is no name in UTF-8; give another one, or set PYTHONUTF8=1 if the "
+            "locale isn't UTF-8"
+        ) from error
+    if "\0" in str(made):
+        raise UserError(f"{what}: got {str(path)!r}; allowed: a path without the character NUL")
+    return made
+
+
 def draft_path(path: Path) -> Path:
     """Return the draft of a file that only one process writes: a hidden file beside it."""
     return path.with_name(_DRAFT + path.name)

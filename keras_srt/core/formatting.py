@@ -49,3 +49,19 @@ def format_interval(bounds: Sequence[float]) -> str:
 def shorten(text: str, width: int) -> str:
     """Cut a text to at most `width` characters, the last three being dots."""
     return text if len(text) <= width else text[: width - 3].rstrip() + "..."
+
+
+def printable(text: str, encoding: str | None = "utf-8") -> str:
+    r"""Escape characters that are not printable, such as terminal control codes and line breaks.
+
+    Args:
+        text: Name of a file or class; may be any text.
+        encoding: Encoding of the output.
+
+    Example:
+        >>> printable("a\x1b[2J\n", "utf-8")
+        'a\\x1b[2J\\n'
+    """
+    characters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text]
+    encoding = encoding or "ascii"
+    return "".join(characters).encode(encoding, "backslashreplace").decode(encoding)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.formatting import printable
 from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
 from keras_srt.device.classify import BadModel, Classifier
 from keras_srt.device.trainer import Trainer
@@ -63,7 +64,7 @@ def _count(text: str) -> int:
 
 def _classify_files(options: argparse.Namespace) -> int:
     classifier = _open(options)
-    width = max(len(str(path)) for path in options.images)
+    width = max(len(printable(str(path))) for path in options.images)
     code = EXIT_DONE
     for path in options.images:
         try:
@@ -74,9 +75,9 @@ def _classify_files(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(result), flush=True)
         elif "error" in result:
-            print(f"error: {path}: {result['error']}", file=sys.stderr)
+            print("error: " + printable(f"{path}: {result['error']}"), file=sys.stderr)
         else:
-            print(f"{path!s:<{width}}  {_format_ranking(result['top'])}", flush=True)
+            print(f"{printable(str(path)):<{width}}  {_format_ranking(result['top'])}", flush=True)
     return code
 
 
@@ -106,7 +107,9 @@ def _read(path: Path) -> bytes:
 
 
 def _format_ranking(ranking: Sequence[dict[str, Any]]) -> str:
-    return "  ".join(f"{entry['class_name']} {100 * entry['score']:.1f}%" for entry in ranking)
+    return "  ".join(
+        f"{printable(entry['class_name'])} {100 * entry['score']:.1f}%" for entry in ranking
+    )
 
 
 if __name__ == "__main__":

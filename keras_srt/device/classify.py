@@ -13,7 +13,7 @@ import numpy as np
 from keras_srt.core.images import BadImage
 from keras_srt.core.model_safety import check_tflite_file
 from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
-from keras_srt.device.model_file import BadModel, read_labels
+from keras_srt.device.model_file import BadModel, is_trainable, read_labels
 
 # Module and attribute of each interpreter, in the order of preference. Devices usually lack
 # TensorFlow's.
@@ -143,6 +143,12 @@ class Classifier:
         self, path: str | Path, num_threads: int = 1, interpreter: str | None = None
     ) -> None:
         self.labels: list[str] = read_labels(path)
+        if is_trainable(path):
+            raise BadModel(
+                f"{path}: is a model that is trained on a device; give the weights of a training, "
+                "--weights FILE (in Python, use keras_srt.device.trainer.Trainer), or another "
+                "file, such as model_float32.tflite"
+            )
         self._interpreter = open_interpreter(path, num_threads, interpreter)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()

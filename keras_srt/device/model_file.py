@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-LABELS = "labels.txt"
+LABELS, SETTINGS = "labels.txt", "training.json"
 IDENTIFIER = b"TFL3"  # at offset 4 of the flatbuffer
 
 
@@ -29,6 +29,12 @@ def add_labels(path: str | Path, class_names: Sequence[str]) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(LABELS, labels_text(class_names))
         archive.comment = checksum.encode("ascii")
+
+
+def is_trainable(path: str | Path) -> bool:
+    """Return whether a file has the settings of training, as `model_train.tflite` does."""
+    with zipfile.ZipFile(path) as archive:
+        return SETTINGS in archive.namelist()
 
 
 def labels_text(class_names: Sequence[str]) -> str:

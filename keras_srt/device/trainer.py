@@ -13,9 +13,8 @@ import numpy as np
 
 from keras_srt.core.images import BadImage
 from keras_srt.device.classify import check_pixels, open_interpreter
-from keras_srt.device.model_file import BadModel, read_labels
+from keras_srt.device.model_file import SETTINGS, BadModel, read_labels
 
-SETTINGS = "training.json"
 # Settings that can change from step to step.
 SCALARS = (
     "learning_rate",

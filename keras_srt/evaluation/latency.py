@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, process
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ def measure_latency(savedmodel: Path, files: Mapping[str, Path], image: np.ndarr
     # TensorFlow's threads can be set only once in a process.
     ignore = (signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
+    # A child changes to the working directory of the start, which may have been removed.
+    if not Path(vars(process).get("ORIGINAL_DIR") or os.sep).is_dir():
+        vars(process)["ORIGINAL_DIR"] = None
     with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=ignore) as pool:
         return pool.submit(_measure_here, savedmodel, dict(files), image).result()
 

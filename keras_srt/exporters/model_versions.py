@@ -13,23 +13,9 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.files import fsync
 from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.version_folders import version_folders
 
 _DRAFT = ".draft-"
-
-
-def versions_in(folder: Path) -> set[int]:
-    """List the versions in a folder: subfolders whose names are whole numbers.
-
-    Args:
-        folder: May be absent.
-
-    Example:
-        >>> versions_in(Path("no-such-folder"))
-        set()
-    """
-    if not folder.is_dir():
-        return set()
-    return {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
 
 
 def next_version(*folders: Path) -> int:
@@ -45,7 +31,7 @@ def next_version(*folders: Path) -> int:
         >>> next_version(Path("no-such-folder"))
         1
     """
-    return max(set().union(*map(versions_in, folders)), default=0) + 1
+    return max(set().union(*map(version_folders, folders)), default=0) + 1
 
 
 @contextmanager
@@ -66,7 +52,7 @@ def publishing(folder: Path, version: int) -> Iterator[Path]:
     if version < 0:
         raise UserError(f"version: got {version}; allowed: a whole number of at least 0")
     final = folder / str(version)
-    if final.exists():
+    if final.exists() or version in version_folders(folder):
         raise UserError(
             f"{final}: this version exists and is never changed; allowed: an unused number, such "
             f"as {next_version(folder)}"
@@ -98,12 +84,12 @@ def prune(folders: Iterable[Path], keep: int, new: int) -> list[int]:
     Raises:
         UserError: A version can't be removed.
     """
-    folders = list(folders)
-    oldest_first = sorted(set().union(*map(versions_in, folders)))
+    found = {folder: version_folders(folder) for folder in folders}
+    oldest_first = sorted(set().union(*found.values()))
     removed = [number for number in oldest_first[:-keep] if number != new]
-    for folder, number in itertools.product(folders, removed):
-        version = folder / str(number)
-        if not version.is_dir():
+    for (folder, versions), number in itertools.product(found.items(), removed):
+        version = versions.get(number)
+        if version is None:
             continue
         try:
             # Rename first: a server that loads the version now must not find part of it.

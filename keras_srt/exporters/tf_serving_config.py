@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import write_text
+from keras_srt.core.version_folders import is_version
 
 CONFIG_FILE = "model.config"
 # Mount point of the model folder in the container, see deploy/.
@@ -53,7 +54,7 @@ def model_config(root: Path) -> str:
 
     config = model_server_config_pb2.ModelServerConfig()
     versions = (path.parent for path in root.glob("*/*/saved_model.pb"))
-    names = {version.parent.name for version in versions if version.name.isdecimal()}
+    names = {version.parent.name for version in versions if is_version(version.name)}
     for name in sorted(names):
         config.model_config_list.config.add(
             name=name, base_path=f"{MOUNT}/{name}", model_platform="tensorflow"

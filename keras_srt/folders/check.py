@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.formatting import printable
 from keras_srt.core.images import BadImage, check_png_rows, open_image
 from keras_srt.data import Folder, FolderFiles, hold_out, parallel_map
 from keras_srt.data.photo_decoder import (
@@ -250,7 +251,9 @@ def table(checked: Checked, columns: int) -> str:
     for finding in checked.findings:
         level = "error" if finding.is_error else "warning"
         lines.append(f"{level:<9} {finding.kind}: {len(finding.items):,} ({finding.text})")
-        lines += [_cut(f"          {item}", columns) for item in finding.items[:_SHOWN]]
+        lines += [
+            _cut(f"          {printable(str(item))}", columns) for item in finding.items[:_SHOWN]
+        ]
         if len(finding.items) > _SHOWN:
             more = len(finding.items) - _SHOWN
             lines.append(f"          … {more:,} more (--json FILE lists them)")

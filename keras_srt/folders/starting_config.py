@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.formatting import printable
 from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import Folder, FolderFiles, parallel_map
 from keras_srt.data.photo_decoder import FORMATS, MAX_BYTES, MAX_PIXELS, read_bytes, to_upright_rgb
@@ -206,7 +207,7 @@ def description(seen: FolderSummary) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return ", ".join(map(printable, names[:8])) + (", …" if len(names) > 8 else "")
 
 
 def as_text(config: dict[str, Any]) -> str:

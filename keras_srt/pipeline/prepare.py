@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from keras_srt.config.schema import Config
@@ -53,7 +54,7 @@ def prepare(
         UserError: The folder or the devices can't be used, or another worker differs.
     """
     plan = make_plan(config, source.info)
-    check_export_folder(config)
+    exporting = dataclasses.replace(config, export=str(check_export_folder(config)))
     strategy = config.training.strategy if strategy is None else strategy
     task = read_task(strategy)
     if resume and is_trained(folder, plan):
@@ -65,7 +66,7 @@ def prepare(
     distribution = Distribution.make(strategy, task)
     check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
     with writable_folder(task, folder) as own:
-        context = RunContext(config, source, plan, own, distribution, resume, tuple(callbacks))
+        context = RunContext(exporting, source, plan, own, distribution, resume, tuple(callbacks))
         if config.data.selection == "first" and not own.split.is_file():
             # Only their labels tell whether the first images have every class.
             draw_split(config, source)

@@ -13,7 +13,7 @@ import numpy as np
 from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
-from keras_srt.core.files import read_checksummed_json, write_json
+from keras_srt.core.files import absolute, read_checksummed_json, write_json
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
@@ -85,18 +85,23 @@ def export_folder(config: Config) -> Path:
     return Path(config.export) / config.name
 
 
-def check_export_folder(config: Config) -> None:
+def check_export_folder(config: Config) -> Path:
     """Check before a training that its model can be published.
+
+    Returns:
+        The folder of all exported models, absolute.
 
     Raises:
         UserError: The folder of exported models is a file, or can't be written.
     """
-    folder = (export_folder(config) / "tflite").absolute()
+    root = absolute(Path(config.export), "export")
+    folder = root / config.name / "tflite"
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise UserError(f"export: {existing} is not a folder; set another --set export=DIR")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"export: {existing} can't be written; set another --set export=DIR")
+    return root
 
 
 def export_run(

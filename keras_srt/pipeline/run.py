@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_srt.config.schema import Config
+from keras_srt.core.files import absolute
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.evaluate import evaluate
 from keras_srt.pipeline.prepare import prepare
@@ -48,6 +49,9 @@ def run(
         UserError: The dataset, the folder, the devices or a checkpoint can't be used.
         Interrupted: Training was interrupted; its state is saved.
     """
+    # The working directory may be removed while the run goes on.
+    folder = RunFolder(absolute(folder.path, "run folder"))
+    data_dir = None if data_dir is None else absolute(data_dir, "data folder")
     source = CachedDataset(config.data.dataset, data_dir)
     with prepare(
         config, folder, source, resume=resume, strategy=strategy, callbacks=callbacks

@@ -128,7 +128,9 @@ def _interrupted(context: RunContext, checkpoints: Checkpoints) -> Interrupted:
 
 def _interrupting() -> list[signal.Signals]:
     """Return the signals that raise an exception."""
-    return [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    return [
+        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(n))
+    ]
 
 
 def _callbacks(

@@ -17,6 +17,7 @@ from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
+from keras_srt.core.version_folders import version_folders
 from keras_srt.serving.client.grpc_client import GrpcClient
 from keras_srt.serving.client.predictions import Predictions, RequestRefused
 from keras_srt.serving.client.rest_client import RestClient
@@ -204,17 +205,14 @@ def _newest_version(folder: Path) -> Path:
         return folder
     if not folder.is_dir():
         raise UserError(f"--model {folder}: no such folder")
-    versions = [
-        path
-        for path in folder.iterdir()
-        if path.name.isdecimal() and (path / "saved_model.pb").is_file()
-    ]
+    found = version_folders(folder)
+    versions = [number for number, path in found.items() if (path / "saved_model.pb").is_file()]
     if not versions:
         raise UserError(
             f"--model {folder}: not a SavedModel (with saved_model.pb) and without versions of "
             "one; allowed: saved_models/NAME or saved_models/NAME/VERSION"
         )
-    return max(versions, key=lambda path: int(path.name))
+    return found[max(versions)]
 
 
 def _image_shape(folder: Path, signature: Any) -> tuple[int, int, int]:

@@ -12,10 +12,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from keras_srt.core.formatting import printable
 from keras_srt.predict.backends import Classifier
 from keras_srt.predict.classification import BATCH_IMAGES, Result, classify_files
 from keras_srt.predict.image_files import find_images
-from keras_srt.predict.result_table import Table, json_line, printable
+from keras_srt.predict.result_table import Table, json_line
 from keras_srt.predict.sorting import Sorter
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from keras_srt.core.formatting import printable
 from keras_srt.predict.classification import Result
 
 _GAP = "  "
@@ -149,22 +150,6 @@ def bar(fraction: float, width: int, blocks: str = _EIGHTHS) -> str:
     steps = len(blocks) - 1
     full, rest = divmod(round(fraction * width * steps), steps)
     return blocks[-1] * full + blocks[rest].strip()
-
-
-def printable(text: str, encoding: str | None) -> str:
-    r"""Escape characters that are not printable, such as terminal control codes.
-
-    Args:
-        text: Name of a file or class; may be any text.
-        encoding: Encoding of the output.
-
-    Example:
-        >>> printable("a\x1b[2J\n", "utf-8")
-        'a\\x1b[2J\\n'
-    """
-    characters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text]
-    encoding = encoding or "ascii"
-    return "".join(characters).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _can_print(text: str, encoding: str) -> bool:

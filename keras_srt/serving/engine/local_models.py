@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.version_folders import version_folders
 from keras_srt.serving.engine.batching import Batcher, Outputs
 from keras_srt.serving.engine.image_decoder import Decoder
 from keras_srt.serving.engine.loaded_model import LoadedModel
-from keras_srt.serving.engine.model_folder import FolderWatcher, ModelFolder, find_versions
+from keras_srt.serving.engine.model_folder import FolderWatcher, ModelFolder
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
@@ -202,7 +203,7 @@ def find_models(root: Path) -> list[Path]:
         `keras-srt export --run runs/NAME`, or give its folder with --model
     """
     folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [folder for folder in folders if folder.is_dir() and find_versions(folder)]
+    found = [folder for folder in folders if version_folders(folder)]
     if not found:
         raise UserError(
             f"{root}: contains no model; export one with `keras-srt export --run runs/NAME`, or "

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_srt.core.version_folders import version_folders
 from keras_srt.serving.engine.loaded_model import LoadedModel
 from keras_srt.serving.http.protocol import VersionState
 
@@ -44,11 +45,11 @@ class ModelFolder:
 
     def refresh(self) -> None:
         """Load the newest version if it is not the current one."""
-        for version in sorted(find_versions(self.folder), reverse=True):
+        for version, path in sorted(version_folders(self.folder).items(), reverse=True):
             if self.current is not None and version == self.current.version:
                 return
-            contents = _contents(self.folder / str(version))
-            if self._failed.get(version) != contents and self._try_version(version):
+            contents = _contents(path)
+            if self._failed.get(version) != contents and self._try_version(version, path):
                 return
             self._failed[version] = contents
 
@@ -56,11 +57,11 @@ class ModelFolder:
         """Return the states of all versions that were loaded or tried."""
         return list(self._states.values())
 
-    def _try_version(self, version: int) -> bool:
+    def _try_version(self, version: int, path: Path) -> bool:
         """Load a version and make it the current one; on failure, keep the current one."""
         self._states[version] = VersionState(version, "LOADING")
         try:
-            loaded = self._load(self.folder / str(version), self.name, version)
+            loaded = self._load(path, self.name, version)
         # A damaged folder may raise anything, and the server must continue.
         except Exception as error:
             text = " ".join(str(error).split()) or type(error).__name__
@@ -73,28 +74,6 @@ class ModelFolder:
             self._states[before.version] = VersionState(before.version, "END")
         _LOG.info("%s: serving version %d", self.name, version)
         return True
-
-
-def find_versions(folder: Path) -> list[int]:
-    """List the versions in a model folder.
-
-    Args:
-        folder: The folder; may be absent.
-
-    Returns:
-        The numbers of all subfolders that are named by a number.
-
-    Example:
-        >>> find_versions(Path("no-such-folder"))
-        []
-    """
-    if not folder.is_dir():
-        return []
-    return [
-        int(path.name)
-        for path in folder.iterdir()
-        if path.name.isascii() and path.name.isdecimal() and path.is_dir()
-    ]
 
 
 def _contents(folder: Path) -> _Contents:

@@ -153,7 +153,7 @@ class _Body:
 
     async def read(self) -> None:
         headers = self._request.headers
-        if headers.get("content-encoding", "identity") != "identity":
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise RequestError(415, "Content-Encoding: allowed: none; send an uncompressed body")
         self._check(int(headers.get("content-length", 0)))
         async for chunk in self._request.stream():

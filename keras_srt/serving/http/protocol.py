@@ -11,7 +11,7 @@ import re
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
-_VERSION = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+_VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _CALL = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.IGNORECASE)
 _LOOK = re.compile(rf"/v1/models(?:/([^/:]+))?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
 _INT64_MAX = 2**63 - 1
@@ -97,9 +97,11 @@ def parse_path(method: str, path: str) -> Call:
         raise RequestError(400, "Missing model name in request.")
     if label is not None:
         raise RequestError(400, f"Unrecognized servable version label: {label}")
-    if version is not None and int(version[:20]) > _INT64_MAX:
-        raise RequestError(400, f"Failed to convert version: {version} to numeric.")
-    target = Target(name, None if version is None else int(version))
+    # Leading zeros don't count, and Python refuses to convert thousands of digits.
+    digits = None if version is None else version.lstrip("0") or "0"
+    if digits is not None and int(digits[:20]) > _INT64_MAX:
+        raise RequestError(400, f"Failed to convert version: {digits[:40]} to numeric.")
+    target = Target(name, None if digits is None else int(digits))
     if method == "GET":
         return Call("metadata" if verb else "status", target)
     if verb.lower() != "predict":

@@ -73,3 +73,11 @@ def test_command_is_quiet_and_does_not_import_tensorflow(model, pictures):
     process = python("-c", code)
     assert process.stdout.splitlines()[-1] == "0 []", process.stderr
     assert process.stderr == ""
+
+
+def test_a_trainable_model_without_weights_names_the_option(place, pictures, capsys):
+    model = place / "model_train.tflite"
+    assert main([str(pictures[0]), "--model", str(model)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {model}: is a model that is trained on a device")
+    assert "--weights FILE" in error

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_srt.core.formatting import printable
 from keras_srt.predict.backends import Prediction
 from keras_srt.predict.classification import Result
-from keras_srt.predict.result_table import Table, json_line, printable
+from keras_srt.predict.result_table import Table, json_line
 
 
 def result(name="x.png", scores=(0.25, 0.7, 0.05), classes=("cat", "dog", "owl"), error=""):

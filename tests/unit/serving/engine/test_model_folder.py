@@ -3,7 +3,7 @@
 import logging
 import shutil
 
-from keras_srt.serving.engine.model_folder import ModelFolder, find_versions
+from keras_srt.serving.engine.model_folder import ModelFolder
 
 
 class Loads:
@@ -58,8 +58,8 @@ def test_removing_the_newest_version_rolls_back(tmp_path):
     assert model.current.version == 9
 
 
-def test_only_numbered_folders_are_versions(tmp_path):
-    for name in ("1", "12", ".draft-3", ".tmp-4", "tflite", "v5", "6.5", "-7", "٣"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "8").write_text("a file")
-    assert sorted(find_versions(tmp_path)) == [1, 12]
+def test_a_version_with_zeros_is_served(tmp_path):
+    write_version(tmp_path, "002")
+    model = ModelFolder(tmp_path, Loads)
+    model.refresh()
+    assert model.current.version == 2

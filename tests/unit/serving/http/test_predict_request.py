@@ -196,6 +196,9 @@ def test_errors_have_the_messages_of_tf_serving(document, text):
         (b"[" * 200_000, "JSON Parse error: Terminate parsing due to Handler error."),
         (b"[" + b"9" * 9000 + b"]", "JSON Parse error: Terminate parsing due to Handler error."),
         (b"[1]", "JSON Value: [1] Is not object"),
+        # TF Serving reads the first of the two values, and Python the last.
+        (b'{"instances": [1], "instances": [2]}', "An object has the same name twice"),
+        (b'{"instances": [{"b64": "a", "b\\u00364": "b"}]}', "An object has the same name twice"),
     ],
     ids=lambda value: repr(value[:12]),
 )

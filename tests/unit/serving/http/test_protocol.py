@@ -9,12 +9,15 @@ def test_paths():
     assert parse_path("GET", "/v1/models/m") == ("status", Target("m"))
     assert parse_path("GET", "/V1/models/m/versions/3/metadata") == ("metadata", Target("m", 3))
     assert parse_path("POST", "/v1/models/m/versions/03:predict") == ("predict", Target("m", 3))
+    zeros = f"/v1/models/m/versions/{'0' * 5000}3"
+    assert parse_path("GET", zeros) == ("status", Target("m", 3))
     for method, path, text in (
         ("POST", "/v1/models/m", "Malformed request: POST /v1/models/m"),
         ("GET", "/v1/models/m:predict", "Malformed request: GET /v1/models/m:predict"),
         ("DELETE", "/v1/models/m", "Malformed request: DELETE /v1/models/m"),
         ("GET", "/v1/models", "Missing model name in request."),
         ("GET", "/v1/models/m/labels/x", "Unrecognized servable version label: x"),
+        ("GET", "/v1/models/m/versions/٣", "Malformed request"),
         ("GET", f"/v1/models/m/versions/{2**63}", f"Failed to convert version: {2**63}"),
         ("GET", "/v1/models/m/versions/" + "9" * 5000, "Failed to convert version: 999"),
         ("POST", "/v1/models/m:classify", "allowed here: :predict"),

@@ -1,0 +1,68 @@
+"""What commands print has no control characters; output that can't be written is dropped."""
+
+import io
+import logging
+import os
+import signal
+
+import pytest
+
+from keras_srt.cli import output
+from keras_srt.cli.main import main
+from keras_srt.cli.signals import signals_as_ctrl_c
+
+EVIL = "a\x1b[2J\x9b31m\u202eb\r"
+
+
+def test_control_characters_are_escaped(capsys):
+    output.show(f"{EVIL}\nsecond ä")
+    assert capsys.readouterr().out == "a\\x1b[2J\\x9b31m\\u202eb\\r\nsecond ä\n"
+    output.show_error(EVIL)
+    assert capsys.readouterr().err == "a\\x1b[2J\\x9b31m\\u202eb\\r\n"
+
+
+def test_logs_and_errors_are_escaped(capsys):
+    with output.shown_logs():
+        logging.getLogger("keras_srt.x").warning("name %s", EVIL)
+    assert "\x1b" not in capsys.readouterr().out
+    assert main(["data", "check", f"{EVIL}.json"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_what_the_encoding_lacks_is_escaped(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    output.show("ä…", stream)
+    assert stream.buffer.getvalue() == b"\\xe4\\u2026\n"
+
+
+class Broken(io.StringIO):
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+def test_lost_output_is_dropped(monkeypatch):
+    monkeypatch.setattr("sys.stdout", Broken())
+    monkeypatch.setattr("sys.stderr", Broken())
+    with output.lossy_output(), output.shown_logs():
+        logging.getLogger("keras_srt.x").info("lost")
+        print("lost", flush=True)
+    with pytest.raises(OSError, match="Input/output"):
+        print("seen")
+    output.show_error("lost")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ending_signals_are_interruptions(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), signals_as_ctrl_c():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_as_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
