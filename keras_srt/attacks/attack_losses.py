@@ -1,4 +1,7 @@
-"""Losses that attacks maximize: (logits, labels, targets or None) -> loss of each image."""
+"""Losses that attacks maximize: (logits, labels, targets or None) -> loss of each image.
+
+Losses are computed in float32, on logits of any scale.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,27 @@ from keras_srt.core.tensorflow import tf
 AttackLoss = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor | None"], "tf.Tensor"]
 
 
+# Cross-entropy below which float32 no longer resolves 1 - p_y to 1%: there it continues as a line.
+_RESOLVED = 2.0**-16
+_START_OF_LINE = float(np.log(np.expm1(_RESOLVED)))
+
+
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
-    """CE(f(x), y), or -CE(f(x), t) for targets: float32 [n]."""
-    if targets is None:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    return -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    """CE(f(x), y), or -CE(f(x), t) for targets: float32 [n].
+
+    With m = log Σ_{j≠y} exp(f_j) - f_y, CE = log(1 + e^m). Below CE = 2^-16, where p_y rounds to 1
+    and both the loss and its gradient to 0, the loss is the tangent of log(1 + e^m): it can be
+    negative, but it orders the perturbations of an image as CE does, and its gradient has CE's
+    direction at any scale of the logits.
+    """
+    own = labels if targets is None else targets
+    exact = tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+    is_own = tf.one_hot(own, tf.shape(logits)[-1], on_value=True, off_value=False)
+    others = tf.reduce_logsumexp(tf.where(is_own, logits.dtype.min, logits), axis=-1)
+    above = others - tf.gather(logits, own, batch_dims=1)
+    line = _RESOLVED * (1 + (above - _START_OF_LINE))
+    loss = tf.where(above < _START_OF_LINE, line, exact)
+    return loss if targets is None else -loss
 
 
 def margin(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:

@@ -10,14 +10,23 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, evaluate_loss
+from keras_srt.attacks.classifier_outputs import log_probabilities, without_last_activation
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.errors import UserError
+from keras_srt.core.scaling import power_of_two
 from keras_srt.core.tensorflow import tf
 
 NO_GRADIENTS = (
     "the classifier has no gradient with respect to its images; allowed: a differentiable one, "
     "or attacks that need none (randadv, gridadv, square, pointwise, …)"
 )
+
+# A gradient is computed at this multiple of its loss (a power of two, which changes no digit of a
+# float32 gradient), so that it doesn't underflow in float16 layers. Where it does nevertheless, or
+# overflows, the other scales are tried.
+_SCALE, _LARGER, _SMALLER = 2.0**8, (2.0**15,), (2.0**0, 2.0**-8)
+# Largest value of a gradient at `_SCALE` below which float16 lacks digits.
+_FEW_DIGITS = 2.0**-4
 
 
 class Predictions(NamedTuple):
@@ -43,6 +52,8 @@ class QueryModel:
     Attributes:
         has_gradients: Whether this is a `TargetModel`, which attacks with gradients need.
         queries: Number of images queried so far.
+        gradients: Number of gradients computed so far.
+        vanished: Number of those that were 0, in which case an attack has no direction.
 
     Example:
         >>> import numpy as np
@@ -55,7 +66,7 @@ class QueryModel:
 
     def __init__(self, predict: Callable[[np.ndarray], np.ndarray], batch_size: int = 500) -> None:
         self.batch_size = batch_size
-        self.queries = 0
+        self.queries = self.gradients = self.vanished = 0
         self._predict = predict
         self._traced: dict[Any, Callable[..., Any]] = {}
 
@@ -98,11 +109,15 @@ class QueryModel:
 class TargetModel(QueryModel):
     """A differentiable classifier under attack, called in inference mode and in batches.
 
+    Of a Keras model that ends with a softmax or sigmoids, the logits before them are attacked.
+    Gradients neither underflow nor overflow in float16, see `gradient`.
+
     Queries shrink as images drop out of an attack. They are padded to one of a few sizes, see
     `padded_size`.
 
     Args:
-        classifier: float32 images [n, height, width, channels] in [0, 1] -> logits.
+        classifier: float32 images [n, height, width, channels] in [0, 1] -> logits, of any
+            floating-point type; losses are computed in float32.
         batch_size: Images per query; more images are split into several queries.
 
     Example:
@@ -118,8 +133,14 @@ class TargetModel(QueryModel):
 
     def __init__(self, classifier: Callable[[tf.Tensor], tf.Tensor], batch_size: int = 500) -> None:
         super().__init__(self.logits, batch_size)
+        self._uses_float16 = False
         inference: dict[str, Any] = {"training": False} if hasattr(classifier, "layers") else {}
-        self._logits = lambda images: tf.cast(classifier(images, **inference), tf.float32)
+        logits = without_last_activation(classifier)
+        self._logits = lambda images: tf.cast(logits(images, **inference), tf.float32)
+
+    def of_log_probabilities(self) -> TargetModel:
+        """The model under attack if the classifier's outputs are probabilities."""
+        return TargetModel(log_probabilities(self._logits), self.batch_size)
 
     @override
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -135,6 +156,9 @@ class TargetModel(QueryModel):
     ) -> tuple[Predictions, np.ndarray]:
         """Compute predictions and the gradient of a loss with respect to the images.
 
+        Each image's gradient goes through the model at a scale of its own, a power of two, which
+        is divided out again: in float32 that changes no digit.
+
         Args:
             images: float32 [n, height, width, channels] in [0, 1].
             criterion: The attack's criterion.
@@ -147,14 +171,18 @@ class TargetModel(QueryModel):
             UserError: The classifier has no gradient.
         """
 
-        def function(x: tf.Tensor, *columns: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(x)
-                classes, values = self._classes_and_loss(loss, x, *columns)
-            return classes, values, _finite(tape.gradient(values, x))
+        def function(
+            x: tf.Tensor, scale: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None = None
+        ) -> tuple[tf.Tensor, ...]:
+            tape, logits = self._record(x)
+            with tf.GradientTape(watch_accessed_variables=False) as loss_tape:
+                loss_tape.watch(logits)
+                values = loss(logits, labels, targets)
+            upstream = loss_tape.gradient(values, logits)
+            return _classes(logits), values, *_backpropagate(tape, logits, x, upstream, scale)
 
         key = ("gradient", loss)
-        classes, values, gradient = self._query(function, key, images, *criterion.columns)
+        classes, values, gradient = self._query_scaled(function, key, images, *criterion.columns)
         return Predictions(classes, values), gradient
 
     def pullback(self, images: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,13 +199,11 @@ class TargetModel(QueryModel):
             UserError: The classifier has no gradient.
         """
 
-        def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(x)
-                logits = self._logits(x)
-            return logits, _finite(tape.gradient(logits, x, output_gradients=w))
+        def function(x: tf.Tensor, scale: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            tape, logits = self._record(x)
+            return logits, *_backpropagate(tape, logits, x, w, scale)
 
-        logits, gradient = self._query(function, "pullback", images, np.float32(weights))
+        logits, gradient = self._query_scaled(function, "pullback", images, np.float32(weights))
         return logits, gradient
 
     def _classes_and_loss(
@@ -188,10 +214,47 @@ class TargetModel(QueryModel):
         targets: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self._logits(images)
-        classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        # NaN logits are never a correct prediction.
-        classes = tf.where(tf.reduce_any(tf.math.is_nan(logits), axis=-1), -1, classes)
-        return classes, loss(logits, labels, targets)
+        return _classes(logits), loss(logits, labels, targets)
+
+    def _record(self, images: tf.Tensor) -> tuple[tf.GradientTape, tf.Tensor]:
+        """Trace f(x), and the tape on which it was recorded."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = self._logits(images)
+        self._uses_float16 |= _contains_float16(tf.compat.v1.get_default_graph())
+        return tape, logits
+
+    def _query_scaled(
+        self, function: Callable[..., Any], key: Any, images: np.ndarray, *columns: np.ndarray
+    ) -> list[np.ndarray]:
+        """Query a function of images, scales and columns at the scale that each gradient needs.
+
+        The function returns its results, the gradient, and the largest value of the scaled
+        gradient, infinite if not all values are finite. The other scales cost queries only for
+        images whose gradient overflows, or underflows in float16.
+        """
+
+        def query(rows: np.ndarray, scale: float) -> list[np.ndarray]:
+            scales = np.full(len(rows), scale, np.float32)
+            return self._query(
+                function, key, images[rows], scales, *(column[rows] for column in columns)
+            )
+
+        *results, gradient, size = query(np.arange(len(images)), _SCALE)
+        for scales, poor in (
+            (_SMALLER, np.isinf(size)),
+            (_LARGER, (size < _FEW_DIGITS) if self._uses_float16 else np.zeros(len(size), bool)),
+        ):
+            rows = np.flatnonzero(poor)
+            for scale in scales:
+                if not len(rows):
+                    break
+                *_, tried, tried_size = query(rows, scale)
+                finite = np.isfinite(tried_size)
+                gradient[rows[finite]], rows = tried[finite], rows[~finite]
+        self.gradients += len(gradient)
+        self.vanished += len(gradient) - int(np.count_nonzero(gradient.any(axis=(1, 2, 3))))
+        return [*results, gradient]
 
     def _query(
         self, function: Callable[..., Any], key: Any, images: np.ndarray, *columns: np.ndarray
@@ -240,8 +303,45 @@ def classes_of(logits: np.ndarray) -> np.ndarray:
     return np.int32(np.where(np.isnan(logits).any(axis=1), -1, np.argmax(logits, axis=1)))
 
 
-def _finite(gradient: tf.Tensor | None) -> tf.Tensor:
-    """Replace infinite and NaN values, which have no direction, by 0."""
+def _classes(logits: tf.Tensor) -> tf.Tensor:
+    """`classes_of` for tensors: NaN logits are never a correct prediction."""
+    classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    return tf.where(tf.reduce_any(tf.math.is_nan(logits), axis=-1), -1, classes)
+
+
+def _backpropagate(
+    tape: tf.GradientTape,
+    logits: tf.Tensor,
+    images: tf.Tensor,
+    upstream: tf.Tensor,
+    scale: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gradient with respect to the images, from the gradient with respect to the logits.
+
+    Args:
+        tape: Recorded how the logits depend on the images.
+        logits: float32 [n, classes].
+        images: float32 [n, height, width, channels].
+        upstream: float32 [n, classes]; made as large as `scale` on the way through the model.
+        scale: Powers of two, float32 [n].
+
+    Returns:
+        The gradient, in which infinite and NaN values, which have no direction, are 0; and the
+        largest value of the scaled gradient, float32 [n], infinite if a value was not finite.
+    """
+    factor = scale / power_of_two(tf.reduce_max(tf.abs(upstream), axis=-1))
+    gradient = tape.gradient(logits, images, output_gradients=upstream * factor[:, None])
     if gradient is None:
         raise UserError(NO_GRADIENTS)
-    return tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+    finite = tf.math.is_finite(gradient)
+    axes = [1, 2, 3]
+    size = tf.reduce_max(tf.where(finite, tf.abs(gradient), np.inf), axis=axes)
+    return tf.where(finite, gradient, 0.0) / factor[:, None, None, None], size
+
+
+def _contains_float16(graph: tf.Graph) -> bool:
+    """Whether an operation of a graph, or of a function that it calls, has float16 values."""
+    definition = graph.as_graph_def()
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
+    attributes = (value for body in bodies for node in body for value in node.attr.values())
+    return any(value.type == tf.float16.as_datatype_enum for value in attributes)

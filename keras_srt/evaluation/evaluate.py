@@ -41,6 +41,11 @@ class EvaluationResult:
         low, high = self.report()["worst_case"]["ci95"]
         return low, high
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Reasons to distrust the results, one line each; they are logged, too."""
+        return self.robustness.warnings
+
     def report(self) -> dict[str, Any]:
         """Return accuracies, attacks and risks as in `report.json`."""
         return self.robustness.report()

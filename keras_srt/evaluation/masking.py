@@ -255,7 +255,7 @@ def find_masking(
 
     Returns:
         The section `masking` of report.json. None if no gradient attack searches an L∞ or L2
-        ball, or if the model has no gradients.
+        ball, if the model has no gradients, or if no clean image is correctly classified.
 
     Raises:
         RuntimeError: An attack returned an image outside its threat model.
@@ -270,6 +270,8 @@ def find_masking(
     began, queries = time.perf_counter(), model.queries
     chance = 1 / model.logits(images).shape[1]
     correct = model.predictions(images, Criterion(labels)).classes == labels
+    if not correct.any():
+        return None
     draws = tf.constant([seed, 1], tf.int32)
     parts = [
         _check(Sample(model, images, labels, correct, chance, threat, draws), progress)

@@ -24,6 +24,8 @@ class AttackOutcome(NamedTuple):
         distances: Norm of the smallest adversarial perturbation found by a minimal-norm attack,
             float64 [n]: 0 for images that needed none, infinite for failures. None for other
             attacks.
+        gradients: Number of gradients that the attack computed.
+        vanished: Number of those that were 0.
     """
 
     attack: Attack
@@ -32,6 +34,8 @@ class AttackOutcome(NamedTuple):
     seconds: float
     targets: np.ndarray | None = None
     distances: np.ndarray | None = None
+    gradients: int = 0
+    vanished: int = 0
 
 
 class Risks(NamedTuple):
@@ -59,11 +63,13 @@ class Robustness(NamedTuple):
         labels: True classes, int32 [n].
         clean_classes: Predicted classes of the clean images, int32 [n].
         outcomes: Outcome of each attack, by name.
+        warnings: Reasons to distrust the results, one line each.
     """
 
     labels: np.ndarray
     clean_classes: np.ndarray
     outcomes: Mapping[str, AttackOutcome]
+    warnings: tuple[str, ...] = ()
 
     @property
     def correct(self) -> np.ndarray:
@@ -91,9 +97,10 @@ class Robustness(NamedTuple):
         )
 
     def report(self) -> dict[str, Any]:
-        """Sections `clean`, `attacks`, `worst_case` and `risks` of report.json."""
+        """Sections `clean`, `attacks`, `worst_case` and `risks` of report.json, and `warnings`."""
         risks = self.risks()
-        return {
+        content: dict[str, Any] = {"warnings": list(self.warnings)} if self.warnings else {}
+        return content | {
             "clean": proportion(self.correct),
             "attacks": [self._report_attack(name) for name in self.outcomes],
             "worst_case": {**proportion(self.worst_case()), "attacks": list(self.outcomes)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,13 +14,21 @@ from keras_srt.attacks import (
     Criterion,
     MinimalNormAttack,
     QueryModel,
-    TargetModel,
     make_criterion,
 )
+from keras_srt.attacks.target_model import classes_of
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.finished_parts import FinishedParts
+from keras_srt.evaluation.model_checks import (
+    gradient_warnings,
+    open_classifier,
+    output_warnings,
+    range_warnings,
+)
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
+
+logger = logging.getLogger(__name__)
 
 # (attack name, images done, images in all)
 Progress = Callable[[str, int, int], None]
@@ -44,9 +53,13 @@ def evaluate_robustness(
     Every attack tries to change the model's own prediction. For a correctly classified image
     this is the attack on the true label; for a misclassified image it measures R_rob.
 
+    Probabilities are attacked by their logarithms, and Keras models that end with a softmax or
+    sigmoids by the logits before them. Outputs that can't be logits, a model that expects another
+    range of images, and gradients that vanish are logged as warnings.
+
     Args:
-        classifier: A Keras model or a function, images in [0, 1] -> logits. To attack a model
-            without gradients, pass `QueryModel(predict)`.
+        classifier: A Keras model or a function, images in [0, 1] -> logits or probabilities. To
+            attack a model without gradients, pass `QueryModel(predict)`.
         images: float32 in [0, 1], or uint8, [n, height, width, channels].
         labels: True classes, int [n].
         attacks: The attacks to run.
@@ -75,15 +88,18 @@ def evaluate_robustness(
         array([ True, False])
     """
     images, labels = _check_images(images, labels)
-    model = (
-        classifier if isinstance(classifier, QueryModel) else TargetModel(classifier, batch_size)
-    )
-    clean = model.predictions(images, Criterion(labels)).classes
+    model, logits = open_classifier(classifier, images, batch_size)
+    clean = classes_of(logits)
+    warnings = [*output_warnings(logits), *range_warnings(model, images, labels, clean)]
     outcomes = {
         name: _run_attack(model, images, clean, attack, seed, name, progress, parts)
         for name, attack in zip(_unique_names(attacks), attacks, strict=True)
     }
-    return Robustness(labels, clean, outcomes)
+    for name, outcome in outcomes.items():
+        warnings += gradient_warnings(name, outcome.gradients, outcome.vanished)
+    for text in warnings:
+        logger.warning(text)
+    return Robustness(labels, clean, outcomes, tuple(warnings))
 
 
 def _run_attack(
@@ -97,7 +113,7 @@ def _run_attack(
     parts: FinishedParts | None,
 ) -> AttackOutcome:
     """Run one attack on all images, batch by batch."""
-    parts, seconds = parts or FinishedParts(), 0.0
+    parts, seconds, gradients, vanished = parts or FinishedParts(), 0.0, 0, 0
     # NaN logits have no class to attack; class 0 stands in.
     labels = np.maximum(clean, 0)
     logits = model.logits(images) if attack.target is not None else np.zeros((len(images), 0))
@@ -111,11 +127,13 @@ def _run_attack(
         found = parts.compute(name, {**settings, "first": first}, model, run)
         attacked[part], classes[part] = found["images"], found["classes"]
         seconds += float(found["seconds"])
+        gradients, vanished = gradients + found["gradients"], vanished + found["vanished"]
         if distances is not None:
             distances[part] = found["distances"]
         if progress is not None:
             progress(name, min(first + model.batch_size, len(images)), len(images))
-    return AttackOutcome(attack, attacked, classes, seconds, criterion.targets, distances)
+    counts = int(gradients), int(vanished)
+    return AttackOutcome(attack, attacked, classes, seconds, criterion.targets, distances, *counts)
 
 
 def _run_batch(
@@ -128,11 +146,14 @@ def _run_batch(
 ) -> dict[str, np.ndarray]:
     """Attack a batch, whose first image has the number `first`."""
     draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
+    gradients, vanished = model.gradients, model.vanished
     result = attack.run(model, images, criterion, draw)
     check_inside(attack, images, result)
     found = {
         "images": result.images,
         "classes": model.predictions(result.images, criterion).classes,
+        "gradients": np.int64(model.gradients - gradients),
+        "vanished": np.int64(model.vanished - vanished),
     }
     if isinstance(attack, MinimalNormAttack):
         found["distances"] = _distances(attack, model, images, criterion, result)

@@ -135,6 +135,10 @@ def results(report: Report, figures: Figures) -> str:
         f"<p><strong>Worst case: {format_percent(report['worst_case']['accuracy'])}%.</strong> "
         "Fraction of images correctly classified under every attack in the last row of the "
         "table.</p>"
+        * (
+            f"<p><strong>Warning:</strong> {escape(text)}</p>"
+            for text in report.get("warnings", ())
+        ),
         f'<p class="note">{escape(_SEARCH_NOTE)}</p>',
         figures.html("accuracy"),
     )

@@ -158,6 +158,7 @@ def _limitations(report: Report) -> list[str]:
     ]
     if report.get("reduced"):
         lines.append(f"- Reduced run ({plain(report['reduced'])}): not the full result.")
+    lines += [f"- Warning: {plain(text)}." for text in report.get("warnings", ())]
     failed = [
         check["text"]
         for threat in report.get("masking", {}).get("threats", ())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.attacks.classifier_outputs import last_activation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
@@ -101,6 +102,13 @@ class RobustModel(keras.Model):
         training_search: Neighborhood | None = None,
         **kwargs: Any,
     ) -> None:
+        if (activation := last_activation(classifier)) is not None:
+            raise InvalidSettings(
+                [
+                    f"classifier: got a last layer with the activation {activation!r}; allowed: "
+                    "logits (activation=None), because the losses apply the softmax themselves"
+                ]
+            )
         super().__init__(**kwargs)
         self.classifier = classifier
         self.neighborhood = neighborhood

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_srt.core.scaling import power_of_two
 from keras_srt.core.tensorflow import keras, tf
 
 _INITIAL_LOSS_SCALE = 2.0**15
@@ -131,7 +132,9 @@ class LossScale:
 
         A neighborhood's search uses the direction of a gradient only, and the gradient of a mean
         over many confidently classified images underflows in float16. The factor is
-        scale / batch, that of the mean loss. Gradients that overflow become 0.
+        scale / batch, that of the mean loss; for an image of a smaller gradient it is larger by
+        a power of two, as if the largest slope of its logits were between 1 and 2. Gradients that
+        overflow become 0.
 
         Args:
             classifier: (images, training) -> logits, float32 [batch, classes].
@@ -144,7 +147,12 @@ class LossScale:
         @tf.custom_gradient
         def scale_gradient(logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
             factor = scale / tf.cast(tf.shape(logits)[0], tf.float32)
-            return tf.identity(logits), lambda upstream: factor * upstream
+
+            def gradient(upstream: tf.Tensor) -> tf.Tensor:
+                size = tf.minimum(power_of_two(tf.reduce_max(tf.abs(upstream), axis=-1)), 1.0)
+                return factor / size[:, None] * upstream
+
+            return tf.identity(logits), gradient
 
         @tf.custom_gradient
         def mask_nonfinite(images: tf.Tensor) -> tuple[tf.Tensor, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_srt.attacks.classifier_outputs import without_last_activation
 from keras_srt.core.errors import UserError
 from keras_srt.core.model_loading import load_keras_file, load_savedmodel
 from keras_srt.core.tensorflow import tf
@@ -66,10 +67,11 @@ def open_keras_file(path: Path) -> Classifier:
         path: The file.
 
     Returns:
-        The classifier, in inference mode.
+        The classifier, in inference mode; without a last softmax or sigmoids.
 
     Raises:
         UserError: The file can't be loaded.
     """
     model = load_keras_file(path)
-    return lambda images: model(images, training=False)
+    logits = without_last_activation(model)
+    return lambda images: logits(images, training=False)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel, TargetModel
+from keras_srt.attacks.classifier_outputs import FLOOR, are_probabilities, log_probabilities
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
@@ -19,9 +20,6 @@ from keras_srt.evaluation.external.differentiable import (
     open_savedmodel,
 )
 from keras_srt.evaluation.external.query_only import Predict, open_server, open_tflite
-
-# Smallest probability before the logarithm: float32's smallest normal number.
-FLOOR = float(np.finfo(np.float32).tiny)
 
 
 class ExternalModel(NamedTuple):
@@ -162,9 +160,7 @@ def _gives_probabilities(
             f"one value for each of the {classes} classes of {info.title}"
         )
     # Probabilities of 8 bits are rounded to 1/256 each.
-    rounding = 1e-3 + classes / 512
-    in_range = rows.min() >= 0 and rows.max() <= 1.001
-    return bool(in_range and np.allclose(rows.sum(axis=1), 1.0, atol=rounding))
+    return are_probabilities(rows, 1e-3 + classes / 512)
 
 
 def _query_model(predict: Predict, probabilities: bool, batch_size: int) -> QueryModel:
@@ -177,10 +173,7 @@ def _target_model(
     classifier: Classifier, probabilities: bool, samples: np.ndarray, batch_size: int
 ) -> tuple[QueryModel, tuple[str, ...]]:
     """Make the model under attack, and a warning if its gradients are missing or all 0."""
-    logits = classifier
-    if probabilities:
-        logits = lambda images: tf.math.log(tf.maximum(classifier(images), FLOOR))  # noqa: E731
-    model = TargetModel(logits, batch_size)
+    model = TargetModel(log_probabilities(classifier) if probabilities else classifier, batch_size)
     labels = np.int32(np.argmax(model.logits(samples), axis=1))
     try:
         _, gradient = model.gradient(samples, Criterion(labels))
