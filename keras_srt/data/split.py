@@ -31,6 +31,7 @@ class Split:
         seed: The seed of the split.
         selection: How the labeled images were chosen.
         fingerprint: `DatasetInfo.fingerprint` of the dataset.
+        class_names: The class names of a dataset with a fingerprint, in the order of their ids.
     """
 
     labeled: np.ndarray
@@ -39,6 +40,7 @@ class Split:
     seed: int
     selection: str
     fingerprint: str | None = None
+    class_names: tuple[str, ...] | None = None
 
     def save(self, path: Path) -> None:
         """Write the split as JSON."""
@@ -47,6 +49,7 @@ class Split:
             "seed": self.seed,
             "selection": self.selection,
             **({} if self.fingerprint is None else {"fingerprint": self.fingerprint}),
+            **({} if self.class_names is None else {"class_names": list(self.class_names)}),
             **{part: _as_json(getattr(self, part)) for part in PARTS},
         }
         write_text(path, json.dumps({**content, "sha256": json_checksum(content)}))
@@ -70,6 +73,7 @@ class Split:
                 seed=content["seed"],
                 selection=content["selection"],
                 fingerprint=content.get("fingerprint"),
+                class_names=tuple(content["class_names"]) if "class_names" in content else None,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
@@ -77,16 +81,30 @@ class Split:
                 "file, or start a new run with another --run-dir"
             ) from error
 
-    def check(self, num_images: int, fingerprint: str | None = None) -> None:
+    def check(
+        self,
+        num_images: int,
+        fingerprint: str | None = None,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
         """Check that the sets are disjoint, and that the dataset has not changed.
 
         Args:
             num_images: The number of training images.
             fingerprint: `DatasetInfo.fingerprint` of the dataset.
+            class_names: The dataset's class names; None leaves them unchecked.
 
         Raises:
             UserError: The check fails.
         """
+        if class_names is not None and self.class_names not in (None, class_names):
+            own = set(self.class_names or ())
+            new, old = sorted(set(class_names) - own), sorted(own - set(class_names))
+            raise UserError(
+                f"split.json: the class names are not those that the run began with (new: "
+                f"{', '.join(new[:10]) or 'none'}; missing: {', '.join(old[:10]) or 'none'}); "
+                "restore the names, or start a new run with another --run-dir"
+            )
         if fingerprint != self.fingerprint:
             raise UserError(
                 "split.json: the images are not those that the run began with (some were added, "

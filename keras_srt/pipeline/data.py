@@ -121,13 +121,24 @@ def load_training_data(context: RunContext) -> TrainingData:
     return InMemoryData(*source.train, split)
 
 
+def saved_split(context: RunContext) -> Split:
+    """Load the split of a run, and check that the dataset is the one that the run began with.
+
+    Raises:
+        UserError: There is none, or images or class names have changed.
+    """
+    info = context.info
+    split = Split.load(context.folder.split)
+    split.check(info.num_train, info.fingerprint, info.class_names)
+    return split
+
+
 def _saved_or_drawn(context: RunContext, draw: Callable[[], Split]) -> Split:
     path, info = context.folder.split, context.info
     if path.is_file():
-        split = Split.load(path)
-        split.check(info.num_train, info.fingerprint)
-        return split
-    split = dataclasses.replace(draw(), fingerprint=info.fingerprint)
+        return saved_split(context)
+    names = info.class_names if info.fingerprint is not None else None
+    split = dataclasses.replace(draw(), fingerprint=info.fingerprint, class_names=names)
     split.save(path)
     return split
 

@@ -25,6 +25,7 @@ from keras_srt.evaluation.per_image import fingerprint
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import Progress, evaluate_robustness
 from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.data import saved_split
 
 
 class Evaluation(NamedTuple):
@@ -43,6 +44,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(context: RunContext) -> Evaluation:
     """Evaluate the best classifier of a run, and keep attacked images for its deployment."""
+    saved_split(context)  # the class ids must be those of the training
     settings = context.config.evaluation
     target_model = TargetModel(context.best_classifier, settings.batch_size)
     test = context.source.test(settings.limit)

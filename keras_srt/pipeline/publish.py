@@ -20,6 +20,7 @@ from keras_srt.evaluation.deployed_files import measure
 from keras_srt.exporters.export import ExportResult, export_classifier, resume_export
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.data import saved_split
 from keras_srt.pipeline.describe import describe_export
 from keras_srt.pipeline.evaluate import run_attacks
 from keras_srt.pipeline.report import read_json
@@ -117,8 +118,7 @@ def export_run(
     """
     config, info = context.config, context.info
     classifier = context.best_classifier
-    split = Split.load(context.folder.split)
-    split.check(info.num_train, info.fingerprint)
+    split = saved_split(context)
     samples, calibration = (np.float32(part / 255.0) for part in _some_images(context, split))
     return export_classifier(
         classifier,

@@ -12,6 +12,7 @@ from keras_srt.attacks import TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.evaluation.external.open_model import open_model
 from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.data import saved_split
 from keras_srt.pipeline.evaluate import Evaluation, measure
 from keras_srt.pipeline.report import make_report, write_report
 from keras_srt.pipeline.source import CachedDataset
@@ -31,7 +32,11 @@ def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, A
 
     Returns:
         The content of report.json.
+
+    Raises:
+        UserError: The dataset is not the one that the run began with.
     """
+    saved_split(context)  # the class ids must be those of the training
     config = context.config
     target_model = TargetModel(context.best_classifier, config.evaluation.batch_size)
     evaluation = measure(config, target_model, context.source.test(config.evaluation.limit))
