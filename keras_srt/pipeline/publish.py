@@ -117,8 +117,8 @@ def export_run(
     The exported files are compared with the classifier on validation images.
     """
     config, info = context.config, context.info
-    classifier = context.best_classifier
     split = saved_split(context)
+    classifier = context.best_classifier
     samples, calibration = (np.float32(part / 255.0) for part in _some_images(context, split))
     return export_classifier(
         classifier,

@@ -129,6 +129,9 @@ def results(report: Report, figures: Figures) -> str:
     if note := reduced_note(report):
         about += f" {note}"
     header = ("Attack", "Accuracy %", "95% interval", "n", "Seconds")
+    warnings = "".join(
+        f"<p><strong>Warning:</strong> {escape(text)}</p>" for text in report.get("warnings", ())
+    )
     return section(
         "Results",
         table("Results", header, rows, about),
@@ -140,6 +143,19 @@ def results(report: Report, figures: Figures) -> str:
             for text in report.get("warnings", ())
         ),
         f'<p class="note">{escape(_SEARCH_NOTE)}</p>',
+        figures.html("accuracy"),
+    )
+
+
+def classes(report: Report, figures: Figures) -> str:
+    """Format accuracies of classes and the most frequent misclassifications."""
+    if "classes" not in report:
+        return ""
+    rows = [
+        table_row(
+            escape(each["name"]),
+            [
+                f'{warnings}<p class="note">{escape(_SEARCH_NOTE)}</p>',
         figures.html("accuracy"),
     )
 
