@@ -138,24 +138,7 @@ def results(report: Report, figures: Figures) -> str:
         f"<p><strong>Worst case: {format_percent(report['worst_case']['accuracy'])}%.</strong> "
         "Fraction of images correctly classified under every attack in the last row of the "
         "table.</p>"
-        * (
-            f"<p><strong>Warning:</strong> {escape(text)}</p>"
-            for text in report.get("warnings", ())
-        ),
-        f'<p class="note">{escape(_SEARCH_NOTE)}</p>',
-        figures.html("accuracy"),
-    )
-
-
-def classes(report: Report, figures: Figures) -> str:
-    """Format accuracies of classes and the most frequent misclassifications."""
-    if "classes" not in report:
-        return ""
-    rows = [
-        table_row(
-            escape(each["name"]),
-            [
-                f'{warnings}<p class="note">{escape(_SEARCH_NOTE)}</p>',
+        f'{warnings}<p class="note">{escape(_SEARCH_NOTE)}</p>',
         figures.html("accuracy"),
     )
 
