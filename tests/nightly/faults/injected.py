@@ -70,6 +70,24 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
+def close_streams():
+    """Closes standard output and error, as `>&- 2>&-` does."""
+    os.close(1)
+    os.close(2)
+
+
+def work_in(folder):
+    """Changes to a folder, which is removed after the training."""
+    os.mkdir(folder)
+    os.chdir(folder)
+    after_training("remove_folder", [folder])
+
+
+def remove_folder(folder):
+    """Removes an empty folder."""
+    os.rmdir(folder)
+
+
 def fail_attacks(name):
     """Lets an attack of that name fail where it is run."""
     run = runner._run_batch

@@ -100,7 +100,7 @@ def test_no_file_may_grow(size, forks, undisturbed, tmp_path):
     assert_same_end(tmp_path, undisturbed[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_after_the_training(number, forks, undisturbed, tmp_path):
     ended = forks(*arguments(tmp_path), finish=True, after_training=["send", [int(number)]])
     assert ended.code == 130, ended.error

@@ -50,7 +50,7 @@ def test_killed_during_a_save(count, forks, configs, whole, tmp_path):
     assert_goes_on(forks, configs["all"], run, whole["all"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["amid", "validating"])
 def test_a_signal_saves_the_state(number, moment, forks, configs, whole, tmp_path):
     run, step = tmp_path / "run", {"amid": 5, "validating": 6}[moment]
