@@ -90,6 +90,9 @@ def load(
 def parse(settings: Settings, components: Components) -> Config:
     """Validate resolved settings and build their components; see `load`."""
     problems: list[str] = []
+    _check_text(settings, "", problems)
+    if problems:
+        raise InvalidSettings(problems)
     built = _build_components(settings, components, problems)
     try:
         config = Config(**built)
@@ -99,6 +102,19 @@ def parse(settings: Settings, components: Components) -> Config:
         raise InvalidSettings(problems)
     _check_combinations(config)
     return config
+
+
+def _check_text(value: Any, path: str, problems: list[str]) -> None:
+    """Find texts that can't be part of a path: with NUL, or not in UTF-8."""
+    if isinstance(value, str):
+        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            problems.append(f"{path}: got {value!r}; allowed: text in UTF-8 without NUL")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_text(inner, f"{path}.{key}" if path else str(key), problems)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_text(inner, f"{path}[{index}]", problems)
 
 
 def merge(base: Settings, change: Mapping[str, Any], path: str = "") -> Settings:

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -338,6 +340,26 @@ def test_find_takes_paths_and_bare_names(tmp_path, monkeypatch):
     for wrong in ("minee", "configs", "none/mine.json", ""):
         with pytest.raises(UserError, match="no such file"):
             configs.find(wrong)
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=[json.dumps(tiny())], daemon=True).start()
+    assert configs.find(str(pipe)) == pipe
+    assert configs.load(pipe, COMPONENTS).name == "tiny"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\udc80b"], ids=["NUL", "not UTF-8"])
+def test_texts_that_no_path_can_have_are_refused(text, tmp_path):
+    config = tmp_path / "wrong.json"
+    config.write_text(json.dumps(tiny(evaluation__attacks=[text]) | {"export": text}))
+    with pytest.raises(InvalidSettings) as caught:
+        configs.load(config, COMPONENTS)
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "evaluation.attacks[0]",
+        "export",
+    ]
 
 
 def test_config_errors_do_not_import_tensorflow(tmp_path):
