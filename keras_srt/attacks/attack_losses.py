@@ -81,5 +81,6 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.T
 
 def evaluate_loss(loss: AttackLoss, logits: np.ndarray, criterion: Criterion) -> np.ndarray:
     """Evaluate a loss on logits [n, classes] as NumPy array: float32 [n]."""
-    labels, targets, *_ = (*map(tf.constant, criterion.columns), None)
+    columns = criterion.checked_columns(logits.shape[1])
+    labels, targets, *_ = (*map(tf.constant, columns), None)
     return loss(tf.constant(logits), labels, targets).numpy()

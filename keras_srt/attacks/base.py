@@ -93,9 +93,11 @@ class Attack(Component):
 
         Raises:
             UserError: The attack needs gradients and the model has none.
+            InvalidSettings: A label or a target is no class id.
         """
         if self.needs_gradients and not model.has_gradients:
             raise UserError(NO_GRADIENTS)
+        criterion.checked_columns(model.num_classes(images))
         return self.search(cast("TargetModel", model), images, criterion, seed)
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.errors import InvalidSettings
 
 
@@ -39,8 +40,21 @@ class Criterion:
     @property
     def columns(self) -> list[np.ndarray]:
         """Labels and, if there are any, targets: int32 [n] each."""
-        columns = [self.labels] if self.targets is None else [self.labels, self.targets]
-        return [np.asarray(column, np.int32) for column in columns]
+        return self.checked_columns(None)
+
+    def checked_columns(self, num_classes: int | None) -> list[np.ndarray]:
+        """Return `columns`.
+
+        Args:
+            num_classes: Number of classes; None if it isn't known.
+
+        Raises:
+            InvalidSettings: A label or a target is no class id.
+        """
+        columns = [check_class_ids(self.labels, num_classes)]
+        if self.targets is not None:
+            columns.append(check_class_ids(self.targets, num_classes, "targets"))
+        return columns
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -68,7 +68,12 @@ class QueryModel:
         self.batch_size = batch_size
         self.queries = self.gradients = self.vanished = 0
         self._predict = predict
+        self._num_classes: int | None = None
         self._traced: dict[Any, Callable[..., Any]] = {}
+
+    def num_classes(self, images: np.ndarray) -> int | None:
+        """Number of classes if it is known without a query, for images of this shape."""
+        return self._num_classes
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """f(x), float32 [n, classes]."""
@@ -76,7 +81,9 @@ class QueryModel:
         images = np.asarray(images, np.float32)
         starts = range(0, max(1, len(images)), self.batch_size)
         parts = [self._predict(images[start : start + self.batch_size]) for start in starts]
-        return np.float32(np.concatenate(parts))
+        logits = np.float32(np.concatenate(parts))
+        self._num_classes = logits.shape[1]
+        return logits
 
     def predictions(self, images: np.ndarray, criterion: Criterion) -> Predictions:
         """Predicted classes, and the cross-entropy that the criterion maximizes."""
@@ -143,8 +150,19 @@ class TargetModel(QueryModel):
         return TargetModel(log_probabilities(self._logits), self.batch_size)
 
     @override
+    def num_classes(self, images: np.ndarray) -> int | None:
+        if self._num_classes is None:
+            spec = tf.TensorSpec([None, *np.shape(images)[1:]], tf.float32)
+            traced = tf.function(partial(self._logits), autograph=False)
+            shape = traced.get_concrete_function(spec).output_shapes
+            self._num_classes = shape[-1] if shape.rank == 2 else None
+        return self._num_classes
+
+    @override
     def logits(self, images: np.ndarray) -> np.ndarray:
-        return self._query(lambda x: (self._logits(x),), "logits", images)[0]
+        logits = self._query(lambda x: (self._logits(x),), "logits", images)[0]
+        self._num_classes = logits.shape[-1]
+        return logits
 
     @override
     def predictions(self, images: np.ndarray, criterion: Criterion) -> Predictions:

@@ -39,6 +39,10 @@ class TransformedModel(TargetModel):
         # f keeps the graphs: they outlive this transform.
         return self._model.traced(function, key)
 
+    @override
+    def num_classes(self, images: np.ndarray) -> int | None:
+        return self._model.num_classes(images)
+
     def repeated(self, times: int) -> np.ndarray:
         """Transform of each of that many images, float32 [times, 3]."""
         return np.tile(self._point, (times, 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_srt.cli import options as shared
 from keras_srt.cli.output import show
-from keras_srt.core.errors import UserError
+from keras_srt.core.errors import InvalidSettings, UserError
 
 HELP = "Open every image of a config with own images and report what is wrong."
 _FAILED = 1
@@ -24,11 +24,17 @@ def run(options: argparse.Namespace) -> int | None:
     """Run the command; return 1 if an image has to be repaired or removed."""
     from keras_srt.core.files import write_json
     from keras_srt.folders import check
+    from keras_srt.pipeline.plan import make_plan
 
     config = shared.load_config(options)
     if options.json is not None and not options.json.resolve().parent.is_dir():
         raise UserError(f"--json {options.json}: its folder doesn't exist; make it first")
-    checked = check.check(check.checked_source(config.data.dataset), options.data_dir)
+    source = check.checked_source(config.data.dataset)
+    checked = check.check(source, options.data_dir)
+    try:
+        make_plan(config, checked.describe(source))
+    except InvalidSettings as error:
+        checked = checked.with_error("not trainable", "train will refuse this", error.problems)
     show(check.table(checked, shutil.get_terminal_size((100, 24)).columns))
     if options.json is not None:
         write_json(options.json, checked.as_json())

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator
 from typing_extensions import override
 
+from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.data.source import Dataset, DatasetInfo, Images, InMemoryDataset, Source
@@ -24,7 +25,15 @@ def _as_uint8_images(images: Any) -> np.ndarray:
 
 
 ImageArray = Annotated[np.ndarray, BeforeValidator(_as_uint8_images)]
-LabelArray = Annotated[np.ndarray, BeforeValidator(lambda labels: np.asarray(labels, np.int32))]
+
+
+def _as_labels(labels: Any) -> np.ndarray:
+    """Labels as int32; their range is checked with the class names."""
+    values = np.asarray(labels)
+    return np.int32(values) if values.dtype.kind in "iu" else check_class_ids(values)
+
+
+LabelArray = Annotated[np.ndarray, BeforeValidator(_as_labels)]
 
 
 @component

@@ -182,6 +182,9 @@ def split_sizes(
     known = total if known is None else known
     if validation is None:
         validation = max(num_classes, round(known / 10))
+        # Few labels: each class keeps one for training.
+        spare = known - (num_classes if labeled is None else labeled)
+        validation = max(1, min(validation, spare))
     if labeled is None:
         labeled = max(0, known - validation)
     problems = []
@@ -223,8 +226,9 @@ def make_split(
         labeled: See `split_sizes`.
         validation: See `split_sizes`; the validation set is stratified.
         unlabeled: See `split_sizes`.
-        selection: "stratified" keeps the class frequencies among the labeled images; "first"
-            takes the first images, as the paper's code does.
+        selection: "stratified" keeps the class frequencies among the labeled images, with at
+            least one image of each class, also in the validation set where there are enough;
+            "first" takes the first images, as the paper's code does.
         seed: The seed of the draw.
 
     Returns:
@@ -248,15 +252,16 @@ def make_split(
         held_out, rest = _take_stratified(rest, labels, validation, generator)
     else:
         held_out, rest = _take_stratified(
-            generator.permutation(order), labels, validation, generator
+            generator.permutation(order), labels, validation, generator, left=1
         )
         chosen, rest = _take_stratified(rest, labels, labeled, generator)
     missing = sorted(set(range(num_classes)) - set(labels[chosen].tolist()))
     if missing:
+        hint = "use the selection 'stratified'" if selection == "first" else "label one of each"
         raise InvalidSettings(
             [
                 f"data.labeled: got {labeled} images with none of class {missing}; allowed: "
-                "enough for every class (raise data.labeled, or use the selection 'stratified')"
+                f"enough for every class ({hint})"
             ]
         )
     if len(order) < len(labels):
@@ -323,17 +328,45 @@ def make_streamed_split(
 
 
 def _take_stratified(
-    pool: np.ndarray, labels: np.ndarray, count: int, generator: np.random.Generator
+    pool: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    generator: np.random.Generator,
+    left: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take `count` images of a shuffled pool, in proportion to the class frequencies."""
+    """Take `count` images of a shuffled pool, in proportion to the class frequencies.
+
+    If `count` suffices, at least one image of each class is taken, and `left` images of each
+    class stay in the pool.
+    """
     classes, sizes = np.unique(labels[pool], return_counts=True)
     exact = count * sizes / max(1, len(pool))
     shares = np.floor(exact).astype(int)
     # Largest remainder method; ties are broken at random.
     by_remainder = np.lexsort((generator.random(len(classes)), shares - exact))
     shares[by_remainder[: count - shares.sum()]] += 1
+    shares = _bounded(shares, exact, np.maximum(sizes - left, 0))
     taken = np.concatenate(
         [pool[labels[pool] == c][:share] for c, share in zip(classes, shares, strict=True)]
         or [pool[:0]]
     )
     return taken, pool[~np.isin(pool, taken)]
+
+
+def _bounded(shares: np.ndarray, exact: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Move shares, which are near `exact`, to 1 … most where their sum allows it.
+
+    Shares that are in that range already are returned unchanged.
+    """
+    count = shares.sum()
+    least = np.minimum(1, most)
+    if least.sum() > count:
+        least = np.zeros_like(shares)
+    if most.sum() < count:
+        return shares
+    shares = np.clip(shares, least, most)
+    while (excess := shares.sum() - count) != 0:
+        step = 1 if excess < 0 else -1
+        movable = shares < most if excess < 0 else shares > least
+        shares[np.argmax(np.where(movable, step * (exact - shares), -np.inf))] += step
+    return shares

@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel
 from keras_srt.attacks.pixel_balls import BALLS
+from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.intervals import proportion
 from keras_srt.evaluation.runner import Progress
@@ -268,7 +269,8 @@ def find_masking(
     if not threats or not len(images):
         return None
     began, queries = time.perf_counter(), model.queries
-    chance = 1 / model.logits(images).shape[1]
+    num_classes = model.logits(images).shape[1]
+    labels, chance = check_class_ids(labels, num_classes), 1 / num_classes
     correct = model.predictions(images, Criterion(labels)).classes == labels
     if not correct.any():
         return None

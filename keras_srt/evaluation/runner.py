@@ -17,6 +17,7 @@ from keras_srt.attacks import (
     make_criterion,
 )
 from keras_srt.attacks.target_model import classes_of
+from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.finished_parts import FinishedParts
@@ -74,7 +75,8 @@ def evaluate_robustness(
 
     Raises:
         UserError: An attack needs gradients and the classifier has none.
-        ValueError: The images are empty, out of range, or differ in number from the labels.
+        ValueError: The images are empty, out of range, or differ in number from the labels, or a
+            label is no class id.
         RuntimeError: An attack returned an image outside its threat model.
 
     Example:
@@ -90,6 +92,7 @@ def evaluate_robustness(
     images, labels = _check_images(images, labels)
     model, logits = open_classifier(classifier, images, batch_size)
     clean = classes_of(logits)
+    labels = check_class_ids(labels, logits.shape[1])
     warnings = [*output_warnings(logits), *range_warnings(model, images, labels, clean)]
     outcomes = {
         name: _run_attack(model, images, clean, attack, seed, name, progress, parts)
@@ -224,4 +227,4 @@ def _check_images(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
             f"images: got values from {pixels.min()} to {pixels.max()}; allowed: 0 to 1 "
             "(divide by 255, or give uint8)"
         )
-    return pixels, np.int32(labels)
+    return pixels, check_class_ids(labels)

@@ -14,7 +14,7 @@ import numpy as np
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
 from keras_srt.core.images import BadImage, check_png_rows, open_image
-from keras_srt.data import Folder, FolderFiles, hold_out, parallel_map
+from keras_srt.data import DatasetInfo, Folder, FolderFiles, hold_out, parallel_map
 from keras_srt.data.photo_decoder import (
     FORMATS,
     MAX_BYTES,
@@ -25,7 +25,7 @@ from keras_srt.data.photo_decoder import (
 )
 
 # Fewer images in a class than _FEW give a warning; fewer than _NEEDED, an error.
-_FEW, _NEEDED = 10, 2
+_FEW, _NEEDED = 10, 1
 # Files of a finding that are listed in the table and in the JSON.
 _SHOWN, _LISTED = 2, 1000
 # Photos below this fraction of the model's input size give a warning.
@@ -98,6 +98,22 @@ class Checked(NamedTuple):
     def has_errors(self) -> bool:
         """Whether a finding should be fixed before training."""
         return any(finding.is_error for finding in self.findings)
+
+    def with_error(self, kind: str, text: str, items: Sequence[str]) -> Checked:
+        """Return the result with one more error, before all other findings."""
+        return self._replace(findings=(Finding(kind, text, True, tuple(items)), *self.findings))
+
+    def describe(self, source: Folder) -> DatasetInfo:
+        """Describe the dataset as opening it would do, for the plan of a training."""
+        labeled, test = (sum(column) for column in zip(*self.classes.values(), strict=True))
+        return DatasetInfo(
+            title="own images",
+            input_shape=(*source.size, source.channels),
+            class_names=tuple(self.classes),
+            num_train=labeled + self.counts.get("unlabeled", 0),
+            num_test=test,
+            num_labeled=labeled,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON report."""
@@ -221,7 +237,7 @@ def _classes(readable: Sequence[CheckedFile], names: Sequence[str]) -> Iterator[
     counts = {name: labeled for name, (labeled, _) in _count(readable, names).items()}
     missing = [f"{name}: {count}" for name, count in counts.items() if count < _NEEDED]
     few = [f"{name}: {count}" for name, count in counts.items() if _NEEDED <= count < _FEW]
-    text = "classes with fewer than two images; training and validation need one each"
+    text = "classes without a training image"
     yield Finding("class too small", text, True, tuple(missing))
     yield Finding("small class", f"classes with fewer than {_FEW} images", False, tuple(few))
 

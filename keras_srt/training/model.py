@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks.classifier_outputs import last_activation
+from keras_srt.core.class_ids import assert_class_ids, check_class_ids, refuse_class_ids
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
@@ -275,15 +276,28 @@ class RobustModel(keras.Model):
         # AutoGraph would change the type of errors inside `train_step`.
         if y is not None:
             self._check_batch((x, np.asarray(y)))
+            check_class_ids(y, self._num_classes())
         elif isinstance(x, tf.data.Dataset):
             self._check_batch(x.element_spec)
         self._training_data = functools.partial(first_images, x)
         validation_data = to_unit_range(validation_data, "validation_data")
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        if isinstance(validation_data, tuple) and len(validation_data) > 1:
+            check_class_ids(validation_data[1], self._num_classes(), "validation_data: labels")
+        try:
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            refuse_class_ids(error)
+            raise
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as `keras.Model.evaluate` does, with images rescaled if necessary."""
-        return super().evaluate(to_unit_range(x, "x"), y, *args, **kwargs)
+        if y is not None:
+            check_class_ids(y, self._num_classes())
+        try:
+            return super().evaluate(to_unit_range(x, "x"), y, *args, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            refuse_class_ids(error)
+            raise
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return logits as `keras.Model.predict` does, with images rescaled if necessary."""
@@ -333,7 +347,7 @@ class RobustModel(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Clean accuracy, and robust accuracy under the neighborhood's search."""
         images, labels = data
-        target = Target(_as_class_ids(labels))
+        target = Target(self._as_class_ids(labels))
 
         def is_correct(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
@@ -395,17 +409,26 @@ class RobustModel(keras.Model):
         if pseudo_labels is not None:
             pseudo_labels = self._as_pseudo_labels(pseudo_labels)
         return _with_rows(
-            Batch(images, _as_class_ids(labels), parts.get("unlabeled"), pseudo_labels)
+            Batch(images, self._as_class_ids(labels), parts.get("unlabeled"), pseudo_labels)
         )
+
+    def _as_class_ids(self, labels: tf.Tensor) -> tf.Tensor:
+        return assert_class_ids(labels, self._num_classes())
+
+    def _num_classes(self) -> int | None:
+        """Number of classes; None before the classifier is built."""
+        shape = getattr(self.classifier, "output_shape", None) if self.classifier.built else None
+        return shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else None
 
     def _as_pseudo_labels(self, pseudo_labels: tf.Tensor) -> tf.Tensor:
         """Convert between class ids [batch] and probabilities [batch, classes]."""
         are_soft = len(pseudo_labels.shape) == 2 and pseudo_labels.shape[1] != 1
         if not self.objective.soft_pseudo_labels:
-            return _as_class_ids(tf.argmax(pseudo_labels, -1) if are_soft else pseudo_labels)
+            ids = tf.argmax(pseudo_labels, -1) if are_soft else pseudo_labels
+            return self._as_class_ids(ids)
         if are_soft:
             return tf.cast(pseudo_labels, tf.float32)
-        return tf.one_hot(_as_class_ids(pseudo_labels), self.classifier.output_shape[-1])
+        return tf.one_hot(self._as_class_ids(pseudo_labels), self.classifier.output_shape[-1])
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
@@ -435,7 +458,3 @@ def _check_labels(shape: Any) -> None:
         raise InvalidSettings(
             [f"labels: got shape {tuple(shape)}; allowed: class ids [batch], not one-hot vectors"]
         )
-
-
-def _as_class_ids(labels: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.reshape(labels, [-1]), tf.int32)

@@ -125,8 +125,47 @@ def test_class_without_labeled_images_is_an_error():
     class_ids = np.repeat([0, 1, 2], [50, 48, 2])
     with pytest.raises(InvalidSettings, match=r"none of class \[1, 2\]"):
         make_split(class_ids, 3, labeled=10, validation=0, selection="first")
-    with pytest.raises(InvalidSettings, match=r"none of class \[2\]"):
-        make_split(class_ids, 3, labeled=10, validation=0)
+    with pytest.raises(InvalidSettings, match=r"none of class \[3\]"):
+        make_split(class_ids, 4, labeled=10, validation=0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labeled", "validation"),
+    [
+        ([*[1000] * 9, 20], 40, None),
+        ([200, 10, 10], 10, None),
+        ([100, 3, 3], 20, None),
+        ([4, 1, 1], None, None),
+        ([2, 1, 1], None, None),
+        ([1, 1, 2], 3, None),
+        ([500, 2, 2, 2], 4, 4),
+        ([500, 1, 1, 1], 4, 100),
+    ],
+    ids=str,
+)
+def test_rare_classes_have_a_label_in_training_and_where_they_can_in_validation(
+    sizes, labeled, validation
+):
+    class_ids = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    for seed in range(5):
+        split = make_split(class_ids, len(sizes), labeled, validation, seed=seed)
+        assert set(class_ids[split.labeled]) == set(range(len(sizes)))
+        assert len(split.labeled) == labeled or labeled is None
+        assert len(split.validation) == validation or validation is None
+        several = {number for number, size in enumerate(sizes) if size > 1}
+        if len(split.validation) >= len(several):
+            assert several <= set(class_ids[split.validation])
+        parts = np.concatenate([split.labeled, split.validation, split.unlabeled])
+        assert len(set(parts)) == len(parts) <= len(class_ids)
+
+
+def test_splits_without_rare_classes_stay_the_same():
+    """Literals of the first version: results of runs depend on them."""
+    split = make_split(np.arange(40) % 4, 4, labeled=8, validation=6, seed=3)
+    assert (split.labeled.tolist(), split.validation.tolist()) == (
+        [2, 3, 4, 12, 21, 33, 38, 39],
+        [11, 17, 20, 23, 30, 32],
+    )
 
 
 def test_streamed_split_reads_labels_of_the_first_records_only(tmp_path):

@@ -105,9 +105,20 @@ def test_classes_with_few_images(root, findings):
             pixels = np.random.default_rng(index + 10 * count).integers(0, 256, (12, 12), np.uint8)
             Image.fromarray(pixels).save(root / "labeled" / number / f"{index}.png")
     found = findings()
-    assert found["small class"].items == ("few: 4",)
-    assert found["class too small"].items == ("single: 1",)
+    assert found["small class"].items == ("few: 4", "single: 1")
+    for path in (root / "labeled" / "single").iterdir():
+        path.write_bytes(b"")
+    found = findings()
+    assert found["class too small"].items == ("single: 0",)
     assert found["class too small"].is_error
+
+
+def test_what_training_refuses_is_an_error(root, capsys):
+    for validation, exit_code in ((8, None), (200, 1)):
+        config = str(write_config(root, tiny(data=settings(root, validation=validation))))
+        assert (cli.main(["data", "check", config]) or None) == exit_code
+        refused = "not trainable: 1 (train will refuse this)" in capsys.readouterr().out
+        assert refused == (exit_code == 1)
 
 
 def test_a_separate_test_part_is_checked_too(root, findings):
