@@ -1,20 +1,25 @@
-"""Fixtures that several test files share: small images, small models, a finished run."""
+"""What several test files share: small images, small models, and the number of processes."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-from helpers import write_config
 
 import keras_srt.core.tensorflow as lazy
 
 NUM_CLASSES = 3
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Folders are tested in several processes: not single files, nor the nightly tests."""
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    if all(path.is_dir() and "nightly" not in path.parts for path in paths):
+        return len(os.sched_getaffinity(0))
+    return 0
 
 
 def make_deterministic():
@@ -44,41 +49,22 @@ def deterministic(monkeypatch):
     monkeypatch.setattr(lazy, "_import", import_and_seed)
 
 
-class Run(NamedTuple):
-    """A config file and the folder of the run that it made."""
-
-    config: Path
-    folder: Path
-
-
-@pytest.fixture(scope="session")
-def counted_run(tmp_path_factory):
-    """The one tiny run of the session, and how often it planned, read its dataset and built."""
-    from tiny_runs import counted_calls
-
-    from keras_srt.cli import main as cli
-
-    folder = tmp_path_factory.mktemp("finished")
-    run = Run(write_config(folder), folder / "run")
-    with counted_calls() as calls:
-        assert cli.main(["train", "--config", str(run.config), "--run-dir", str(run.folder)]) == 0
-    return run, calls
+@pytest.fixture(scope="module")
+def eager():
+    """Functions run eagerly: tracing a training step takes longer than the few steps of a test."""
+    lazy.tf.config.run_functions_eagerly(True)
+    yield
+    lazy.tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture(scope="session")
-def finished_run(counted_run):
-    """The one tiny run of the session, trained, evaluated and exported: read it, don't change it.
+@pytest.fixture(scope="module")
+def untimed():
+    """No training step is timed before a training, which would trace it once more."""
+    from keras_srt.pipeline import cost
 
-    Its config exports into `config.parent / "exported"`.
-    """
-    return counted_run[0]
-
-
-@pytest.fixture
-def run_copy(finished_run, tmp_path):
-    """The finished run with a copy of its folder, for a test that changes it."""
-    folder = shutil.copytree(finished_run.folder, tmp_path / "run")
-    return Run(finished_run.config, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
+        yield
 
 
 @pytest.fixture

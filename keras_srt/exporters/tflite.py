@@ -158,8 +158,11 @@ def _convert(classifier: keras.Model, quantization: str, calibration: np.ndarray
     def probabilities(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(classifier(images, training=False))}
 
+    # With the Keras model instead, each of its layers would be traced and saved, too.
+    holder = tf.Module()
+    holder.weights = list(classifier.variables)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [probabilities.get_concrete_function()], classifier
+        [probabilities.get_concrete_function()], holder
     )
     if quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

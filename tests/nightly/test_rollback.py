@@ -5,13 +5,8 @@ from nan_runs import configured, spoil
 from tiny_runs import train_in
 
 from keras_srt.core.errors import NotFinite
-from keras_srt.pipeline import cost, rollback
+from keras_srt.pipeline import rollback
 from keras_srt.pipeline.run_folder import RunFolder
-
-
-@pytest.fixture
-def untimed(monkeypatch):
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
 
 
 def test_it_starts_again_without_a_state(untimed, monkeypatch, tmp_path, capsys):
@@ -37,6 +32,5 @@ def test_it_rolls_back_no_more_often_than_allowed(untimed, monkeypatch, tmp_path
     assert len(rollback.read_rollbacks(run)) == 2
     # A resumed run keeps to the lower rate.
     monkeypatch.undo()
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
     train_in(run.path, configured(training__learning_rate=0.5), resume=True)
     assert float(run.read_history()[-1]["learning_rate"]) == 0.125

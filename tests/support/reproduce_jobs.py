@@ -62,7 +62,7 @@ class JobFixtures:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def finished(cls, tmp_path_factory):
+    def finished(cls, eager, tmp_path_factory):
         """A folder with the finished runs of the small target, and its results."""
         folder = tmp_path_factory.mktemp("finished")
         with pytest.MonkeyPatch.context() as patch:

@@ -6,9 +6,11 @@ import math
 import re
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from helpers import tiny, write_config
+from tiny_runs import counted_calls
 
 from keras_srt.cli import main as cli
 from keras_srt.pipeline.classifiers import build_model
@@ -24,10 +26,37 @@ def files_of(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+class Run(NamedTuple):
+    """A config file and the folder of the run that it made."""
+
+    config: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def counted_run(tmp_path_factory):
+    """A tiny run, and how often it planned, read its dataset and built."""
+    folder = tmp_path_factory.mktemp("finished")
+    run = Run(write_config(folder), folder / "run")
+    with counted_calls() as calls:
+        assert cli.main(["train", "--config", str(run.config), "--run-dir", str(run.folder)]) == 0
+    return run, calls
+
+
 @pytest.fixture
-def finished(finished_run):
-    """The config of the session's tiny run and its folder; tests that change it take `run_copy`."""
-    return finished_run
+def finished(counted_run):
+    """The tiny run, trained, evaluated and exported: read it, don't change it.
+
+    Its config exports into `config.parent / "exported"`.
+    """
+    return counted_run[0]
+
+
+@pytest.fixture
+def run_copy(finished, tmp_path):
+    """The finished run with a copy of its folder, for a test that changes it."""
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    return Run(finished.config, folder)
 
 
 @pytest.fixture
@@ -45,7 +74,13 @@ def rejected(capsys):
     return check
 
 
-# What a run leaves behind.
+# What a run does and leaves behind.
+
+
+def test_a_run_plans_and_reads_each_part_once_and_builds_two_classifiers(counted_run):
+    """One classifier is trained, and one holds the best weights."""
+    once = dict.fromkeys(("split_sizes", "open", "load_train", "load_test"), 1)
+    assert counted_run[1] == once | {"build": 2}
 
 
 def test_report_json_keeps_its_contract(finished):
@@ -152,14 +187,14 @@ def test_evaluate_takes_the_exported_model_and_agrees_with_its_run(finished, tmp
 def test_evaluate_looks_for_gradient_masking_where_it_is_asked_to(finished, tmp_path, capsys):
     _, run = finished
     output = tmp_path / "again.json"
-    arguments = ["--run", str(run), "--limit", "12", "--attacks", "fgsm", "--output", str(output)]
+    arguments = ["--run", str(run), "--limit", "60", "--attacks", "fgsm", "--output", str(output)]
     # The tiny config wants none.
     assert cli.main(["evaluate", *arguments]) == 0
     assert "masking" not in capsys.readouterr().out
     assert "masking" not in json.loads(output.read_text())
     assert cli.main(["evaluate", *arguments, "--masking", "50"]) == 0
     assert "Gradient masking, linf eps 0.1: " in capsys.readouterr().out
-    assert json.loads(output.read_text())["masking"]["n"] == 12
+    assert json.loads(output.read_text())["masking"]["n"] == 50
 
 
 def test_evaluate_asks_a_tflite_file_and_refuses_what_it_cannot_do(

@@ -194,7 +194,7 @@ def test_too_many_unreadable_files_are_an_error(part, root):
     assert "allowed: at most max_unreadable = 2" in str(caught.value)
 
 
-def test_too_many_unreadable_files_end_a_streamed_training(root, capfd):
+def test_too_many_unreadable_files_end_a_streamed_training(root, capfd, untimed):
     for path in (root / "unlabeled").rglob("*.*"):
         spoil(path, b"\xc3\x84 'x' ]")
     config = write_config(root, run_settings(root, shuffle_buffer=12, max_unreadable=3))
@@ -372,7 +372,9 @@ def test_source_is_short_for_a_dataset(root):
         load_config(str(path))
 
 
-def test_run_on_a_folder(root, capsys):
+def test_run_on_a_folder(root, capsys, monkeypatch, eager, untimed):
+    # Exports have tests of their own.
+    monkeypatch.setattr("keras_srt.pipeline.run.complete_publication", lambda _: {})
     name = spoil(sorted((root / "unlabeled").rglob("*.*"))[2])
     config = write_config(root, run_settings(root))
     run = RunFolder(root / "run")

@@ -5,17 +5,12 @@ from nan_runs import configured, spoil
 from tiny_runs import train_in
 
 from keras_srt.core.errors import UserError
-from keras_srt.pipeline import cost, rollback
+from keras_srt.pipeline import rollback
 from keras_srt.pipeline.run_folder import RunFolder
 
 
-@pytest.fixture
-def untimed(monkeypatch):
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
-
-
 def test_it_rolls_back_to_the_last_finite_state_with_a_lower_rate(
-    untimed, monkeypatch, tmp_path, capsys
+    eager, untimed, monkeypatch, tmp_path, capsys
 ):
     config = configured(training__learning_rate=0.5)
     spoil(monkeypatch, 5, {0.5})

@@ -12,7 +12,6 @@ from keras_srt.data import IndexRanges, Split, Synthetic
 from keras_srt.data.synthetic import SyntheticDataset
 from keras_srt.objectives import RT
 from keras_srt.pipeline import data as data_module
-from keras_srt.pipeline import training_loop
 from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.plan import make_plan
@@ -38,11 +37,10 @@ def streamed_config(tmp_path):
 
 
 def test_a_run_streams_and_resumes_with_the_split_that_it_saved(
-    streamed_config, tmp_path, monkeypatch
+    eager, untimed, streamed_config, tmp_path, monkeypatch
 ):
     config = streamed_config
     monkeypatch.setattr(SyntheticDataset, "load_train", None)
-    monkeypatch.setattr(training_loop, "_describe_cost", lambda *_: None)
     run = train_in(tmp_path / "run", config)
     split = Split.load(run.split)
     assert len(split.unlabeled) == 10**7 - 40 - 30

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import tiny
+from teacher_runs import assert_same_run, configured
 from tiny_runs import train_in
 
 from keras_srt.attacks import TargetModel
 from keras_srt.config import loader as configs
-from keras_srt.core.errors import Interrupted, InvalidSettings, UserError
+from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.formatting import format_duration
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo, Images, Split
 from keras_srt.data.source import InMemoryDataset
 from keras_srt.objectives import RST, UAT, Standard
-from keras_srt.pipeline import cost, teacher
 from keras_srt.pipeline import data as data_module
+from keras_srt.pipeline import teacher
 from keras_srt.pipeline.classifiers import load_best_classifier
 from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.pipeline.context import RunContext
@@ -31,61 +32,16 @@ from keras_srt.pipeline.report import make_report
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.teacher_config import teacher_config
 from keras_srt.pipeline.train import train
-from keras_srt.training import callbacks
 from keras_srt.training.model import RobustModel
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 
 
-def configured(objective="rst", **changes):
-    """The tiny run with a teacher of 4 steps and few unlabeled images."""
-    settings = {"name": objective} if isinstance(objective, str) else objective
-    changes = {"data__unlabeled": 50, "training__labeled_per_batch": None, **changes}
-    return configs.parse(tiny(objective={"teacher_steps": 4, **settings}, **changes), COMPONENTS)
-
-
-def weights_of(run):
-    """The last state of a run's classifier and optimizer."""
-    reader = tf.train.load_checkpoint(str(run.checkpoints / run.last_state))
-    names = sorted(reader.get_variable_to_shape_map())
-    return [
-        reader.get_tensor(name)
-        for name in names
-        if "OBJECT_GRAPH" not in name and "save_" not in name
-    ]
-
-
-def assert_same_run(one, other):
-    np.testing.assert_array_equal(np.load(one.pseudo_labels), np.load(other.pseudo_labels))
-    for a, b in zip(weights_of(one), weights_of(other), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for column in ("step", "val_accuracy", "val_robust_accuracy"):
-        assert [row[column] for row in one.read_history()] == [
-            row[column] for row in other.read_history()
-        ]
-
-
-class InterruptAt(callbacks.StopAtNaN):
-    """Ctrl-C after a step of the teacher (which searches no neighborhood) or of the student."""
-
-    stage, step = "teacher", 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        stage = "teacher" if self.model.neighborhood is None else "student"
-        if (stage, int(self.model.optimizer.iterations.numpy())) == (self.stage, self.step):
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module", autouse=True)
-def untimed():
-    """No step is timed: that would trace each of them once more."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
-        yield
+pytestmark = pytest.mark.usefixtures("eager", "untimed")
 
 
 @pytest.fixture(scope="module")
-def finished(untimed, tmp_path_factory):
+def finished(eager, untimed, tmp_path_factory):
     """A run of `rst` with its teacher."""
     return train_in(tmp_path_factory.mktemp("runs") / "whole", configured())
 
@@ -126,28 +82,6 @@ def test_the_student_has_a_history_of_its_own(finished):
     rows = finished.read_history()
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"clean", "robust", "val_robust_accuracy"} <= set(rows[0])
-
-
-def test_an_interrupted_run_goes_on_where_it_was(finished, tmp_path, monkeypatch, capsys):
-    """Ctrl-C inside the teacher, at its end before it is validated, and inside the student."""
-    config, cut = configured(), RunFolder(tmp_path / "cut")
-    said = "left:"  # nothing to resume yet
-    for number, (where, step) in enumerate((("teacher", 2), ("teacher", 4), ("student", 2))):
-        with monkeypatch.context() as patch:
-            patch.setattr(callbacks, "StopAtNaN", InterruptAt)
-            patch.setattr(InterruptAt, "stage", where)
-            patch.setattr(InterruptAt, "step", step)
-            with pytest.raises(Interrupted, match=rf"step {step} is saved$"):
-                train_in(cut.path, config, resume=number > 0)
-        assert cut.pseudo_labels.is_file() == (where == "student")
-        assert cut.read_history() == []
-        assert number == 0 or said in capsys.readouterr().out
-        said = f"resuming at step {step}"
-    train_in(cut.path, config, resume=True)
-    printed = capsys.readouterr().out
-    assert said in printed
-    assert "its labels are in" in printed
-    assert_same_run(cut, finished)
 
 
 def test_a_finished_run_asks_nobody(finished, monkeypatch):
@@ -346,7 +280,7 @@ def chained(**changes):
 
 
 @pytest.fixture(scope="module")
-def chain(untimed, tmp_path_factory):
+def chain(eager, untimed, tmp_path_factory):
     """A finished run of `chained`, and the models that took over the weights of a teacher."""
     started = []
     start_from = RobustModel.start_from

@@ -9,7 +9,6 @@ from helpers import python, tiny, write_config
 from keras_srt.cli import main as cli
 from keras_srt.config import loader as configs
 from keras_srt.core.errors import UserError
-from keras_srt.pipeline import cost
 from keras_srt.pipeline.configs import COMPONENTS, load_config
 from keras_srt.tuning import trial
 from keras_srt.tuning.study import read_role, tune
@@ -29,17 +28,13 @@ def config_of(**changes):
     return configs.parse(settings(**changes), COMPONENTS)
 
 
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    monkeypatch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
+pytestmark = pytest.mark.usefixtures("eager", "untimed")
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory):
+def searched(eager, untimed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune") / "search"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost, "time_step", lambda *_: cost.StepTime(0.01, 16))
-        return folder, tune(config_of(), folder, None)
+    return folder, tune(config_of(), folder, None)
 
 
 def test_a_search_writes_tables_a_figure_and_the_best_config(searched):
