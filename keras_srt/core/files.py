@@ -69,12 +69,15 @@ def absolute(path: Path, what: str) -> Path:
         what: The meaning of the path, for the message.
 
     Raises:
-        UserError: The working directory is gone, or the path isn't text in UTF-8 or has a zero.
+        UserError: The working directory is gone, or the path isn't text in UTF-8 or has NUL.
     """
     try:
-        made = path.absolute()
+        # Without `..`, which would need the working directory to exist.
+        made = path.resolve()
     except FileNotFoundError as error:
         raise UserError("the working directory was removed; change to another one") from error
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, NUL
+        raise UserError(f"{what}: got {str(path)!r}, which is no path ({error})") from error
     try:
         str(made).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -82,8 +85,6 @@ def absolute(path: Path, what: str) -> Path:
             f"{what}: {path} is no name in UTF-8; give another one, or set PYTHONUTF8=1 if the "
             "locale isn't UTF-8"
         ) from error
-    if "\0" in str(made):
-        raise UserError(f"{what}: got {str(path)!r}; allowed: a path without the character NUL")
     return made
 
 

@@ -204,7 +204,7 @@ class RunFolder:
         """
         if self.config.is_file():
             self._check_same(config_json, read)
-            if self.report.is_file() and not resume:
+            if self.report.is_file() and self.export.is_file() and not resume:
                 raise UserError(
                     f"{self.path}: holds this run, finished (see {self.report}); give another "
                     "--run-dir to train again, or use `keras-srt evaluate --run` on this one"

@@ -53,3 +53,19 @@ def test_a_killed_one_frees_the_folder(forks, configs, whole, tmp_path):
     assert forks(*train(configs["all"], run), signal_at_step=[4, kill]).code == -kill
     forks(*train(configs["all"], run, "--resume")).assert_done()
     assert_same_training(run, whole["all"])
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_a_reader_changes_nothing(forks, configs, whole, tmp_path):
+    """Also where a kill prevented the rename of the best classifier."""
+    run, kill = tmp_path / "run", int(signal.SIGKILL)
+    assert forks(*train(configs["all"], run), signal_at_put=[5, kill]).code == -kill
+    before = contents(run)
+    assert any(path.name == ".draft-best.weights.h5" for path in before)
+    forks("evaluate", "--run", run, "--limit", 4, "--attacks", "fgsm@0.1").assert_done()
+    assert contents(run) == before
+    forks(*train(configs["all"], run, "--resume")).assert_done()
+    assert_same_training(run, whole["all"])

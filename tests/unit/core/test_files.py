@@ -1,7 +1,9 @@
 """Atomic writes, checksums, run folder locks and verification of the best classifier."""
 
+import fcntl
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +128,26 @@ def test_run_folder_is_locked_by_one_process(tmp_path):
         assert run.config.is_file()
 
 
+def test_a_writer_uses_the_lock_of_its_process(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with run.held(), run.writing(), RunFolder(run.path).writing():
+        pass
+    with run.writing():
+        with pytest.raises(UserError, match="is training in this folder"), run.held():
+            pass
+    with run.held():
+        pass
+
+
+def test_a_lock_of_another_process_stops_a_writer(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    with (run.path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="is training in this folder"), run.writing():
+            pass
+
+
 def test_folder_that_is_not_a_run_is_not_locked(tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(UserError, match="is not empty and not a run"), RunFolder(tmp_path).held():
@@ -167,3 +189,22 @@ def test_check_space_removes_its_file(tmp_path):
     assert not path.exists()
     with pytest.raises(OSError, match=r"large|space"):
         files.check_space(path, 2**60)
+
+
+# Absolute paths.
+
+
+def test_absolute_paths_need_no_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert files.absolute(Path("../run"), "run folder") == tmp_path / "run"
+    (tmp_path / "here").rmdir()
+    with pytest.raises(UserError, match="working directory was removed"):
+        files.absolute(Path("run"), "run folder")
+    assert files.absolute(tmp_path / "run", "run folder") == tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udc80b"], ids=["NUL", "not UTF-8"])
+def test_paths_that_tensorflow_cannot_use_are_refused(name, tmp_path):
+    with pytest.raises(UserError, match="run folder: "):
+        files.absolute(tmp_path / name, "run folder")

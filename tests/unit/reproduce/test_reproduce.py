@@ -1,6 +1,7 @@
 """What `keras-srt reproduce` is made of: specs, recipes, fingerprints and kept evaluations."""
 
 import dataclasses
+import fcntl
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from helpers import tiny, write_config
 
 from keras_srt.attacks import ATTACKS, FGSM, PGD
+from keras_srt.core.errors import UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
@@ -311,6 +313,18 @@ def test_folders_that_are_no_runs_are_left_aside(tmp_path):
     (tmp_path / "empty").mkdir()
     store = Store(tmp_path)
     assert [path.name for path in store.unreadable] == ["broken", "foreign"]
+
+
+def test_a_run_that_another_process_writes_is_left_alone(tmp_path):
+    config = load_config(str(write_config(tmp_path)))
+    store = Store(tmp_path / "runs")
+    run = tmp_path / "runs" / f"{config.name}-{fingerprint(config)[:10]}"
+    run.mkdir(parents=True)
+    with (run / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="is training in this folder"):
+            store.claim(config)
+    assert store.claim(config).run.config.is_file()
 
 
 # Kept evaluations.
