@@ -41,7 +41,11 @@ def run(options: argparse.Namespace) -> None:
     seen = starting_config.look(source.list_files(None))
     config = starting_config.starting_config(output.stem, source, seen)
     write_text(output, starting_config.as_text(config))
-    show("\n".join(starting_config.description(seen)))
+    for part in ("labeled", "unlabeled", "csv", "test"):
+        if (path := getattr(source, part)) is not None:
+            show(f"{part:<9} {path}")
+    unused = starting_config.unused_parts(options.folder, source)
+    show("\n".join([*unused, *starting_config.description(seen)]))
     show(
         f"config    {output}\n\nnext      keras-srt data check {output}\n"
         f"          keras-srt train --config {output} --variant smoke\n"

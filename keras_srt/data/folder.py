@@ -128,7 +128,9 @@ class Folder(Source):
         if self.csv is not None:
             labeled, unlabeled = read_csv(resolve(self.csv), "data.csv").separate()
         else:
-            labeled, unlabeled = list_classes(resolve(str(self.labeled)), "data.labeled"), ()
+            others = [resolve(path) for path in (self.unlabeled, self.test) if path is not None]
+            labeled = list_classes(resolve(str(self.labeled)), "data.labeled", others)
+            unlabeled = ()
             if self.unlabeled is not None:
                 unlabeled = list_tree(resolve(self.unlabeled), "data.unlabeled")
         if len(labeled.classes) < 2:

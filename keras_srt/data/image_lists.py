@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +41,80 @@ class Listing(NamedTuple):
         return Listing(files, labels), tuple(file for file, label in pairs if not label)
 
 
+# Names of folders that hold a part of a dataset, as torchvision, Keras, Ultralytics and Kaggle use
+# them -> the part.
+_PARTS = {
+    **dict.fromkeys(("train", "training", "labeled", "labelled"), "labeled"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+    **dict.fromkeys(("unlabeled", "unlabelled", "unsup"), "unlabeled"),
+}
+
+
+def find_parts(root: Path) -> dict[str, str]:
+    """Find subfolders that are parts of a dataset, not classes.
+
+    A single folder `train` or `test` with images is a class; with class folders inside, or beside
+    another part, it is a part. So are several names like `seg_train` with class folders inside.
+
+    Args:
+        root: An existing folder.
+
+    Returns:
+        "labeled", "validation", "test" or "unlabeled" for each of these names.
+    """
+    exact, similar = {}, {}
+    for name in subfolders(root):
+        words = re.split(r"[\W_]+", name.casefold())
+        if (part := _PARTS.get(name.casefold())) is not None:
+            exact[name] = part
+        elif parts := [_PARTS[word] for word in words if word in _PARTS]:
+            similar[name] = parts[0]
+    if len(exact) > 1 or "unlabeled" in exact.values():
+        return exact
+    nested = {name: part for name, part in exact.items() if has_class_folders(root / name)}
+    similar = {name: part for name, part in similar.items() if has_class_folders(root / name)}
+    return {**nested, **similar} if nested or len(similar) > 1 else {}
+
+
+def subfolders(root: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones."""
+    entries = os.scandir(root)
+    return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+
+
+def has_class_folders(root: Path) -> bool:
+    """Whether a folder has images in subfolders only."""
+    first = next(walk(root), None)  # images of the folder itself come first
+    return first is not None and first.parent != root
+
+
+def _check_classes(root: Path, setting: str, names: Sequence[str]) -> None:
+    """Check that class folders aren't the parts of a dataset."""
+    parts = {name: part for name, part in find_parts(root).items() if name in names}
+    if not parts:
+        return
+    listed = ", ".join(f"{part}: {root / name}" for name, part in parts.items())
+    note = ""
+    if "validation" in parts.values():
+        note = " (validation images are drawn from the labeled ones; use these as test images)"
+    raise UserError(
+        f"{setting}: {root} has the folders {', '.join(parts)}, which are parts of a dataset and "
+        f"not classes; give each part a setting of its own: {listed}{note}; if they are classes, "
+        "list the images in a CSV"
+    )
+
+
+def class_name(name: str) -> str:
+    """Return the name of a class in Unicode's composed form (NFC), in which names are compared.
+
+    Example:
+        >>> len("Ba\u0308r"), len(class_name("Ba\u0308r"))
+        (4, 3)
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def list_part(path: Path, setting: str) -> Listing:
     """List the images of a folder of class folders, or of a CSV file.
 
@@ -52,20 +128,22 @@ def list_part(path: Path, setting: str) -> Listing:
     return read_csv(path, setting) if path.is_file() else list_classes(path, setting)
 
 
-def list_classes(root: Path, setting: str) -> Listing:
+def list_classes(root: Path, setting: str, others: Sequence[Path] = ()) -> Listing:
     """List the images in class folders: each subfolder of `root` is a class.
 
     Args:
         root: The folder of class folders; hidden folders are ignored.
         setting: The setting that holds the path, for messages.
+        others: Folders in `root` that are no classes, because they hold other parts.
 
     Raises:
-        UserError: The folder is missing, or has no class, or a class has no image.
+        UserError: The folder is missing, or has no class, or a class has no image, or its folders
+            are parts of a dataset.
     """
     check_folder(root, setting)
-    names = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    )
+    apart = {path.resolve() for path in others}
+    names = [name for name in subfolders(root) if (root / name).resolve() not in apart]
+    _check_classes(root, setting, names)
     if not names:
         raise UserError(
             f"{setting}: {root} has no subfolders; allowed: one subfolder per class, named after "
@@ -81,7 +159,7 @@ def list_classes(root: Path, setting: str) -> Listing:
                 f"one file with a suffix of {' '.join(IMAGE_SUFFIXES)}, or no folder"
             )
         files += found
-        labels += [name] * len(found)
+        labels += [class_name(name)] * len(found)
     return Listing(tuple(files), tuple(labels))
 
 
@@ -154,7 +232,7 @@ def read_csv(path: Path, setting: str) -> Listing:
                 image = path.parent / given
                 if image in files:
                     raise UserError(f"{where}: {given} is listed twice")
-                files[image] = label.strip()
+                files[image] = class_name(label.strip())
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{setting}: {path} can't be read as CSV ({error})") from error
     if not files:

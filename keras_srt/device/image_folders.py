@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,20 +45,29 @@ def list_labeled(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], 
     Raises:
         BadFolder: There are no files, or a subfolder is not named after a class.
     """
-    ids = {name: number for number, name in enumerate(class_names)}
+    ids = {_composed(name): number for number, name in enumerate(class_names)}
     subfolders = sorted(path for path in _entries(folder) if path.is_dir())
-    unknown = [path.name for path in subfolders if path.name not in ids]
+    unknown = [path.name for path in subfolders if _composed(path.name) not in ids]
     if unknown:
         raise BadFolder(
             f"{folder}: got the subfolder {unknown[0]!r}; allowed: {', '.join(class_names)}"
         )
-    found = [(path, ids[subfolder.name]) for subfolder in subfolders for path in _list(subfolder)]
+    found = [
+        (path, ids[_composed(subfolder.name)])
+        for subfolder in subfolders
+        for path in _list(subfolder)
+    ]
     if not found:
         raise BadFolder(
             f"{folder}: has no labeled images; allowed: PNG or JPEG files in subfolders named "
             f"after their class: {', '.join(class_names)}"
         )
     return [path for path, _ in found], [number for _, number in found]
+
+
+def _composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC), in which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _entries(folder: Path) -> list[Path]:

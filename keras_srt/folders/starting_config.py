@@ -13,6 +13,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
 from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import Folder, FolderFiles, parallel_map
+from keras_srt.data.image_lists import find_parts, has_class_folders, subfolders
 from keras_srt.data.photo_decoder import FORMATS, MAX_BYTES, MAX_PIXELS, read_bytes, to_upright_rgb
 
 # Number of files to open, evenly spread over all files.
@@ -53,27 +54,53 @@ def find_source(root: Path) -> Folder:
     """Make the dataset settings for the layout of a folder.
 
     Args:
-        root: A folder with `labeled/`, `unlabeled/` and `test/`, with a CSV file, or with one
-            folder per class.
+        root: A folder with `labeled/`, `unlabeled/` and `test/`, or with `train/` and `val/` or
+            `test/`, in small letters or capitals; with a CSV file; or with one folder per class,
+            and `unlabeled/` and `test/` beside them.
 
     Raises:
-        UserError: The folder does not exist, or has several CSV files.
+        UserError: The folder does not exist, has several CSV files, or two folders for one part.
     """
     if not root.is_dir():
         raise UserError(f"init: {root} is not a folder; allowed: a folder of images")
-
-    def below(name: str) -> str | None:
-        return (root / name).as_posix() if (root / name).is_dir() else None
-
-    if (root / "labeled").is_dir():
-        return Folder(labeled=below("labeled"), unlabeled=below("unlabeled"), test=below("test"))
-    tables = sorted(root.glob("*.csv"))
+    parts: dict[str, str] = {}
+    for name, part in (find_parts(root) or _labeled_alone(root)).items():
+        if part in parts:
+            raise UserError(
+                f"init: {root} holds {Path(parts[part]).name} and {name}, both for {part} images; "
+                "allowed: one of them"
+            )
+        parts[part] = (root / name).as_posix()
+    # Without test images, those for validation serve: validation images are drawn from training.
+    test = parts.get("test") or parts.get("validation")
+    if test is not None and not has_class_folders(Path(test)):
+        test = None
+    tables = [] if "labeled" in parts else sorted(root.glob("*.csv"))
+    if parts and not tables:
+        labeled = parts.get("labeled", root.as_posix())
+        return Folder(labeled=labeled, unlabeled=parts.get("unlabeled"), test=test)
     if len(tables) > 1:
         named = ", ".join(path.name for path in tables)
         raise UserError(
             f"init: {root} holds {named}; allowed: one CSV, with the columns path,label"
         )
     return Folder(csv=tables[0].as_posix()) if tables else Folder(labeled=root.as_posix())
+
+
+def _labeled_alone(root: Path) -> dict[str, str]:
+    """The folder of labeled images if there is no other part."""
+    return {name: "labeled" for name in subfolders(root) if name.casefold() == "labeled"}
+
+
+def unused_parts(root: Path, source: Folder) -> list[str]:
+    """Describe the parts of a dataset that `find_source` leaves out, one line each."""
+    used = {source.labeled, source.unlabeled, source.test}
+    unused = [name for name in find_parts(root) if (root / name).as_posix() not in used]
+    return [
+        f"warning: {root / name} is not used"
+        + ("" if has_class_folders(root / name) else ", because it has no class folders")
+        for name in unused
+    ]
 
 
 def look(parts: FolderFiles) -> FolderSummary:

@@ -44,6 +44,23 @@ def test_a_starting_config_for_each_layout(layout, root, capsys):
     assert cli.main(["data", "check", str(path)]) == 0
 
 
+def test_layouts_of_other_tools(root, capsys):
+    """`train/` and `val/`, as torchvision has them; a Kaggle test folder has no classes."""
+    shutil.copytree(root / "labeled", root / "pets/Train")
+    shutil.copytree(root / "labeled", root / "pets/val")
+    output = started([root / "pets", "--output", root / "a.json"], capsys)
+    assert f"labeled   {root}/pets/Train\ntest      {root}/pets/val\n" in output
+    assert "classes   2: one, seven\n" in output
+    config = load_config(str(root / "a.json"))
+    assert config.data.dataset.test == f"{root}/pets/val"
+    shutil.copytree(root / "unlabeled/deep/er", root / "pets/test")
+    output = started([root / "pets", "--output", root / "b.json"], capsys)
+    assert f"warning: {root}/pets/test is not used, because it has no class folders" in output
+    shutil.copytree(root / "labeled", root / "pets/training")
+    assert cli.main(["init", str(root / "pets"), "--output", str(root / "c.json")]) == 2
+    assert "holds Train and training, both for labeled images" in capsys.readouterr().err
+
+
 def test_large_color_photos_get_a_network_for_photos(tmp_path, capsys):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
