@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_srt.core import files
-from keras_srt.evaluation import runner
+from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.pipeline import cost
 from keras_srt.pipeline import run as pipeline
 from keras_srt.pipeline.data import InMemoryData
@@ -88,16 +88,17 @@ def remove_folder(folder):
     os.rmdir(folder)
 
 
-def fail_attacks(name):
-    """Lets an attack of that name fail where it is run."""
-    run = runner._run_batch
+def fail_part(name):
+    """Lets a part of the evaluation fail where it is computed; it may be read."""
+    compute = FinishedParts.compute
 
-    def running(model, images, attack, *more):
-        if attack.name == name:
-            raise RuntimeError(f"{name} is run again")
-        return run(model, images, attack, *more)
+    def fail():
+        raise RuntimeError(f"{name} is computed")
 
-    runner._run_batch = running
+    def computing(self, part, settings, model, function):
+        return compute(self, part, settings, model, fail if part == name else function)
+
+    FinishedParts.compute = computing
 
 
 def _now(model):

@@ -116,10 +116,8 @@ def test_an_export_folder_that_is_a_file_is_refused_first(forks, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_finished_attacks_are_not_repeated(forks, undisturbed, tmp_path):
-    fault = {"after_training": ["limit_size", [3_000]]}
-    forks(*arguments(tmp_path), finish=True, **fault)
-    parts = sorted(path.name for path in (tmp_path / "run" / "evaluation").glob("*.npz"))
-    assert parts
-    ended = forks(*arguments(tmp_path, "--resume"), finish=True, fail_attacks=["fgsm"])
-    assert ended.code == 0, ended.error
+def test_finished_attacks_are_not_repeated(forks, tmp_path):
+    ended = forks(*arguments(tmp_path), finish=True, fail_part=["pgd"])
+    assert "pgd is computed" in ended.error
+    forks(*arguments(tmp_path, "--resume"), finish=True, fail_part=["fgsm"]).assert_done()
+    assert not (tmp_path / "run" / "evaluation").exists()
