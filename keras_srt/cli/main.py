@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -24,7 +23,7 @@ from keras_srt.cli import (
     train,
     tune,
 )
-from keras_srt.cli.output import lossy_output, prepare_streams, show_error, shown_logs
+from keras_srt.cli.output import discard, lossy_output, prepare_streams, show_error, shown_logs
 from keras_srt.core.errors import Interrupted, InvalidSettings, UserError
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # As in `keras-srt predict … | head`; Python would report it again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return EXIT_PIPE
 
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from typing_extensions import override
 
+from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
 
 
@@ -23,17 +24,30 @@ def show(text: str, stream: TextIO | None = None) -> None:
         stream: The stream; None for standard output.
 
     Raises:
-        OSError: The stream can't be written.
+        BrokenPipeError: The reader of the stream is gone.
+        UserError: The stream can't be written.
     """
     stream = sys.stdout if stream is None else stream
     encoding = getattr(stream, "encoding", None) or "utf-8"
     lines = [printable(line, encoding) for line in text.split("\n")]
-    print("\n".join(lines), file=stream, flush=True)
+    try:
+        print("\n".join(lines), file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)
+        raise UserError(f"output: can't be written ({error.strerror})") from error
+
+
+def discard(stream: TextIO) -> None:
+    """Discard all further output, which Python would otherwise try to write at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def show_error(text: str) -> None:
     """Print lines to standard error, if it can be written."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, UserError):
         show(text, sys.stderr)
 
 
@@ -67,19 +81,14 @@ class _Lossy:
         try:
             return self._stream.write(text)
         except (OSError, ValueError):
-            self._drop()
+            discard(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            self._drop()
-
-    def _drop(self) -> None:
-        """Discard all further output; Python would report it again at its end."""
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            discard(self._stream)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import pytest
 from keras_srt.cli import output
 from keras_srt.cli.main import main
 from keras_srt.cli.signals import signals_as_ctrl_c
+from keras_srt.core.errors import UserError
 
 EVIL = "a\x1b[2J\x9b31m\u202eb\r"
 
@@ -38,6 +39,11 @@ def test_what_the_encoding_lacks_is_escaped(monkeypatch):
 class Broken(io.StringIO):
     def write(self, text):
         raise OSError(5, "Input/output error")
+
+
+def test_output_that_cannot_be_written_is_an_error():
+    with pytest.raises(UserError, match=r"output: can't be written \(Input/output error\)"):
+        output.show("text", Broken())
 
 
 def test_lost_output_is_dropped(monkeypatch):
