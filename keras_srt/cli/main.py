@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each problem), 130 interrupted, 141 the output pipe was closed.
     """
     prepare_streams()
+    if arguments is None:
+        _tolerate_warnings()
     options = make_parser().parse_args(arguments)
     saves_work = hasattr(options.module, "resume_command")
     try:
@@ -80,6 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As in `keras-srt predict … | head`; Python would report it again at its end.
         discard(sys.stdout)
         return EXIT_PIPE
+
+
+def _tolerate_warnings() -> None:
+    """With `python -W error`, let only warnings of this package end a command.
+
+    Keras and TensorFlow warn of deprecations in their own code.
+    """
+    if any(action == "error" for action, *_ in warnings.filters):
+        warnings.simplefilter("default")
+        warnings.filterwarnings("error", module=r"keras_srt")
 
 
 def make_parser() -> argparse.ArgumentParser:

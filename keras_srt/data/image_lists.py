@@ -208,7 +208,7 @@ def read_csv(path: Path, setting: str) -> Listing:
     """Read a CSV file with the columns `path` and `label`; a blank label means unlabeled.
 
     Args:
-        path: A UTF-8 file; its paths are relative to its folder.
+        path: A UTF-8 file; its paths are relative to its folder, with slashes or backslashes.
         setting: The setting that holds the path, for messages.
 
     Raises:
@@ -229,7 +229,7 @@ def read_csv(path: Path, setting: str) -> Listing:
                 where = f"{setting}: {path}, line {reader.line_num}"
                 if not given or label is None or None in row:
                     raise UserError(f"{where}: got {row}; allowed: a path, a comma, a label")
-                image = path.parent / given
+                image = _existing(path.parent, given)
                 if image in files:
                     raise UserError(f"{where}: {given} is listed twice")
                 files[image] = class_name(label.strip())
@@ -238,3 +238,12 @@ def read_csv(path: Path, setting: str) -> Listing:
     if not files:
         raise UserError(f"{setting}: {path} has no line after the first")
     return Listing(tuple(files), tuple(files.values()))
+
+
+def _existing(folder: Path, given: str) -> Path:
+    """Return the path of a file in a CSV; backslashes separate folders if that names a file."""
+    path = folder / given
+    if "\\" in given and not path.exists():
+        other = folder / given.replace("\\", "/")
+        return other if other.exists() else path
+    return path

@@ -22,6 +22,8 @@ Resize = Literal["stretch", "crop", "fit"]
 Color = tuple[int, int, int]
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_ROTATED = range(2, 9)  # its values that demand a rotation or flip
+_TURNED = range(5, 9)  # those that exchange width and height
 _BLACK = (0, 0, 0)
 
 
@@ -75,7 +77,8 @@ class PhotoDecoder:
         height, width = self.size
         with open_image(data, FORMATS, MAX_BYTES, MAX_PIXELS) as image:
             # Decode a large JPEG at reduced scale, still at least twice the target size.
-            image.draft(image.mode, (2 * width, 2 * height))
+            wanted = (2 * width, 2 * height)
+            image.draft(image.mode, wanted[::-1] if _orientation(image) in _TURNED else wanted)
             colors = to_upright_rgb(image, self.background)
             if image.format == "PNG":
                 check_png_rows(data)
@@ -109,7 +112,7 @@ def to_upright_rgb(image: Image.Image, background: Color | None = None) -> Image
         Exception: The image is damaged; `open_image` translates Pillow's exceptions.
     """
     image.load()
-    if _has_rotation(image):
+    if _orientation(image) in _ROTATED:
         image = ImageOps.exif_transpose(image)
     image = to_8_bit(image)
     if "A" not in image.getbands() and "transparency" not in image.info:
@@ -121,14 +124,15 @@ def to_upright_rgb(image: Image.Image, background: Color | None = None) -> Image
     return layer.convert("RGB")
 
 
-def _has_rotation(image: Image.Image) -> bool:
-    """Whether EXIF demands a rotation or flip; damaged EXIF data is ignored."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 is upright. Damaged EXIF data is ignored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings do not name the file
-            return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            found = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Pillow's EXIF parser raises many types
-        return False
+        return 1
+    return found if found in _ROTATED else 1
 
 
 def read_bytes(path: Path) -> bytes:

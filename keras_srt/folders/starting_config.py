@@ -14,7 +14,14 @@ from keras_srt.core.formatting import printable
 from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import Folder, FolderFiles, parallel_map
 from keras_srt.data.image_lists import find_parts, has_class_folders, subfolders
-from keras_srt.data.photo_decoder import FORMATS, MAX_BYTES, MAX_PIXELS, read_bytes, to_upright_rgb
+from keras_srt.data.photo_decoder import (
+    FORMATS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    read_bytes,
+    read_error_reason,
+    to_upright_rgb,
+)
 
 # Number of files to open, evenly spread over all files.
 _SAMPLE_SIZE = 200
@@ -118,8 +125,8 @@ def look(parts: FolderFiles) -> FolderSummary:
     shapes = [shape for shape in found if shape is not None]
     if not shapes:
         raise UserError(
-            f"init: none of {len(chosen)} files can be read, such as {chosen[0]}; allowed: "
-            f"{', '.join(FORMATS)}"
+            f"init: none of {len(chosen)} files can be read, such as {chosen[0]}: "
+            f"{_reason(chosen[0])}; allowed: existing files in the formats {', '.join(FORMATS)}"
         )
     typical = np.median([min(height, width) for height, width, _ in shapes])
     return FolderSummary(
@@ -146,6 +153,16 @@ def _shape(path: Path) -> tuple[int, int, bool] | None:
         size = size[::-1]
     small = np.int16(photo.resize((32, 32)))
     return size[1], size[0], bool(np.ptp(small, axis=-1).max() > _CHANNEL_SPREAD)
+
+
+def _reason(path: Path) -> str:
+    """Why a file can't be read."""
+    try:
+        with open_image(read_bytes(path), FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+            image.load()
+    except (BadImage, OSError) as error:
+        return read_error_reason(error)
+    return "is no photo"
 
 
 def starting_config(name: str, source: Folder, seen: FolderSummary) -> dict[str, Any]:

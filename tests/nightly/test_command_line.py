@@ -132,3 +132,14 @@ def test_ctrl_c_saves_the_state_and_says_how_to_go_on(tmp_path):
     assert (tmp_path / "a run" / "report.json").is_file()
     history = RunFolder(tmp_path / "a run").read_history()
     assert [int(row["step"]) for row in history] == list(range(20, 301, 20))
+
+
+def test_warnings_of_other_packages_end_no_command():
+    """Keras calls `random.randint` with a float, of which Python 3.11 warns."""
+    command = [sys.executable, "-W", "error", "-m", "keras_srt", "info"]
+    command += ["--config", "digits_pixel.json", "--variant", "smoke"]
+    process = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert "training  20 steps" in process.stdout

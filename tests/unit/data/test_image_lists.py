@@ -67,6 +67,14 @@ def test_other_parts_are_no_classes(tmp_path):
     assert len(files.unlabeled) == 1
 
 
+def test_paths_of_windows_in_a_csv(tmp_path):
+    make(tmp_path, "a/b/1.png")
+    table = tmp_path / "all.csv"
+    table.write_text("path,label\na\\b\\1.png,cat\na\\missing.png,dog\n")
+    files = read_csv(table, "data.csv").files
+    assert files == (tmp_path / "a/b/1.png", tmp_path / "a\\missing.png")
+
+
 def test_both_unicode_forms_are_one_class(tmp_path):
     make(tmp_path / "labeled", f"{DECOMPOSED}/1.png", f"{COMPOSED}/2.png", "dog/1.png")
     make(tmp_path / "test", f"{DECOMPOSED}/1.png", "dog/1.png")

@@ -5,7 +5,7 @@ import io
 import encoded
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_srt.core.images import BadImage, decode_image
 from keras_srt.data.photo_decoder import PhotoDecoder
@@ -135,6 +135,21 @@ def test_large_jpeg_is_decoded_at_reduced_scale():
     found = PhotoDecoder((60, 80), 3).decode(data)
     whole = np.asarray(Image.open(io.BytesIO(data)).resize((80, 60), Image.Resampling.BILINEAR))
     assert np.max(np.abs(np.int16(found) - whole)) <= 4
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_reduced_scale_fits_the_upright_photo(orientation):
+    """4000×1000 turned by EXIF is 1000×4000, which must not be reduced to less than the size."""
+    noise = np.random.default_rng(0).integers(0, 256, (50, 200, 3), np.uint8)
+    image = Image.fromarray(noise).resize((4000, 1000), Image.Resampling.BICUBIC)
+    data = encoded.encode(np.asarray(image), "JPEG", quality=95, exif=exif(orientation))
+    turned = orientation >= 5
+    size = (800, 100) if turned else (100, 800)
+    found = PhotoDecoder(size, 3).decode(data)
+    whole = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert whole.size == ((1000, 4000) if turned else (4000, 1000))
+    whole = np.asarray(whole.resize(size[::-1], Image.Resampling.BILINEAR))
+    assert np.max(np.abs(np.int16(found) - whole)) <= 6
 
 
 @pytest.mark.parametrize("name", encoded.READABLE)
