@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context, process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,10 @@ def measure_latency(savedmodel: Path, files: Mapping[str, Path], image: np.ndarr
     # TensorFlow's threads can be set only once in a process.
     ignore = (signal.SIGINT, signal.SIG_IGN)
     context = get_context("spawn")
-    # A child changes to the working directory of the start, which may have been removed.
-    if not Path(vars(process).get("ORIGINAL_DIR") or os.sep).is_dir():
-        vars(process)["ORIGINAL_DIR"] = None
+    try:
+        os.getcwd()  # where the child starts
+    except FileNotFoundError:  # it was removed
+        os.chdir(savedmodel)
     with ProcessPoolExecutor(1, context, initializer=signal.signal, initargs=ignore) as pool:
         return pool.submit(_measure_here, savedmodel, dict(files), image).result()
 
