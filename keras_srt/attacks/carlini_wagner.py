@@ -94,7 +94,8 @@ class CarliniWagner(MinimalNormAttack):
             better = adversarial & (length < shortest[active])
             nearest[active[better]], shortest[active[better]] = now[better], length[better]
             missing = np.maximum(self.confidence - predictions.loss, 0)
-            weight = np.float32(const[active] * (missing > 0))[:, None, None, None]
+            # At a margin of exactly κ, as of rounded logits, the image is not adversarial yet.
+            weight = np.float32(const[active] * ~adversarial)[:, None, None, None]
             descent.step(2 * moved - weight * slope)
             if self.abort_early and iteration % check_interval == 0:
                 objective = length + const[active] * missing
