@@ -1,5 +1,6 @@
 """What several test files share: small images, small models, and the number of processes."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import keras_srt.core.tensorflow as lazy
 
 NUM_CLASSES = 3
+
+# Searching for garbage, mostly among what is imported, took a tenth of the time.
+gc.set_threshold(100_000)
 
 
 def pytest_xdist_auto_num_workers(config):

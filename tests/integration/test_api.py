@@ -62,7 +62,7 @@ def make_model(**settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.5, "gradient_clip": 1.0, "seed": 3}])
-def test_keras_callbacks_work_in_fit(settings, tmp_path):
+def test_keras_callbacks_work_in_fit(settings, tmp_path, eager):
     model, callbacks, path = make_model(**settings), keras.callbacks, str(tmp_path / "best.keras")
     history = model.fit(
         IMAGES,
@@ -87,7 +87,7 @@ def test_keras_callbacks_work_in_fit(settings, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema": 0.5, "gradient_clip": 1.0, "seed": 3}])
-def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(settings, tmp_path):
+def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(settings, tmp_path, eager):
     model = make_model(**settings)
     model.fit(IMAGES, LABELS, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")

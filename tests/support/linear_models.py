@@ -1,5 +1,8 @@
 """Classifiers with closed-form results under attack, and helpers to attack them."""
 
+import copy
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,21 +11,40 @@ from keras_srt.attacks import Criterion, TargetModel
 SEED = [3, 5]
 
 
+def once_per_arrays(make):
+    """Decorate a function so that equal arrays give the same classifier, which is traced once."""
+    made = {}
+
+    @functools.wraps(make)
+    def get(*arrays, **scale):
+        key = tuple(
+            (np.shape(array), np.float64(array).tobytes()) for array in (*arrays, *scale.values())
+        )
+        if key not in made:
+            made[key] = make(*arrays, **scale)
+        return made[key]
+
+    return get
+
+
+@once_per_arrays
 def linear(weights, scale=1.0):
     """f(x) = scale·W(x - 1/2) for weights [height, width, channels, classes]."""
-    weights = tf.constant(scale * weights, tf.float32)
+    weights = np.float32(scale * weights)
     return lambda images: tf.tensordot(images - 0.5, weights, 3)
 
 
+@once_per_arrays
 def affine(weights, bias):
     """f(x) = (x - 1/2)·W + b for W of shape [values, classes]."""
-    weights, bias = tf.constant(weights, tf.float32), tf.constant(bias, tf.float32)
+    weights, bias = np.float32(weights), np.float32(bias)
     return lambda images: (tf.reshape(images, [-1, weights.shape[0]]) - 0.5) @ weights + bias
 
 
+@functools.cache
 def constant(classes=4):
     """Class 0 for every image."""
-    logits = tf.one_hot(0, classes)
+    logits = np.eye(1, classes, dtype=np.float32)
     return lambda images: 0 * tf.reduce_sum(images, axis=[1, 2, 3])[:, None] + logits
 
 
@@ -40,9 +62,19 @@ def predict_classes(classifier, images):
     return np.int32(np.argmax(classifier(tf.constant(images)), axis=1))
 
 
+@functools.lru_cache(maxsize=32)
+def traced_model(classifier, batch_size):
+    return TargetModel(classifier, batch_size)
+
+
+def target_model(classifier, batch_size=500):
+    """A model without a query; all models of a classifier share the functions that are traced."""
+    return copy.copy(traced_model(classifier, batch_size))
+
+
 def run(attack, classifier, images, labels, targets=None, seed=SEED, batch_size=500):
     """Run an attack; return its result and the model, which counts queries."""
-    model = TargetModel(classifier, batch_size)
+    model = target_model(classifier, batch_size)
     targets = None if targets is None else np.int32(targets)
     return attack.run(model, images, Criterion(np.int32(labels), targets), tf.constant(seed)), model
 

@@ -109,12 +109,11 @@ class KerasSteps(NamedTuple):
 def keras_steps(classifier, settings, steps):
     twin = keras_twin(classifier, settings)
     shape, classes = classifier.input_shape[1:], classifier.output_shape[-1]
-    train_step = tf.function(twin.train_step)
     inputs, losses = [], []
     for step, (x, y, u) in enumerate(batches_of(settings, shape, classes, steps)):
         inputs.append((x, y, u, noise_of(twin, step, (len(x) + len(u), *shape))))
         twin.reset_metrics()
-        found = train_step({"labeled": (x, y), "unlabeled": u})
+        found = twin.train_step({"labeled": (x, y), "unlabeled": u})
         losses.append([float(found[term]) for term in TERMS])
     weights = {name: weight.numpy() for name, weight in weights_by_name(classifier).items()}
     return KerasSteps(inputs, losses, weights)

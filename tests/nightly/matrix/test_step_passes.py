@@ -44,6 +44,7 @@ def batch(images, labels, unlabeled):
         (Trades(), Color(num_steps=3), StepPasses(8, 12, 8)),
         (Trades(), Composite(stages=(BALL, TURN)), StepPasses(24, 12, 8)),
         (UAT(), BALL, StepPasses(6, 48, 16)),
+        (UAT(), TURN, StepPasses(86, 0, 16)),
         (UAT(fixed_weight=0), BALL, StepPasses(6, 30, 10)),
         (UAT(online_weight=0), BALL, StepPasses(0, 30, 10)),
         (WorstOfK(num_samples=3), Composite(stages=(TURN, TURN)), StepPasses(28, 0, 4)),

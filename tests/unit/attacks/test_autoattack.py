@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from linear_models import SEED, constant, linear, predict_classes, run, without_gradient
+from linear_models import (
+    SEED,
+    constant,
+    linear,
+    predict_classes,
+    run,
+    target_model,
+    without_gradient,
+)
 
-from keras_srt.attacks import APGDCE, ATTACKS, AutoAttack, Criterion, Square, TargetModel
+from keras_srt.attacks import APGDCE, ATTACKS, AutoAttack, Criterion, Square
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.runner import evaluate_robustness
@@ -18,7 +26,7 @@ QUICK = {"num_steps": 8, "queries": 40}
 
 
 def run_members(attack, classifier, images, labels, targets=None):
-    model = TargetModel(classifier)
+    model = target_model(classifier)
     return *attack.run_members(model, images, Criterion(labels, targets), tf.constant(SEED)), model
 
 
@@ -76,7 +84,7 @@ def test_each_member_attacks_the_surviving_images():
     attack = AutoAttack(epsilon=0.02, **QUICK)
     found, first, model = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     alone = APGDCE(epsilon=0.02, num_steps=8).run(
-        TargetModel(linear(WEIGHTS)), IMAGES, Criterion(labels), fold(tf.constant(SEED), 0)
+        target_model(linear(WEIGHTS)), IMAGES, Criterion(labels), fold(tf.constant(SEED), 0)
     )
     np.testing.assert_array_equal(first == 0, alone.success)
     np.testing.assert_array_equal(found.images[first == 0], alone.images[alone.success])
@@ -95,7 +103,10 @@ def test_an_image_survives_only_if_it_survives_every_member():
     found, _, _ = run_members(attack, linear(WEIGHTS), IMAGES, labels)
     for number in (0, 2):  # whose draws, if any, don't depend on who is left
         one = attack.members[number].run(
-            TargetModel(linear(WEIGHTS)), IMAGES, Criterion(labels), fold(tf.constant(SEED), number)
+            target_model(linear(WEIGHTS)),
+            IMAGES,
+            Criterion(labels),
+            fold(tf.constant(SEED), number),
         )
         assert one.success.sum() > 0
         assert np.all(one.success <= found.success)

@@ -145,8 +145,8 @@ def test_a_search_never_lowers_the_loss_unless_it_succeeds(attack, classifier, p
 def test_success_does_not_depend_on_the_batch(name, classifier, pictures, predicted):
     whole, _ = run(SEARCHES[name], classifier, pictures, predicted)
     parts = [
-        run(SEARCHES[name], classifier, pictures[i : i + 5], predicted[i : i + 5], batch_size=7)
-        for i in range(0, len(pictures), 5)
+        run(SEARCHES[name], classifier, pictures[i : i + 8], predicted[i : i + 8], batch_size=7)
+        for i in range(0, len(pictures), 8)
     ]
     success = np.concatenate([result.success for result, _ in parts])
     np.testing.assert_array_equal(success, whole.success)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import ROOT
+from small_models import CASES
 from unsafe_models import save_program
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.model_loading import check_savedmodel, load_keras_file, load_savedmodel
 from keras_srt.core.model_safety import check_keras_file, check_tflite_file
 from keras_srt.core.tensorflow import keras
-from keras_srt.models import MODELS
 
 layers = keras.layers
 
@@ -83,7 +83,7 @@ def test_the_same_model_comes_back(tmp_path):
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet", "resnet9", "wide_resnet"])
 def test_models_of_the_registry_pass(name, tmp_path):
-    model = MODELS.build({"name": name}).build((32, 32, 3), 4, "mixed_bfloat16")
+    model = CASES[name][0].build((32, 32, 3), 4, "mixed_bfloat16")
     model.save(tmp_path / "m.keras")
     check_keras_file(tmp_path / "m.keras")
 

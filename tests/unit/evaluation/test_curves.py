@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from linear_models import target_model
 
-from keras_srt.attacks import PGD, GridAdv, QueryModel, TargetModel
+from keras_srt.attacks import PGD, GridAdv, QueryModel
 from keras_srt.evaluation.curves import accuracy_curves
 
 EPSILON = 0.1
@@ -31,7 +32,7 @@ def corner(images):
 def test_an_image_falls_when_epsilon_reaches_its_distance():
     images, labels = flat(0.46, 0.56, 0.62, 0.7)  # 0.04, 0.06, 0.12 and 0.2 from one half
     attacks = (PGD(epsilon=EPSILON, num_steps=2),)
-    part = accuracy_curves(TargetModel(brightness), images, labels, attacks)
+    part = accuracy_curves(target_model(brightness), images, labels, attacks)
     (ball,) = part["epsilon"]
     assert (ball["norm"], ball["epsilon"], ball["in_evaluation"]) == ("linf", EPSILON, True)
     radii = [point["epsilon"] for point in ball["points"]]
@@ -44,7 +45,7 @@ def test_an_image_falls_when_epsilon_reaches_its_distance():
 
 def test_a_curve_beyond_the_evaluation_is_marked():
     images, labels = flat(0.2, 0.8)
-    part = accuracy_curves(TargetModel(brightness), images, labels, (GridAdv(max_rotation=10),))
+    part = accuracy_curves(target_model(brightness), images, labels, (GridAdv(max_rotation=10),))
     (ball,) = part["epsilon"]
     assert (ball["epsilon"], ball["in_evaluation"]) == (8 / 255, False)
     assert part["transforms"]["in_evaluation"]
@@ -62,7 +63,7 @@ def test_shifts_move_a_bright_column_out_of_the_corner():
     images = np.zeros((1, 5, 5, 1), np.float32)
     images[:, :, 0] = 1.0
     attacks = (GridAdv(max_rotation=20, max_translation=2),)
-    part = accuracy_curves(TargetModel(corner), images, np.int32([1]), attacks)["transforms"]
+    part = accuracy_curves(target_model(corner), images, np.int32([1]), attacks)["transforms"]
     assert part["shifts"] == [-2, -1, 0, 1, 2]
     middle = part["accuracy"][len(part["rotations"]) // 2]
     assert middle == [0.0, 0.0, 1.0, 0.0, 0.0]
@@ -78,7 +79,7 @@ def test_a_seed_determines_the_curves_and_progress_is_reported():
     told = []
     made = [
         accuracy_curves(
-            TargetModel(brightness), images, labels, (PGD(epsilon=EPSILON),),
+            target_model(brightness), images, labels, (PGD(epsilon=EPSILON),),
             seed=3, progress=lambda *call: told.append(call),
         )
         for _ in range(2)
@@ -93,5 +94,5 @@ def test_a_seed_determines_the_curves_and_progress_is_reported():
 def test_models_that_are_always_or_never_correct(share):
     images, labels = flat(0.0, 1.0)
     labels = labels if share else 1 - labels
-    part = accuracy_curves(TargetModel(brightness), images, labels, (PGD(epsilon=EPSILON),))
+    part = accuracy_curves(target_model(brightness), images, labels, (PGD(epsilon=EPSILON),))
     assert {point["accuracy"] for point in part["epsilon"][0]["points"]} == {share}

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from linear_models import target_model
 
 from keras_srt.attacks import PGD, GridAdv, QueryModel, TargetModel
 from keras_srt.evaluation.masking import (
@@ -55,7 +56,7 @@ def failed(found, threat=0):
 
 
 def look(classifier, images, labels, attacks=(LINF,), **options):
-    return find_masking(TargetModel(classifier), images, labels, attacks, **options)
+    return find_masking(target_model(classifier), images, labels, attacks, **options)
 
 
 # A model without masking.
@@ -248,7 +249,7 @@ def test_more_steps_and_more_starts_are_separate_checks(
     everything = np.ones(COUNT, bool)
     threat = Threat("linf", EPSILON)
     sample = Sample(
-        TargetModel(linear), images, labels, everything, 0.25, threat, tf.constant([0, 1])
+        target_model(linear), images, labels, everything, 0.25, threat, tf.constant([0, 1])
     )
     findings = more_effort(sample, everything)
     assert {finding.name for finding in findings if not finding.passed} == expected

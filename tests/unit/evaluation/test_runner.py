@@ -8,6 +8,7 @@ from keras_srt.attacks import ATTACKS, FGSM, PGD, Attack, AttackResult, GridAdv
 from keras_srt.core.errors import UserError
 from keras_srt.evaluation.runner import evaluate_robustness
 
+pytestmark = pytest.mark.usefixtures("eager")
 SMALL_GRID = GridAdv(grid=(3, 3, 5), max_rotation=20, max_translation=1)
 
 
@@ -155,7 +156,15 @@ def test_an_empty_set_is_refused(some_right, pictures):
         evaluate_robustness(classifier, pictures[:0], [], [FGSM(epsilon=0.1)])
 
 
-def test_repeated_evaluations_cause_no_retracing_warning(pictures, caplog):
+@pytest.fixture
+def in_graphs(eager):
+    """Functions are traced after all."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
+def test_repeated_evaluations_cause_no_retracing_warning(in_graphs, pictures, caplog):
     classifier = lambda x: tf.reshape(x, [-1, 128])[:, :3]  # noqa: E731
     labels = np.zeros(len(pictures), np.int32)
     caplog.set_level("WARNING", logger="tensorflow")
@@ -166,7 +175,7 @@ def test_repeated_evaluations_cause_no_retracing_warning(pictures, caplog):
 
 
 @pytest.mark.parametrize("attack", [PGD(epsilon=0.1, num_steps=2), GridAdv(grid=(1, 1, 3))])
-def test_equal_neighborhoods_are_traced_once(some_right, pictures, attack, monkeypatch):
+def test_equal_neighborhoods_are_traced_once(in_graphs, some_right, pictures, attack, monkeypatch):
     classifier, labels = some_right
     kind, method = type(attack.neighborhood), "apply"
     if attack.needs_gradients:

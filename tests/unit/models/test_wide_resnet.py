@@ -23,7 +23,7 @@ def test_wrn_34_10_has_the_published_size():
     assert sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers) == 34
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(10, 1), (16, 2), (22, 3), (28, 4)])
+@pytest.mark.parametrize(("depth", "blocks"), [(10, 1), (16, 2)])
 def test_wrn_has_6_blocks_and_4_more_layers(depth, blocks):
     model = WideResNet(depth=depth, widening=1).build((8, 8, 3), 10)
     assert sum(isinstance(layer, keras.layers.Add) for layer in model.layers) == 3 * blocks

@@ -61,8 +61,7 @@ def test_history_with_missing_values(history, tmp_path, text, panels):
     assert len(draw(REPORT, history(text), make_examples(0, 1), tmp_path)) == 2
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize(("channels", "count"), [(1, 1), (3, 5), (4, 5)])
 def test_examples_of_any_kind(channels, count, tmp_path):
     written = draw(REPORT, tmp_path / "none.csv", make_examples(count, channels), tmp_path)
     names = ["accuracy.png", "examples.png", "examples_more.png"]

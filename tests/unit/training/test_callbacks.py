@@ -42,7 +42,7 @@ def test_better_than_one_class_is_not(logs, capsys):
 def test_the_best_is_chosen_by_what_the_objective_trains(objective, step, score, tmp_path):
     layers = [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
     model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), objective)
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     checkpoints = Checkpoints(tmp_path, model)
     checkpoints.set_model(model)
     intervals = [(0.2, 0.4), (0.8, 0.1), (0.7, 0.2)]

@@ -26,7 +26,7 @@ def made(tmp_path):
 def make(folder):
     layers = [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
     model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), SRT())
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model.optimizer.build(model.classifier.trainable_variables)
     checkpoints = Checkpoints(folder, model)
     checkpoints.set_model(model)

@@ -82,7 +82,7 @@ def test_fit_with_images_and_labels(objective, names, plain, make_model):
 
 def test_fit_with_arrays_and_a_model_of_the_user(images, labels):
     classifier = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
-    model = RobustModel(classifier, LInf(epsilon=0.05), RT())
+    model = RobustModel(classifier, LInf(epsilon=0.05, num_steps=2), RT())
     model.compile("adam")
     history = model.fit(images, labels, batch_size=2, epochs=10, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
@@ -138,7 +138,7 @@ def test_weight_decay_adds_the_weights_to_the_gradient(plain, make_model):
 def test_penalties_of_layers_are_part_of_what_is_minimized(images, labels):
     dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.5))
     model = RobustModel(keras.Sequential([keras.layers.Flatten(), dense]), None, Standard())
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model(images)
     start = dense.kernel.numpy()
     with tf.GradientTape() as tape:
@@ -246,7 +246,7 @@ def test_robust_accuracy_leaves_out_what_was_wrong_before():
 
     is_bright = keras.layers.Lambda(lambda x: tf.stack([0.5 + 0 * x[:, 0, 0, 0], x[:, 0, 0, 0]], 1))
     model = RobustModel(keras.Sequential([is_bright]), Swap(epsilon=1))
-    model.compile()
+    model.compile(run_eagerly=True)
     images = np.float32([0, 1, 1])[:, None, None, None]
     found = model.evaluate(images, np.int32([0, 1, 0]), verbose=0, return_dict=True)
     assert found == pytest.approx({"accuracy": 2 / 3, "robust_accuracy": 1 / 3})

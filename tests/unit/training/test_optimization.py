@@ -294,7 +294,7 @@ def test_training_in_float16_is_close_to_float32(batches):
     losses = {}
     for policy in (None, IN_FLOAT16):
         model = RobustModel(make_dense(policy), PIXEL, SRT(), loss_scale=policy is not None)
-        model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True)
         losses[policy] = model.fit(batches, steps_per_epoch=5, epochs=2, verbose=0).history["loss"]
         assert all(w.dtype == tf.float32 for w in model.classifier.weights)
     assert losses[None][1] < losses[None][0]
@@ -322,7 +322,7 @@ def test_the_average_is_its_recursion(batches, make_classifier):
     """Of the weights and of the statistics of BatchNorm, against NumPy."""
     classifier = make_classifier()
     model = RobustModel(classifier, PIXEL, SRT(), ema=0.2)
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model.optimizer.build(classifier.trainable_variables)
     expected = classifier.get_weights()
     for step in range(4):
@@ -353,7 +353,7 @@ def test_the_average_follows_and_does_not_lead():
 def test_the_average_is_validated_and_saved_as_the_best(tmp_path, images, labels):
     classifier = make_dense()
     model = RobustModel(classifier, PIXEL, Standard(), ema=0.9)
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     answers = np.argmax(classifier(images), axis=1)
     last = classifier.layers[-1]
     last.kernel.assign(-last.kernel)  # what is trained now answers otherwise
@@ -392,7 +392,7 @@ def make_model(folder):
     # The scale doubles after three good steps: in the middle of what is tested.
     model.update.loss_scale = LossScale(initial=256.0, double_after=3)
     rate = Warmup(0.05, 3)
-    model.compile(make_optimizer("adamw", rate, weight_decay=0.1))
+    model.compile(make_optimizer("adamw", rate, weight_decay=0.1), run_eagerly=True)
     model.optimizer.build(classifier.trainable_variables)
     checkpoints = Checkpoints(folder, model)
     checkpoints.set_model(model)

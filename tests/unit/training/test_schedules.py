@@ -77,7 +77,7 @@ def batches(batch):
 def trained(batches, neighborhood, objective, steps, first_step=0, **settings):
     """A model after some steps."""
     model = RobustModel(make_dense(), neighborhood, objective, **settings)
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model.optimizer.build(model.classifier.trainable_variables)
     model.optimizer.iterations.assign(first_step)
     model.fit(batches, steps_per_epoch=steps, verbose=0)
@@ -212,7 +212,7 @@ def test_a_teacher_grows_nothing():
 @pytest.mark.parametrize("objective", [SRT(robust_weight=3.0), Trades(robust_weight=3.0)])
 def test_the_weight_grows_linearly(objective, batches):
     model = RobustModel(make_dense(), PIXEL, objective, weight_warmup=4)
-    model.compile(keras.optimizers.SGD(0.1))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     model.optimizer.build(model.classifier.trainable_variables)
     for share in (0.25, 0.5, 0.75, 1.0, 1.0):
         logs = model.fit(batches, steps_per_epoch=1, verbose=0).history

@@ -80,7 +80,12 @@ def ours(classifier, samples, tmp_path_factory):
 
 def convert(model, path, calibration=None, source=tf.float32, answer=tf.float32):
     """A TFLite file; with images to calibrate on, one that computes with 8 bits."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    # With the model itself instead, its layers would be traced and saved, too.
+    holder = tf.Module()
+    holder.weights = model.variables
+    images = tf.TensorSpec(model.input_shape, tf.float32)
+    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(images)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], holder)
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

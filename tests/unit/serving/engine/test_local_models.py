@@ -19,7 +19,7 @@ def test_new_version_is_loaded_without_failed_requests(tmp_path):
     stop, answers = threading.Event(), []
 
     def client(server):
-        while not stop.is_set():
+        while not stop.wait(0.01):
             code, answer, _ = predict(server, rows(png(0)))
             answers.append((code, answer["predictions"][0]["probabilities"]))
 
