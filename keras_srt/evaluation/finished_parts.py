@@ -31,7 +31,7 @@ class FinishedParts:
 
     Example:
         >>> model = QueryModel(lambda images: images[:, 0, 0], 10)
-        >>> FinishedParts().compute("sum", {}, model, lambda: {"sum": np.int64(3)})["sum"]
+        >>> int(FinishedParts().compute("sum", {}, model, lambda: {"sum": np.int64(3)})["sum"])
         3
     """
 

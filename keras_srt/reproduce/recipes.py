@@ -13,6 +13,9 @@ from keras_srt.pipeline.configs import load_config
 from keras_srt.reproduce.specs import ModelSpec
 
 CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}
+# The variants for a scale that have another name: the quick variants of these configs train with
+# a teacher, which most of the compared objectives don't use.
+_VARIANTS = {("cifar_pixel", "quick"): "reproduce", ("cifar_spatial", "quick"): "reproduce"}
 # With at most this many labels, a proportional batch has hardly any labeled image.
 _FEW_LABELS = 1_000
 _LABELED_PER_BATCH = 32
@@ -70,8 +73,9 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
     if neighborhood:
         changes["neighborhood"] = neighborhood
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    variant = None if scale == "full" else scale
-    return load_config(f"{CONFIGS[dataset]}_{_base_family(spec)}", variant, overrides)
+    name = f"{CONFIGS[dataset]}_{_base_family(spec)}"
+    variant = None if scale == "full" else _VARIANTS.get((name, scale), scale)
+    return load_config(name, variant, overrides)
 
 
 def _base_family(spec: ModelSpec) -> str:
