@@ -59,10 +59,13 @@ def test_lost_output_is_dropped(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ending_signals_are_interruptions(number):
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), signals_as_ctrl_c():
-        os.kill(os.getpid(), number)
-    assert signal.getsignal(number) == before
+    before = signal.signal(number, signal.SIG_DFL)  # nohup ignores SIGHUP
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_as_ctrl_c():
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_nohup_is_respected():
