@@ -7,8 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-# `kill` and clusters send SIGTERM; a closed terminal sends SIGHUP.
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+from keras_srt.core.signals import TERMINATION_SIGNALS
 
 
 @contextlib.contextmanager
@@ -17,7 +16,7 @@ def signals_as_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets signal handlers only in the main thread
         return
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in TERMINATION_SIGNALS}
     for number, handler in before.items():
         if number == signal.SIGTERM or handler != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

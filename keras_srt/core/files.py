@@ -7,6 +7,7 @@ the new one, never a part of it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -121,7 +122,10 @@ def check_space(path: Path, size: int) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        elif shutil.disk_usage(path.parent).free < size:  # macOS, Windows
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(descriptor)
     path.unlink()
@@ -131,7 +135,8 @@ def fsync(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on the disk."""
     if os.name != "posix" and path.is_dir():  # Windows cannot open folders
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs only files that are open for writing.
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

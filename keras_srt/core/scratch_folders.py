@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from keras_srt.core.locks import try_lock
 
 _STALE_SECONDS = (
     24 * 3600
@@ -21,7 +22,7 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Yield a new folder that is removed at the end, unless it has been renamed.
 
     The process holds a lock on the folder, so that later calls find and remove the folders of
-    killed processes.
+    killed processes. Windows can't lock folders: there, they stay.
 
     Args:
         parent: An existing folder.
@@ -36,22 +37,29 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _make(parent: Path, prefix: str) -> tuple[Path, int]:
+def _make(parent: Path, prefix: str) -> tuple[Path, int | None]:
     """Make and lock a folder; return it with the descriptor that holds the lock."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:  # Windows can't open folders
+            return path, None
+        locked = True
         with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if path.exists():  # another process may have removed it before it was locked
+            locked = try_lock(descriptor)
+        if locked and path.exists():  # else another process took it for a leftover
             return path, descriptor
         os.close(descriptor)
 
 
 def _remove_leftovers(parent: Path, prefix: str) -> None:
+    if os.name != "posix":
+        return
     for path in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -66,9 +74,6 @@ def _remove_leftovers(parent: Path, prefix: str) -> None:
 def _is_left(descriptor: int, modified: float) -> bool:
     """Return whether no process holds the lock of a folder."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor)
     except OSError:
         return time.time() - modified > _STALE_SECONDS
-    return True

@@ -7,6 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+# `kill` and clusters send SIGTERM; a closed terminal sends SIGHUP, which Windows lacks.
+TERMINATION_SIGNALS = [
+    signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 @contextmanager
 def deferred_signals(numbers: Sequence[signal.Signals]) -> Iterator[Callable[[], bool]]:

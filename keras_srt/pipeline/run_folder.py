@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import is_draft, remove_drafts, write_json, write_text
+from keras_srt.core.locks import try_lock
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.training.checkpoint_files import best_weights, manifests
+
+logger = logging.getLogger(__name__)
 
 _PACKAGES = (
     "keras-srt",
@@ -145,15 +148,13 @@ class RunFolder:
             raise self._not_writable(error) from error
         held = self.path.resolve()
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not self._try_lock(file):
                 file.seek(0)
                 holder = file.read(100).strip() or "another process"
                 raise UserError(
                     f"{self.path}: {holder} is training in this folder; wait until it ends, or "
                     "give another folder"
-                ) from error
+                )
             try:
                 file.truncate(0)
                 os.write(file.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
@@ -165,6 +166,18 @@ class RunFolder:
                 yield
             finally:
                 _HELD.discard(held)
+
+    def _try_lock(self, file: TextIO) -> bool:
+        """Return whether no other process holds the lock."""
+        try:
+            return try_lock(file.fileno())
+        except OSError as error:  # some network file systems have no locks
+            logger.warning(
+                "%s: can't be locked (%s); start no second training in this folder",
+                self.path,
+                error.strerror,
+            )
+            return True
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

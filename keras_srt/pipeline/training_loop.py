@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_srt.core.errors import Interrupted, NotFinite, UserError
-from keras_srt.core.signals import deferred_signals
+from keras_srt.core.signals import TERMINATION_SIGNALS, deferred_signals
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Images, evaluation_batches
 from keras_srt.data.sharding import distribute, shared_batch_size, split_rows
@@ -128,9 +128,8 @@ def _interrupted(context: RunContext, checkpoints: Checkpoints) -> Interrupted:
 
 def _interrupting() -> list[signal.Signals]:
     """Return the signals that raise an exception."""
-    return [
-        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(n))
-    ]
+    numbers = (signal.SIGINT, *TERMINATION_SIGNALS)
+    return [number for number in numbers if callable(signal.getsignal(number))]
 
 
 def _callbacks(
