@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_srt.core.tensorflow as lazy
+from keras_srt.pipeline import processor_turn
 
 NUM_CLASSES = 3
 
@@ -51,6 +52,15 @@ def deterministic(monkeypatch):
         return module
 
     monkeypatch.setattr(lazy, "_import", import_and_seed)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_turns(tmp_path_factory):
+    """Trainings of parallel test processes don't name each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("turns")
+        patch.setattr(processor_turn, "_cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="module")

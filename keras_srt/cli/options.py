@@ -29,7 +29,7 @@ def add_config_options(
         parser.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
     else:
         parser.add_argument("--config", required=required, help=_CONFIG_HELP)
-    parser.add_argument("--variant", help="a variant of the config: smoke, quick")
+    parser.add_argument("--variant", help="a variant of the config, such as smoke, quick or record")
     parser.add_argument(
         "--set",
         action="append",

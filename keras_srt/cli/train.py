@@ -17,6 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run-dir", type=Path, help="run folder (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted run")
     parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="first wait until another training on the processors of this machine ends",
+    )
+    parser.add_argument(
         "--strategy",
         choices=("one_device", "mirrored", "multi_worker"),
         help="devices to train on, instead of the config's: all GPUs of this machine (mirrored), "
@@ -38,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
             options.data_dir,
             resume=options.resume,
             strategy=options.strategy,
+            wait=options.wait,
         )
 
 

@@ -29,6 +29,7 @@ def run(
     *,
     resume: bool = False,
     strategy: str | None = None,
+    wait: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Train, evaluate on the test part, report and publish.
@@ -39,6 +40,7 @@ def run(
         data_dir: The folder of prepared datasets, or None for the default.
         resume: Whether to continue an interrupted run.
         strategy: The strategy to use instead of the config's.
+        wait: Whether to wait until another training on the processors of this machine ends.
         callbacks: Keras callbacks for the training, such as W&B's or MLflow's.
 
     Returns:
@@ -61,7 +63,7 @@ def run(
         if context.folder.report.is_file() and is_published(context):
             logger.info("this run is finished; its results are in %s", folder.report)
             return read_json(folder.report)
-        train(context)
+        train(context, wait=wait)
         if not context.distribution.task.is_chief:
             return {}
         if not context.folder.report.is_file():
