@@ -25,7 +25,7 @@ setup(
     package_data={
         "keras_srt": ["*.pyi", "py.typed"],
         "keras_srt.configs": ["*.json"],
-        "keras_srt.reproduce": ["paper.json"],
+        "keras_srt.reproduce": ["patent.json"],
         "keras_srt.serving": ["page/*"],
     },
     install_requires=[

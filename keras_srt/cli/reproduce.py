@@ -1,4 +1,4 @@
-"""`keras-srt reproduce`: reproduce the paper's tables and figures."""
+"""`keras-srt reproduce`: reproduce the patent's tables and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_srt.core.validation import unknown_name_message
 _DEFAULT_RUNS, _DEFAULT_OUTPUT = Path("runs/reproduce"), Path("reproduced")
 
 
-HELP = "Reproduce the paper's tables and figures: our results, the paper's, the difference."
+HELP = "Reproduce the patent's tables and figures: our results, the patent's, the difference."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "targets",
         nargs="+",
         metavar="TARGET",
-        help="table1 … table6, figure6, figure7, figure8, or labels (a label sweep)",
+        help="table1 … table6, figure6, figure7, figure8; beyond the patent: figure8_few, labels, "
+        "autoattack",
     )
     parser.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
     parser.add_argument("--scale", default="quick", help="smoke, quick (default) or full")
+    parser.add_argument(
+        "--reading", default="patent", help="of λ and RT: patent (default) or code (the authors')"
+    )
     parser.add_argument("--data-dir", type=Path, help="folder of prepared datasets")
     parser.add_argument(
         "--runs", type=Path, default=_DEFAULT_RUNS, help="trained models; default: runs/reproduce"
@@ -41,10 +45,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    from keras_srt.reproduce.readings import READINGS
     from keras_srt.reproduce.specs import SCALES, Target
     from keras_srt.reproduce.targets import TARGETS, datasets_of, make_target
 
-    _check_names(options, TARGETS, SCALES)
+    _check_names(options, TARGETS, SCALES, READINGS)
     for name, value in (("--seeds", options.seeds), ("--limit", options.limit)):
         if value is not None and value < 1:
             raise UserError(f"{name}: got {value}; allowed: a whole number of at least 1")
@@ -56,7 +61,9 @@ def run(options: argparse.Namespace) -> None:
                 f"--dataset: got {options.dataset!r} with {name}; allowed: {' or '.join(datasets)}"
             )
         chosen = datasets if options.dataset is None else (options.dataset,)
-        targets += [make_target(name, dataset, options.scale) for dataset in chosen]
+        targets += [
+            make_target(name, dataset, options.scale, options.reading) for dataset in chosen
+        ]
     # Here, because it takes a second.
     from keras_srt.reproduce.job import Request, reproduce
 
@@ -74,7 +81,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check_names(
-    options: argparse.Namespace, targets: tuple[str, ...], scales: tuple[str, ...]
+    options: argparse.Namespace,
+    targets: tuple[str, ...],
+    scales: tuple[str, ...],
+    readings: tuple[str, ...],
 ) -> None:
     problems = [
         unknown_name_message("TARGET", name, targets)
@@ -83,6 +93,8 @@ def _check_names(
     ]
     if options.scale not in scales:
         problems.append(unknown_name_message("--scale", options.scale, scales))
+    if options.reading not in readings:
+        problems.append(unknown_name_message("--reading", options.reading, readings))
     if problems:
         raise InvalidSettings(problems)
 
@@ -94,7 +106,8 @@ def resume_command(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
-    for name, default in (("runs", _DEFAULT_RUNS), ("output", _DEFAULT_OUTPUT), ("seeds", 1)):
+    defaults = {"reading": "patent", "runs": _DEFAULT_RUNS, "output": _DEFAULT_OUTPUT, "seeds": 1}
+    for name, default in defaults.items():
         if getattr(options, name) != default:
             words += [f"--{name}", str(getattr(options, name))]
     return shlex.join(words + (["--no-train"] if options.no_train else []))

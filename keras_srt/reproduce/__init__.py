@@ -1,6 +1,7 @@
-"""`keras-srt reproduce`: the paper's tables and figures, compared with the published numbers.
+"""`keras-srt reproduce`: the patent's tables and figures, compared with its numbers.
 
-`specs` defines targets; `targets`, `recipes` and `attack_settings` are their data. `store` finds
+`specs` defines targets; `targets`, `readings`, `recipes` and
+`attack_settings` are their data. `store` finds
 trained runs, `evaluation_cache` keeps evaluations, and `job` trains and evaluates missing models.
 `target_results` collects the numbers; `tables`, `figures` and `output` write them.
 """

@@ -1,4 +1,4 @@
-"""Figures of the results: bars for tables, lines for sweeps, diamonds for the paper's numbers."""
+"""Figures of the results: bars for tables, lines for sweeps, diamonds for the patent's numbers."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def _draw_panel(axes: Axes, panel: Results) -> None:
 
 
 def _once(axes: Axes) -> tuple[list[Any], list[str]]:
-    """Return each legend entry once, the paper's numbers last."""
+    """Return each legend entry once, the patent's numbers last."""
     entries = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    labels = sorted(entries, key=lambda label: label == "paper")
+    labels = sorted(entries, key=lambda label: label == "patent")
     return [entries[label] for label in labels], labels
 
 
@@ -107,7 +107,7 @@ def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
     if places:
         axes.bar(places, values, 0.9 * width, color=color, label=row["title"])
         axes.errorbar(places, values, reach, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
-    _mark_paper(axes, row["cells"], shift)
+    _mark_patent(axes, row["cells"], shift)
 
 
 def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
@@ -125,7 +125,7 @@ def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
     }
     if places:
         axes.errorbar(places, values, reach, capsize=2, elinewidth=0.8, label=row["title"], **look)
-    _mark_paper(axes, row["cells"], 0.0)
+    _mark_patent(axes, row["cells"], 0.0)
 
 
 def _values(cells: Sequence[Results]) -> tuple[list[float], list[float], list[list[float]]]:
@@ -142,8 +142,8 @@ def _values(cells: Sequence[Results]) -> tuple[list[float], list[float], list[li
     return places, values, [below, above]
 
 
-def _mark_paper(axes: Axes, cells: Sequence[Results], shift: float) -> None:
-    known = [(place + shift, 100 * c["paper"]) for place, c in enumerate(cells) if c["paper"]]
+def _mark_patent(axes: Axes, cells: Sequence[Results], shift: float) -> None:
+    known = [(place + shift, 100 * c["patent"]) for place, c in enumerate(cells) if c["patent"]]
     if known:
         look = {"marker": "D", "s": 22, "color": "white", "edgecolors": INK, "zorder": 3}
-        axes.scatter(*zip(*known, strict=True), label="paper", **look)
+        axes.scatter(*zip(*known, strict=True), label="patent", **look)

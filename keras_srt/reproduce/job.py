@@ -53,6 +53,7 @@ class Request:
         """Return the command that reproduces a single target, for its page."""
         words = ["keras-srt reproduce", target.name, "--dataset", target.dataset]
         words += ["--scale", target.scale, "--data-dir", "DIR"]
+        words += ["--reading", target.reading] if target.reading != "patent" else []
         words += ["--seeds", str(self.seeds)] if self.seeds != 1 else []
         words += ["--limit", str(self.limit)] if self.limit is not None else []
         return " ".join(words)

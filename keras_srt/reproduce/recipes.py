@@ -17,10 +17,11 @@ CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}
 # a teacher, which most of the compared objectives don't use.
 _VARIANTS = {("cifar_pixel", "quick"): "reproduce", ("cifar_spatial", "quick"): "reproduce"}
 # With at most this many labels, a proportional batch has hardly any labeled image.
-_FEW_LABELS = 1_000
+_FEW_LABELS = 3_000
 _LABELED_PER_BATCH = 32
 
-# λ of srt and rt if it is not 1: with 1, short trainings on CIFAR-10 collapse to one class.
+# λ of srt and rt without a λ of the patent, if it is not 1: with 1, short trainings on CIFAR-10
+# collapse to one class. 1 is the λ of the authors' code for pixels.
 _ROBUST_WEIGHT = {("cifar10", "quick"): 0.2}
 # k of worst_of_k and klr if it is not 10.
 _DRAWS = {("cifar10", "quick"): 5}
@@ -113,16 +114,17 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
     """Return changes to the training section of the base config and its variant."""
     changes: dict[str, Any] = {}
     unlabeled = OBJECTIVES[spec.objective].uses_unlabeled
-    if not unlabeled:
-        changes["labeled_per_batch"] = None
-    elif scale == "quick" and dataset == "mnist":
-        changes["labeled_per_batch"] = _quick_labeled(spec)
-    elif spec.labeled <= _FEW_LABELS:
+    # Proportional batches, as in [0108] of the patent.
+    changes["labeled_per_batch"] = None
+    if unlabeled and spec.labeled is not None and spec.labeled <= _FEW_LABELS:
         # At most half of the smaller batch of the smoke variant.
         changes["labeled_per_batch"] = 8 if scale == "smoke" else _LABELED_PER_BATCH
+    if spec.batch_size is not None:
+        changes["batch_size"] = spec.batch_size
     if scale == "quick" and dataset == "mnist":
         family = _base_family(spec)
         changes |= {"steps": _QUICK_STEPS[family], "interval": _QUICK_INTERVAL[family]}
+        changes["precision"] = "auto"
         if spec.objective in _QUICK_LEARNING_RATE:
             changes["learning_rate"] = _QUICK_LEARNING_RATE[spec.objective]
     if scale == "full" and _base_family(spec) != "spatial":
@@ -130,17 +132,9 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
     return changes
 
 
-def _quick_labeled(spec: ModelSpec) -> int:
-    """Return the number of labeled images in a batch of 128."""
-    if spec.objective == "rst":
-        return 64  # half of each batch, as in Carmon et al. 2019
-    few = spec.labeled <= _FEW_LABELS
-    return 32 if few or _base_family(spec) != "pixel" else 64
-
-
 def _reference_length(spec: ModelSpec, dataset: str, unlabeled: bool) -> dict[str, Any]:
     """Use the steps of 10,000 labels for fewer labels: an epoch of 100 labels is one step."""
-    if spec.labeled == _REFERENCE_LABELS or dataset not in _REFERENCE_EPOCHS:
+    if spec.labeled in (_REFERENCE_LABELS, None) or dataset not in _REFERENCE_EPOCHS:
         return {}
     others = _REFERENCE_IMAGES[dataset] - _REFERENCE_LABELS if unlabeled else 0
     labeled = batch_sizes(_REFERENCE_BATCH, _REFERENCE_LABELS, others, None).labeled

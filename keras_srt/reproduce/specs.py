@@ -17,9 +17,10 @@ class ModelSpec:
     Args:
         family: The base config: "pixel", "pixel-0.1" (ε = 0.1), "spatial" or "composite".
         objective: The name of a training objective.
-        robust_weight: λ or β; None for the default of the recipe.
-        labeled: Number of labeled images.
+        robust_weight: λ or β of separate means; None for the default of the recipe.
+        labeled: Number of labeled images; None for all.
         unlabeled: Number of unlabeled images; None for all others.
+        batch_size: Images per step; None for the base config's.
 
     Example:
         >>> ModelSpec("pixel", "srt", robust_weight=2.0, labeled=300).name
@@ -29,17 +30,20 @@ class ModelSpec:
     family: str
     objective: str
     robust_weight: float | None = None
-    labeled: int = 10_000
+    labeled: int | None = 10_000
     unlabeled: int | None = None
+    batch_size: int | None = None
 
     @property
     def name(self) -> str:
         """A readable name, unique among the models of a dataset and scale."""
-        parts = [self.family, str(self.labeled), self.objective]
+        parts = [self.family, "all" if self.labeled is None else str(self.labeled), self.objective]
         if self.robust_weight is not None:
             parts.append(f"weight{self.robust_weight:g}")
         if self.unlabeled is not None:
             parts.append(f"unlabeled{self.unlabeled}")
+        if self.batch_size is not None:
+            parts.append(f"batch{self.batch_size}")
         return "-".join(parts)
 
 
@@ -76,7 +80,7 @@ class Row:
     """A row of a table, a color of a figure.
 
     Args:
-        key: The key in `paper.json`.
+        key: The key in `patent.json`.
         title: The title to show.
         cells: One per column.
     """
@@ -91,7 +95,7 @@ class Column:
     """A column of a table, a group of bars or a position on the x axis.
 
     Args:
-        key: The key in `paper.json`.
+        key: The key in `patent.json`.
         title: The title to show.
     """
 
@@ -122,7 +126,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A table or figure of the paper, for one dataset and scale.
+    """A table or figure, for one dataset and scale.
 
     Args:
         name: The name, such as "table1".
@@ -132,7 +136,8 @@ class Target:
         panels: The panels.
         images: Default number of test images per attack; None for all.
         notes: Assumptions to mention.
-        in_paper: Whether the paper has this table or figure.
+        in_patent: Whether the patent has this table or figure.
+        reading: How λ and RT are read, one of `readings.READINGS`.
     """
 
     name: str
@@ -142,12 +147,14 @@ class Target:
     panels: tuple[Panel, ...]
     images: int | None
     notes: tuple[str, ...] = ()
-    in_paper: bool = True
+    in_patent: bool = True
+    reading: str = "patent"
 
     @property
     def file_name(self) -> str:
         """The name of the output files without extension."""
-        return f"{self.name}-{self.dataset}-{self.scale}"
+        name = f"{self.name}-{self.dataset}-{self.scale}"
+        return name if self.reading == "patent" else f"{name}-{self.reading}"
 
     def models(self) -> list[ModelSpec]:
         """Return each model once, in order."""

@@ -10,10 +10,16 @@ from keras_srt.core.formatting import format_duration, format_number, format_per
 from keras_srt.reproduce.target_results import Results
 
 _NOTHING = "–"
+_READINGS = {
+    "patent": "λ as in the patent's formula (15), which has separate means; RT has 128 labeled "
+    "images a step.",
+    "code": "λ and RT as in the authors' code (`--reading code`): one mean over both terms on "
+    "poses, and RT with only the labeled part of SRT's batches.",
+}
 _NOT_RUN = "not run"
 _COLUMNS = (
-    "target", "dataset", "scale", "panel", "row", "column", "accuracy", "ci_low", "ci_high", "n",
-    "seeds", "seed_low", "seed_high", "paper", "difference",
+    "target", "dataset", "scale", "reading", "panel", "row", "column", "accuracy", "ci_low",
+    "ci_high", "n", "seeds", "seed_low", "seed_high", "patent", "difference",
 )  # fmt: skip
 
 
@@ -29,7 +35,7 @@ def markdown(results: Results) -> str:
     title = f"# {results['title']} ({results['dataset']}, {results['scale']})"
     parts = [title, *_introduction(results)]
     for panel in results["panels"]:
-        parts += [f"## {panel['title']}", _table(_rows_of(panel, results["paper"]))]
+        parts += [f"## {panel['title']}", _table(_rows_of(panel, results["patent"]))]
     parts += ["\n".join(_below(results)), "## Attacks", _attack_lines(results)]
     distances = _distance_rows(results)
     if len(distances) > 1:
@@ -43,14 +49,15 @@ def _introduction(results: Results) -> list[str]:
     if results["reduced"]:
         found.append(
             f"**Reduced run** (scale `{results['scale']}`): smaller models, fewer steps or fewer "
-            "test images than the paper's; the numbers are no reproduction of the paper's."
+            "test images than the patent's; the numbers are no reproduction of the patent's."
         )
+    found.append(_READINGS[results["reading"]])
     found += results["notes"]
     return found
 
 
-def _rows_of(panel: Results, paper: str | None) -> list[list[str]]:
-    """Return the header, then our numbers and the paper's numbers for each model."""
+def _rows_of(panel: Results, patent: str | None) -> list[list[str]]:
+    """Return the header, then our numbers and the patent's for each model."""
     header = ["", ""]
     for index, column in enumerate(panel["columns"]):
         counts = {row["cells"][index].get("n") for row in panel["rows"]} - {None}
@@ -59,8 +66,8 @@ def _rows_of(panel: Results, paper: str | None) -> list[list[str]]:
     rows = [header]
     for row in panel["rows"]:
         rows.append([f"**{row['title']}**", "ours", *map(ours, row["cells"])])
-        if paper is not None:
-            rows.append(["", "paper", *map(theirs, row["cells"])])
+        if patent is not None and any(cell["patent"] is not None for cell in row["cells"]):
+            rows.append(["", "patent", *map(theirs, row["cells"])])
     return rows
 
 
@@ -82,18 +89,18 @@ def ours(cell: Results) -> str:
 
 
 def theirs(cell: Results) -> str:
-    """Format the paper's number, with the difference of our number.
+    """Format the patent's number, with the difference of our number.
 
     Example:
-        >>> theirs({"accuracy": 0.961, "paper": 0.966, "difference": -0.005})
+        >>> theirs({"accuracy": 0.961, "patent": 0.966, "difference": -0.005})
         '96.60 (ours −0.5)'
     """
-    if cell["paper"] is None:
+    if cell["patent"] is None:
         return _NOTHING
     if cell["accuracy"] is None:
-        return format_percent(cell["paper"])
+        return format_percent(cell["patent"])
     difference = f"{100 * cell['difference']:+.1f}".replace("-", "−")
-    return f"{format_percent(cell['paper'])} (ours {difference})"
+    return f"{format_percent(cell['patent'])} (ours {difference})"
 
 
 def _short(share: float) -> str:
@@ -105,11 +112,6 @@ def _below(results: Results) -> list[str]:
     lines = ["Accuracy in % with its 95% Wilson interval: correct before and after the attack."]
     if any(cell["accuracy"] is not None and len(cell["seeds"]) > 1 for cell in cells):
         lines.append("For several seeds: the mean, the interval of one model, and the range.")
-    if results["paper"] is not None and any(cell["paper"] is None for cell in cells):
-        lines.append(
-            f"{_NOTHING}: the paper's number is not in `keras_srt/reproduce/paper.json`; see "
-            "there how to add it."
-        )
     if any(cell["accuracy"] is None for cell in cells):
         lines.append(f"{_NOT_RUN}: the command below trains and evaluates it.")
     return lines
@@ -179,7 +181,7 @@ def _model_rows(results: Results) -> list[list[str]]:
 
 def _command(results: Results) -> str:
     command = f"```sh\n{results['command']}\n```"
-    return command if results["paper"] is None else f"{command}\n\nThe paper: {results['paper']}"
+    return command if results["patent"] is None else f"{command}\n\nThe patent: {results['patent']}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -202,7 +204,7 @@ def comma_separated(results: Results) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    about = {key: results[key] for key in ("target", "dataset", "scale")}
+    about = {key: results[key] for key in ("target", "dataset", "scale", "reading")}
     for panel in results["panels"]:
         for row in panel["rows"]:
             for column, cell in zip(panel["columns"], row["cells"], strict=True):
@@ -213,11 +215,11 @@ def comma_separated(results: Results) -> str:
 
 def _csv_cell(cell: Results) -> Results:
     if cell["accuracy"] is None:
-        return {"paper": cell["paper"]}
+        return {"patent": cell["patent"]}
     low, high = cell["ci95"]
     seeds = cell["seeds"].values()
     return {
-        **{key: cell[key] for key in ("accuracy", "n", "paper", "difference")},
+        **{key: cell[key] for key in ("accuracy", "n", "patent", "difference")},
         "ci_low": low,
         "ci_high": high,
         "seeds": len(seeds),

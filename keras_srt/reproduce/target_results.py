@@ -11,7 +11,7 @@ from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.intervals import proportion
 from keras_srt.reproduce.evaluation_cache import Outcome, worst_case
 from keras_srt.reproduce.job_models import Model, Models
-from keras_srt.reproduce.paper import Paper
+from keras_srt.reproduce.patent import Patent
 from keras_srt.reproduce.specs import Cell, Panel, Target
 from keras_srt.reproduce.store import train_seconds
 
@@ -29,36 +29,37 @@ def make_results(target: Target, models: Models, command: str) -> Results:
     Returns:
         JSON-ready values. Accuracies and differences are fractions.
     """
-    paper = Paper()
+    patent = Patent()
     return {
         "schema": 1,
         "target": target.name,
         "title": target.title,
         "dataset": target.dataset,
         "scale": target.scale,
+        "reading": target.reading,
         "reduced": target.scale != "full",
         "command": command,
         "notes": list(target.notes),
-        "paper": paper.source if target.in_paper else None,
-        "panels": [_panel(panel, target, models, paper) for panel in target.panels],
+        "patent": patent.source if target.in_patent else None,
+        "panels": [_panel(panel, target, models, patent) for panel in target.panels],
         "attacks": _attacks(target, models),
         "models": [_model(model) for model in models.of(target)],
     }
 
 
-def _panel(panel: Panel, target: Target, models: Models, paper: Paper) -> Results:
+def _panel(panel: Panel, target: Target, models: Models, patent: Patent) -> Results:
     rows = []
     for row in panel.rows:
         cells = []
         for column, cell in zip(panel.columns, row.cells, strict=True):
-            known = paper.accuracy(target.name, target.dataset, row.key, column.key)
+            known = patent.accuracy(target.name, target.dataset, row.key, column.key)
             cells.append(_cell(cell, known, target, models))
         rows.append({"key": row.key, "title": row.title, "cells": cells})
     columns = [{"key": column.key, "title": column.title} for column in panel.columns]
     return {"title": panel.title, "axis": panel.axis, "columns": columns, "rows": rows}
 
 
-def _cell(cell: Cell, paper: float | None, target: Target, models: Models) -> Results:
+def _cell(cell: Cell, known: float | None, target: Target, models: Models) -> Results:
     """Return an accuracy with its interval, or None as accuracy if nothing was run."""
     by_seed: dict[int, np.ndarray] = {}
     distances = []
@@ -68,11 +69,11 @@ def _cell(cell: Cell, paper: float | None, target: Target, models: Models) -> Re
             by_seed[seed] = worst_case(outcomes)
             distances += [o.entry["distance"] for o in outcomes if "distance" in o.entry]
     if not by_seed:
-        return {"accuracy": None, "paper": paper}
+        return {"accuracy": None, "patent": known}
     found = summarize(list(by_seed.values()))
     found["seeds"] = {str(seed): float(np.mean(still)) for seed, still in by_seed.items()}
-    found["paper"] = paper
-    found["difference"] = None if paper is None else found["accuracy"] - paper
+    found["patent"] = known
+    found["difference"] = None if known is None else found["accuracy"] - known
     return found | ({"distances": distances} if distances else {})
 
 

@@ -1,14 +1,14 @@
 """Results of a made-up target, with every kind of cell."""
 
 
-def cell(accuracy, paper=None, seeds=None, n=1000):
+def cell(accuracy, patent=None, seeds=None, n=1000):
     if accuracy is None:
-        return {"accuracy": None, "paper": paper}
+        return {"accuracy": None, "patent": patent}
     seeds = seeds or {"0": accuracy}
-    difference = None if paper is None else accuracy - paper
+    difference = None if patent is None else accuracy - patent
     interval = [accuracy - 0.02, accuracy + 0.01]
     return {"accuracy": accuracy, "ci95": interval, "n": n, "seeds": seeds} | {
-        "paper": paper,
+        "patent": patent,
         "difference": difference,
     }
 
@@ -31,7 +31,8 @@ def make_results():
     return {
         "target": "table3", "title": "Table 3", "dataset": "mnist", "scale": "quick",
         "reduced": True, "command": "keras-srt reproduce table3", "notes": ["A note."],
-        "paper": "source", "attacks": [{"settings": settings, "images": 1000}],
+        "reading": "patent", "patent": "source",
+        "attacks": [{"settings": settings, "images": 1000}],
         "panels": [{"title": "Panel", "axis": None, "columns": columns, "rows": rows}],
         "models": [model | {"train_seconds": 480.0, "folder": "m-1234"}],
     }  # fmt: skip

@@ -28,7 +28,7 @@ def test_bars_show_the_numbers(results):
     heights = {bars.get_label(): bars.datavalues.tolist() for bars in axes.containers[::2]}
     assert heights == {"RT": [98.0, 90.0], "SRT": [99.0, 96.0]}
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert legend == ["RT", "SRT", "paper"]
+    assert legend == ["RT", "SRT", "patent"]
     marks = np.concatenate([points.get_offsets()[:, 1] for points in axes.collections[-2:]])
     np.testing.assert_allclose(sorted(marks), [50.0, 96.6, 99.3])
 

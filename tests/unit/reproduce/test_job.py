@@ -59,7 +59,7 @@ class TestJob(JobFixtures):
         assert "skipped (--no-train)" in printed
         assert "train digits" not in printed
         cells = cells_of(results)
-        assert cells["standard", "fgsm"] == {"accuracy": None, "paper": None}
+        assert cells["standard", "fgsm"] == {"accuracy": None, "patent": None}
         assert cells["srt", "fgsm"]["accuracy"] is not None
         page = (tmp_path / "output" / "test-digits-smoke.md").read_text()
         assert "| **STANDARD** | ours | not run | not run | not run |" in page
@@ -84,6 +84,7 @@ class TestJob(JobFixtures):
         (["table5", "--dataset", "cifar10"], ["--dataset", "table5", "mnist"]),
         (["table3", "--dataset", "digits"], ["--dataset", "digits", "cifar10 or mnist"]),
         (["table3", "--scale", "huge"], ["--scale", "huge", "smoke, quick, full"]),
+        (["table3", "--reading", "mine"], ["--reading", "mine", "patent, code"]),
         (["table3", "--limit", "0"], ["--limit", "0", "at least 1"]),
         (["table3", "--seeds", "-1"], ["--seeds", "-1", "at least 1"]),
     ],
@@ -103,9 +104,10 @@ def test_ctrl_c_exits_with_130_and_the_command_to_resume(monkeypatch, capsys, tm
     monkeypatch.setattr("keras_srt.reproduce.job.Store", interrupted)
     runs = tmp_path / "my runs"
     arguments = ["table5", "--runs", str(runs), "--limit", "50", "--seeds", "3", "--no-train"]
+    arguments += ["--reading", "code"]
     assert cli.main(["reproduce", *arguments]) == 130
     *_, line = capsys.readouterr().err.strip().splitlines()
     assert line == (
-        f"  keras-srt reproduce table5 --scale quick --limit 50 --runs '{runs}' --seeds 3 "
-        "--no-train"
+        f"  keras-srt reproduce table5 --scale quick --limit 50 --reading code --runs '{runs}' "
+        "--seeds 3 --no-train"
     )

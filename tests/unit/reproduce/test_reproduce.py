@@ -20,7 +20,8 @@ from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.reproduce.attack_settings import attack
 from keras_srt.reproduce.evaluation_cache import Evaluations, Outcome, worst_case
-from keras_srt.reproduce.paper import Paper
+from keras_srt.reproduce.patent import Patent
+from keras_srt.reproduce.readings import READINGS, with_weight
 from keras_srt.reproduce.recipes import make_config
 from keras_srt.reproduce.specs import SCALES, ModelSpec
 from keras_srt.reproduce.store import Store, fingerprint, steps_done
@@ -47,7 +48,8 @@ def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
         assert len({row.key for row in panel.rows}) == len(panel.rows)
     for spec in target.models():
         config = make_config(spec, dataset, scale)
-        assert make_plan(config, INFOS[dataset]).num_labeled == spec.labeled
+        plan = make_plan(config, INFOS[dataset])
+        assert plan.num_labeled == spec.labeled or plan.num_unlabeled == 0
         assert config.data.dataset.name == dataset
         assert config.objective.name == spec.objective
         for wanted in target.attacks_on(spec):
@@ -55,26 +57,70 @@ def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
             assert ATTACKS.build(settings_of(built)) == built  # kept evaluations are read so
 
 
-def test_targets_have_the_rows_and_columns_of_the_issue():
-    def parts(name, dataset):
-        (panel,) = make_target(name, dataset, "quick").panels
-        return [row.key for row in panel.rows], [column.key for column in panel.columns]
+def keys_of(name, dataset, reading="patent"):
+    panel = make_target(name, dataset, "quick", reading).panels[0]
+    return [row.key for row in panel.rows], [column.key for column in panel.columns]
 
-    pixel = ["standard", "adversarial", "trades", "uat", "rst", "rt", "srt"]
-    spatial = ["standard", "worst_of_k", "klr", "rt", "srt"]
-    composite = ["standard", "at_pixel", "at_spatial", "srt_pixel", "srt_spatial"]
-    at_pixel = ["clean", "fgsm", "pgd", "mi_fgsm", "jsma", "cw", "pointwise", "ddn", "autoattack"]
-    at_spatial = ["clean", "randadv", "randadv_r", "randadv_t"]
-    at_spatial += ["gridadv_r", "gridadv_t", "gridadv"]
-    at_both = ["clean", "pgd", "gridadv", "pgd_plus", "gridadv_plus"]
+
+def test_tables_have_the_rows_and_columns_of_the_patent():
+    pixel = ["standard", "adversarial", "trades", "uat", "rst", "srt"]
+    spatial = ["standard", "adversarial", "worst_of_k", "klr", "srt"]
+    at_pixel = ["clean", "fgsm", "pgd", "mi_fgsm", "jsma", "cw", "pointwise", "ddn"]
+    at_spatial = ["clean", "randadv", "gridadv", "randadv_t", "gridadv_t", "randadv_r", "gridadv_r"]
     for dataset in ("mnist", "cifar10"):
-        assert parts("table3", dataset) == (pixel, [*at_pixel, "worst_case"])
-        assert parts("table6", dataset) == ([*composite, "at_plus", "srt_plus"], at_both)
-    assert parts("table4", "cifar10") == (spatial, [*at_spatial, "worst_case"])
-    assert parts("table5", "mnist") == (spatial, [*at_spatial, "worst_case"])
+        assert keys_of("table3", dataset) == (pixel, at_pixel)
+        assert keys_of("table6", dataset) == (spatial, at_spatial)
+    by_weight = ["standard"]
+    by_weight += [f"{key}_{weight}" for weight in (0.2, 0.4, 0.6, 0.8) for key in ("rt", "srt")]
     for name, dataset in (("table1", "cifar10"), ("table2", "mnist")):
-        rows, columns = parts(name, dataset)
-        assert (rows[0], columns) == ("standard", ["clean", "fgsm", "pgd"])
+        assert keys_of(name, dataset) == (by_weight, ["clean", "fgsm", "pgd"])
+    by_weight = ["standard"]
+    by_weight += [f"{key}_{weight}" for weight in (0.15, 0.2, 0.25, 0.3) for key in ("rt", "srt")]
+    for name, dataset in (("table4", "cifar10"), ("table5", "mnist")):
+        assert keys_of(name, dataset) == (by_weight, ["clean", "randadv", "gridadv"])
+
+
+def test_all_274_numbers_of_the_patent_stand_beside_ours():
+    patent, shown = Patent(), set()
+    for name, dataset in EVERY:
+        for panel in make_target(name, dataset, "full").panels:
+            for row in panel.rows:
+                for column in panel.columns:
+                    cell = name, dataset, row.key, column.key
+                    if patent.accuracy(*cell) is not None:
+                        shown.add(cell)
+    assert len(shown) == len(patent) == 274
+    for table in (f"table{number}" for number in range(1, 7)):
+        for dataset in datasets_of(table):
+            rows, columns = keys_of(table, dataset)
+            assert {(table, dataset, r, c) for r in rows for c in columns} <= shown
+
+
+@pytest.mark.parametrize(
+    ("cell", "accuracy"),
+    [
+        (("table1", "cifar10", "srt_0.8", "pgd"), 0.4724),
+        (("table2", "mnist", "standard", "pgd"), 0.8612),
+        (("table3", "mnist", "rst", "ddn"), 0.9425),
+        (("table3", "cifar10", "srt", "pointwise"), 0.188),
+        (("table4", "cifar10", "rt_0.15", "gridadv"), 0.4123),
+        (("table5", "mnist", "srt_0.2", "gridadv"), 0.9212),
+        (("table6", "mnist", "adversarial", "randadv_t"), 0.5183),
+        (("table6", "cifar10", "klr", "gridadv_r"), 0.7104),
+        (("table3", "mnist", "rt", "pgd"), None),
+    ],
+)
+def test_numbers_of_the_patent(cell, accuracy):
+    assert Patent().accuracy(*cell) == accuracy
+
+
+def test_table_6_has_the_srt_model_of_weight_020_in_table_5():
+    for reading in READINGS:
+        (panel,) = make_target("table5", "mnist", "quick", reading).panels
+        (model,) = {row.cells[0].model for row in panel.rows if row.key == "srt_0.2"}
+        (panel,) = make_target("table6", "mnist", "quick", reading).panels
+        assert panel.rows[-1].cells[0].model == model
+        assert panel.rows[1].cells[0].model == ModelSpec("pixel", "adversarial")
 
 
 def test_datasets_of_the_tables():
@@ -84,26 +130,69 @@ def test_datasets_of_the_tables():
         assert datasets_of(name) == one.get(name, ("cifar10", "mnist"))
 
 
-def test_all_but_the_label_sweep_are_in_the_paper():
-    lacking = [n for n, d in EVERY if not make_target(n, d, "quick").in_paper]
-    assert lacking == ["labels", "labels"]
+def test_targets_that_the_patent_lacks():
+    lacking = {n for n, d in EVERY if not make_target(n, d, "quick").in_patent}
+    assert lacking == {"figure8_few", "labels", "autoattack"}
 
 
-def test_sweeps_vary_what_they_say():
+# Readings of λ and RT.
+
+
+@pytest.mark.parametrize(
+    ("family", "objective", "dataset", "weight", "batch_size"),
+    [
+        ("pixel", "srt", "mnist", 0.2, None),  # the pixel code has separate means
+        ("pixel", "rt", "mnist", 0.2, 21),
+        ("spatial", "srt", "mnist", 1.2, None),  # 6 images per labeled one
+        ("spatial", "srt", "cifar10", 1.0, None),
+        ("spatial", "rt", "mnist", 0.2, 21),
+        ("spatial", "rt", "cifar10", 0.2, 25),
+    ],
+)
+def test_the_authors_code_as_separate_means(family, objective, dataset, weight, batch_size):
+    spec = with_weight(family, objective, 0.2, dataset, "code")
+    assert (spec.robust_weight, spec.batch_size) == (weight, batch_size)
+    assert with_weight(family, objective, 0.2, dataset, "patent") == ModelSpec(
+        family, objective, 0.2
+    )
+
+
+def test_the_batch_of_rt_is_the_labeled_part_of_srts_batch():
+    sizes = []
+    for objective in ("srt", "rt"):
+        spec = with_weight("spatial", objective, 0.2, "mnist", "code")
+        plan = make_plan(make_config(spec, "mnist", "quick"), INFOS["mnist"])
+        sizes.append((plan.sizes.labeled, plan.sizes.unlabeled))
+    # 1,000 images are for validation, so SRT has 22 of 128.
+    assert sizes == [(22, 106), (21, 0)]
+
+
+# Sweeps.
+
+
+def test_the_label_sweep_varies_the_labels():
     (pixel, spatial) = make_target("labels", "mnist", "quick").panels
-    for panel, family in ((pixel, "pixel"), (spatial, "spatial")):
+    for panel, family, name in ((pixel, "pixel", "pgd"), (spatial, "spatial", "gridadv")):
         rows = {row.key: row for row in panel.rows}
-        assert set(rows) == {"srt_clean", "rt_clean"} | {
-            f"{key}_{panel.rows[1].cells[0].attacks[0].settings['name']}" for key in ("srt", "rt")
-        }
+        assert set(rows) == {f"{key}_{end}" for key in ("srt", "rt") for end in ("clean", name)}
         for row in panel.rows:
             assert [cell.model.labeled for cell in row.cells] == [100, 300, 1000, 3000, 10000]
             assert {cell.model.family for cell in row.cells} == {family}
-    for panel in make_target("figure8", "mnist", "quick").panels:
-        models = [cell.model for cell in panel.rows[0].cells]
+
+
+@pytest.mark.parametrize(("name", "labels"), [("figure8", 10_000), ("figure8_few", 300)])
+def test_figure_8_varies_the_unlabeled_images_beside_training_with_all_labels(name, labels):
+    pixel, spatial = make_target(name, "mnist", "quick").panels
+    for panel, objective in ((pixel, "adversarial"), (spatial, "worst_of_k")):
+        srt, _, all_labels, _ = panel.rows
+        models = [cell.model for cell in srt.cells]
         assert [m.objective for m in models] == ["rt", "srt", "srt", "srt", "srt"]
         assert [m.unlabeled for m in models] == [None, 1000, 5000, 20000, None]
-        assert {m.labeled for m in models} == {10000}
+        assert {m.labeled for m in models} == {labels}
+        (model,) = {cell.model for cell in all_labels.cells}
+        assert model.objective == objective
+        plan = make_plan(make_config(model, "mnist", "quick"), INFOS["mnist"])
+        assert (plan.num_labeled, plan.num_unlabeled) == (59_000, 0)
 
 
 def test_a_share_of_the_perturbation_scales_its_sizes_and_nothing_else():
@@ -116,70 +205,47 @@ def test_a_share_of_the_perturbation_scales_its_sizes_and_nothing_else():
     assert attack("pgd_plus", "mnist", "full", share=1.0) == full
 
 
-def test_figures_6_and_7_go_from_the_untampered_image_to_the_tables_attack():
-    for name, table in (("figure6", "table3"), ("figure7", "table6")):
-        panel = make_target(name, "mnist", "quick").panels[0]
-        untampered, *_, full = panel.rows[-1].cells
-        in_table = make_target(table, "mnist", "quick").attacks_on(full.model)
-        assert untampered.attacks == ()
-        assert full.attacks[0] in in_table
-        assert [c.key for c in panel.columns] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
-
-
-def test_the_papers_numbers_are_those_known_and_no_others():
-    paper = Paper()
-    known = {}
-    for name, dataset in EVERY:
-        for panel in make_target(name, dataset, "full").panels:
-            for row in panel.rows:
-                for column in panel.columns:
-                    number = paper.accuracy(name, dataset, row.key, column.key)
-                    if number is not None:
-                        known[name, dataset, row.key, column.key] = number
-    assert known == {
-        ("table2", "mnist", "standard", "fgsm"): 0.938,
-        ("table2", "mnist", "standard", "pgd"): 0.8612,
-        ("table3", "mnist", "srt", "clean"): 0.993,
-        ("table3", "mnist", "srt", "pgd"): 0.966,
-        ("table5", "mnist", "srt", "clean"): 0.986,
-        ("table5", "mnist", "srt", "gridadv"): 0.9212,
-        ("table5", "mnist", "rt", "gridadv"): 0.767,
-    }
+def test_figures_6_and_7_have_all_attacks_and_defenses_by_share():
+    attacks = ["pgd", "gridadv", "pgd_plus", "gridadv_plus"]
+    defenses = ["at_pixel", "srt_pixel", "worst_of_k", "srt_spatial", "at_plus", "srt_plus"]
+    by_defense = make_target("figure6", "mnist", "quick").panels
+    assert len(by_defense) == len(defenses)
+    for panel in by_defense:
+        assert [row.key for row in panel.rows] == attacks
+        assert len({cell.model for cell in panel.cells()}) == 1
+    by_attack = make_target("figure7", "mnist", "quick").panels
+    assert len(by_attack) == 2
+    for panel, name in zip(by_attack, attacks[2:], strict=True):
+        assert [row.key for row in panel.rows] == defenses
+        assert [column.key for column in panel.columns] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+        clean, *_, full = panel.rows[-1].cells
+        assert clean.attacks == ()
+        assert full.attacks == (attack(name, "mnist", "quick"),)
 
 
 # Recipes.
 
 
 @pytest.mark.parametrize(
-    ("spec", "steps", "interval", "labeled_per_batch", "weight"),
+    ("spec", "steps", "interval", "labeled_per_step", "weight"),
     [
-        (ModelSpec("pixel", "srt"), 1000, 250, 64, 1.0),
+        (ModelSpec("pixel", "srt"), 1000, 250, 22, 1.0),
         (ModelSpec("pixel", "srt", labeled=1000), 1000, 250, 32, 1.0),
-        (ModelSpec("pixel", "srt", labeled=3000), 1000, 250, 64, 1.0),
-        (ModelSpec("pixel", "rt", labeled=100), 1000, 250, None, 1.0),
-        (ModelSpec("pixel", "uat"), 1000, 250, 64, None),
-        (ModelSpec("pixel", "rst"), 1000, 250, 64, None),
-        (ModelSpec("pixel", "adversarial"), 1000, 250, None, None),
-        (ModelSpec("spatial", "srt"), 1500, 250, 32, 1.0),
-        (ModelSpec("spatial", "worst_of_k"), 1500, 250, None, None),
-        (ModelSpec("composite", "srt"), 800, 200, 32, 1.0),
+        (ModelSpec("pixel", "srt", labeled=3000), 1000, 250, 32, 1.0),
+        (ModelSpec("pixel", "rt", labeled=100), 1000, 250, 128, 1.0),
+        (ModelSpec("pixel", "rst"), 1000, 250, 64, 6.0),
+        (ModelSpec("pixel", "adversarial"), 1000, 250, 128, None),
+        (ModelSpec("spatial", "srt", 0.2), 1500, 250, 22, 0.2),
+        (ModelSpec("spatial", "rt", 0.2, batch_size=21), 1500, 250, 21, 0.2),
+        (ModelSpec("composite", "srt"), 800, 200, 22, 1.0),
     ],
     ids=lambda value: value.name if isinstance(value, ModelSpec) else None,
 )
-def test_the_quick_recipe_on_mnist(spec, steps, interval, labeled_per_batch, weight):
+def test_the_quick_recipe_on_mnist(spec, steps, interval, labeled_per_step, weight):
     config = make_config(spec, "mnist", "quick")
-    training = config.training
-    assert (training.steps, training.interval) == (steps, interval)
-    assert training.labeled_per_batch == labeled_per_batch
-    if weight is not None:
-        assert config.objective.robust_weight == weight
-
-
-def test_the_quick_recipe_is_that_of_the_runs_there_are():
-    config = make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "quick")
-    changes = ["data.labeled=300", "training.labeled_per_batch=32", "training.steps=1000"]
-    changes += ["training.interval=250", "name=anything"]
-    assert fingerprint(config) == fingerprint(load_config("mnist_pixel", "quick", changes))
+    assert (config.training.steps, config.training.interval) == (steps, interval)
+    assert make_plan(config, INFOS["mnist"]).sizes.labeled == labeled_per_step
+    assert getattr(config.objective, "robust_weight", None) == weight
 
 
 @pytest.mark.parametrize("family", ["pixel", "spatial", "composite"])
@@ -198,13 +264,17 @@ def test_full_with_few_labels_takes_as_many_steps_as_with_10000():
     # All 128: 79 steps.
     config = make_config(ModelSpec("pixel", "rt", labeled=300), "mnist", "full")
     assert config.training.steps == 7_900
+    # All labels: the configs' epochs.
+    config = make_config(ModelSpec("pixel", "adversarial", labeled=None), "mnist", "full")
+    assert (config.training.steps, config.training.epochs) == (None, 100)
 
 
 def test_table_2_has_a_smaller_radius_in_training_and_attack():
     target = make_target("table2", "mnist", "quick")
     for spec in target.models():
         ball = make_config(spec, "mnist", "quick").neighborhood
-        assert (ball.epsilon, ball.num_steps, ball.step_size) == (0.1, 5, 0.04)
+        if spec.objective != "standard":  # the standard model is that of Table 3
+            assert (ball.epsilon, ball.num_steps, ball.step_size) == (0.1, 5, 0.04)
         for wanted in target.attacks_on(spec):
             assert wanted.settings["epsilon"] == 0.1
 

@@ -20,7 +20,10 @@ def test_the_page_literally(results):
         "# Table 3 (mnist, quick)",
         "",
         "**Reduced run** (scale `quick`): smaller models, fewer steps or fewer test images than "
-        "the paper's; the numbers are no reproduction of the paper's.",
+        "the patent's; the numbers are no reproduction of the patent's.",
+        "",
+        "λ as in the patent's formula (15), which has separate means; RT has 128 labeled images "
+        "a step.",
         "",
         "A note.",
         "",
@@ -29,16 +32,13 @@ def test_the_page_literally(results):
         "|  |  | clean (n=1,000) | PGD (n=200, 1,000) |",
         "| --- | --- | --- | --- |",
         "| **RT** | ours | 98.0 [96.0, 99.0] | 90.0 [88.0, 91.0] |",
-        "|  | paper | – | – |",
         "| **SRT** | ours | 99.0 [97.0, 100.0] | 96.0 [94.0, 97.0], 2 seeds 95.0 to 97.0 |",
-        "|  | paper | 99.30 (ours −0.3) | 96.60 (ours −0.6) |",
+        "|  | patent | 99.30 (ours −0.3) | 96.60 (ours −0.6) |",
         "| **UAT++** | ours | not run | not run |",
-        "|  | paper | – | 50.00 |",
+        "|  | patent | – | 50.00 |",
         "",
         "Accuracy in % with its 95% Wilson interval: correct before and after the attack.",
         "For several seeds: the mean, the interval of one model, and the range.",
-        "–: the paper's number is not in `keras_srt/reproduce/paper.json`; see there "
-        "how to add it.",
         "not run: the command below trains and evaluates it.",
         "",
         "## Attacks",
@@ -63,13 +63,13 @@ def test_the_page_literally(results):
         "keras-srt reproduce table3",
         "```",
         "",
-        "The paper: source",
+        "The patent: source",
     ]
 
 
-def test_a_target_that_is_not_in_the_paper_has_no_paper_rows(results):
-    page = tables.markdown(results | {"paper": None})
-    for words in ("| paper |", "paper.json", "The paper:"):
+def test_a_target_that_is_not_in_the_patent_has_no_patent_rows(results):
+    page = tables.markdown(results | {"patent": None})
+    for words in ("| patent |", "The patent:"):
         assert words in tables.markdown(results)
         assert words not in page
     assert "| **SRT** | ours | 99.0" in page
@@ -81,7 +81,7 @@ def test_the_csv_has_a_line_for_each_cell(results):
         (key, column) for key in ("rt", "srt", "uat") for column in ("clean", "pgd")
     ]
     srt = rows[3]
-    assert (srt["accuracy"], srt["n"], srt["paper"]) == ("0.96", "1000", "0.966")
+    assert (srt["accuracy"], srt["n"], srt["patent"]) == ("0.96", "1000", "0.966")
     assert (srt["seeds"], srt["seed_low"], srt["seed_high"]) == ("2", "0.95", "0.97")
     assert float(srt["difference"]) == pytest.approx(-0.006)
-    assert (rows[5]["accuracy"], rows[5]["paper"], rows[4]["paper"]) == ("", "0.5", "")
+    assert (rows[5]["accuracy"], rows[5]["patent"], rows[4]["patent"]) == ("", "0.5", "")
