@@ -21,6 +21,7 @@ from .attacks import (
     GridAdvR,
     GridAdvT,
     PGDPlus,
+    PixelDropoutAttack,
     Pointwise,
     QueryModel,
     RandAdv,
@@ -57,6 +58,7 @@ from .neighborhoods import (
     LInf,
     Neighborhood,
     Noise,
+    PixelDropout,
     Spatial,
 )
 from .objectives import (
@@ -124,6 +126,8 @@ __all__ = [
     "NotFinite",
     "Objective",
     "PGDPlus",
+    "PixelDropout",
+    "PixelDropoutAttack",
     "Pointwise",
     "QueryModel",
     "RandAdv",

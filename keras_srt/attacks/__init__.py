@@ -12,6 +12,7 @@ from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.pixel_dropout import PixelDropoutAttack
 from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.registry import ATTACKS
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
@@ -41,6 +42,7 @@ __all__ = [
     "GridAdvT",
     "MinimalNormAttack",
     "PGDPlus",
+    "PixelDropoutAttack",
     "Pointwise",
     "Predictions",
     "QueryModel",

@@ -24,13 +24,13 @@ class JSMA(MinimalNormAttack):
     Each step chooses, among the values that can still change, the pair (p, q) with the largest
     -α·β, where α = ∂_p f_t + ∂_q f_t > 0 and β = Σ_{j≠t} (∂_p f_j + ∂_q f_j) < 0; for θ < 0 both
     signs are reversed. Untargeted, every other class is the target t in turn, the most likely
-    first, and the result is the image with the fewest changed values; an image drops out of a turn
+    first, and the result is the image with the fewest changed pixels; an image drops out of a turn
     that can't improve it. A pair costs two gradient passes, for any number of classes.
 
     Source: Papernot et al. 2016, algorithm 3, with logits.
 
     Args:
-        epsilon, epsilons: Largest numbers of changed pixel values, see `MinimalNormAttack`.
+        epsilon, epsilons: Largest numbers of changed pixels, see `MinimalNormAttack`.
         theta: θ, the change of a value, from -1 to 1 and not 0; values are clipped to [0, 1].
         gamma: γ, the share of the pixel values that may change.
 
@@ -73,7 +73,7 @@ class JSMA(MinimalNormAttack):
         """Change pairs to raise the target logits, whose one-hot rows are `weights`.
 
         Returns:
-            The images and their numbers of changed values, which are infinite for images that are
+            The images and their numbers of changed pixels, which are infinite for images that are
             not adversarial with fewer than `fewest`.
         """
         now, changed = np.array(images), np.full(len(images), np.inf)
@@ -171,5 +171,5 @@ def _targets_in_turn(criterion: Criterion, logits: np.ndarray) -> np.ndarray:
 
 
 def _count(now: np.ndarray, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Number of changed pixel values in each of these rows."""
-    return (now[rows] != images[rows]).sum(axis=(1, 2, 3))
+    """Number of changed pixels in each of these rows."""
+    return (now[rows] != images[rows]).any(axis=-1).sum(axis=(1, 2))

@@ -17,27 +17,27 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import L0
 from keras_srt.neighborhoods.draws import fold
 
-# Steps in which the share of noisy pixel values grows from 0 to 1, and attempts with new noise.
+# Steps in which the share of noisy pixels grows from 0 to 1, and attempts with new noise.
 _LEVELS, _TRIES = 20, 20
 
 
 @component
 class Pointwise(MinimalNormAttack):
-    """Pointwise attack: adversarial noise, reset value by value while it stays adversarial.
+    """Pointwise attack: adversarial noise, reset pixel by pixel while it stays adversarial.
 
     Salt-and-pepper noise grows until the image is adversarial, then new draws look for less noise.
-    Changed pixel values are reset to the original in random order while the image stays
+    Changed pixels are reset to the original in random order while the image stays
     adversarial, until none can be reset; bisection moves the remaining ones towards the original.
     If noise never succeeds, the attack starts from another image of the batch that is adversarial.
 
     Source: Schott et al. 2019, section 5 (which also has the best of 10 runs).
 
     Args:
-        epsilon, epsilons: Largest numbers of changed pixel values, see `MinimalNormAttack`.
-        restarts: Runs with different noise and orders; the fewest changed values win.
+        epsilon, epsilons: Largest numbers of changed pixels, see `MinimalNormAttack`.
+        restarts: Runs with different noise and orders; the fewest changed pixels win.
         noise_draws: Draws of less noise in each run.
-        bisections: Bisection steps for each remaining value; they reduce the size of the
-            perturbation, not the number of changed values.
+        bisections: Bisection steps for each remaining pixel; they reduce the size of the
+            perturbation, not the number of changed pixels.
 
     Example:
         >>> Pointwise(epsilon=12).needs_gradients
@@ -67,7 +67,7 @@ class Pointwise(MinimalNormAttack):
             run.draw_less_noise(self.noise_draws)
             run.reset()
             run.bisect(self.bisections)
-            changed = np.count_nonzero(run.images != images[rows], axis=(1, 2, 3))
+            changed = np.any(run.images != images[rows], axis=-1).sum(axis=(1, 2))
             better = changed < fewest[rows]
             nearest[rows[better]], fewest[rows[better]] = run.images[better], changed[better]
         return nearest
@@ -79,7 +79,8 @@ def _start(
     """Find adversarial images at any distance; return whether each search succeeded."""
     started, missing = np.array(images), np.arange(len(images))
     for _ in range(_TRIES):
-        order, noise = draws.random(images.shape), draws.integers(0, 2, images.shape)
+        order = draws.random((*images.shape[:3], 1))
+        noise = draws.integers(0, 2, images.shape)
         for level in range(1, _LEVELS + 1):
             if not len(missing):
                 break
@@ -99,7 +100,7 @@ def _start(
 
 
 class _Run:
-    """Moves adversarial images back towards the originals, value by value.
+    """Moves adversarial images back towards the originals, pixel by pixel.
 
     Args:
         model: The model under attack.
@@ -119,25 +120,26 @@ class _Run:
     ) -> None:
         self._model, self._criterion, self._draws = model, criterion, draws
         self.images = np.array(started)
-        # Views: one row of pixel values for each image.
-        self._now = self.images.reshape(len(started), int(np.prod(originals.shape[1:])))
+        # Views: one row of pixels for each image, float32 [n, pixels, channels].
+        height, width, channels = originals.shape[1:]
+        self._now = self.images.reshape(len(started), height * width, channels)
         self._originals = originals.reshape(self._now.shape)
 
     def draw_less_noise(self, times: int) -> None:
-        """Replace images by new noise on fewer values where it is adversarial, too."""
+        """Replace images by new noise on fewer pixels where it is adversarial, too."""
         for _ in range(times):
-            count = np.count_nonzero(self._now != self._originals, axis=1)
+            count = self._changed(self._now).sum(axis=1)
             share = count / self._now.shape[1] * self._draws.uniform(0.5, 1.0, len(count))
-            noisy = self._draws.random(self._now.shape) < share[:, None]
+            noisy = self._draws.random((*self._now.shape[:2], 1)) < share[:, None, None]
             noise = self._draws.integers(0, 2, self._now.shape)
             drawn = np.float32(np.where(noisy, noise, self._originals))
-            rows = np.flatnonzero(np.count_nonzero(drawn != self._originals, axis=1) < count)
+            rows = np.flatnonzero(self._changed(drawn).sum(axis=1) < count)
             if len(rows):
                 rows = rows[self._is_adversarial(drawn[rows], rows)]
                 self._now[rows] = drawn[rows]
 
     def reset(self) -> None:
-        """Reset values in random order until no image can lose one more."""
+        """Reset pixels in random order until no image can lose one more."""
         rows = np.arange(len(self._now))
         while len(rows):
             improved = np.zeros(len(self._now), bool)
@@ -146,22 +148,23 @@ class _Run:
             rows = np.flatnonzero(improved)
 
     def bisect(self, times: int) -> None:
-        """Move each remaining value towards the original while the image stays adversarial."""
+        """Move each remaining pixel towards the original while the image stays adversarial."""
         if not times:
             return
         for indices, columns in self._changed_in_turn(np.arange(len(self._now))):
             failed = self._originals[indices, columns]
             for _ in range(times):
                 middle = (failed + self._now[indices, columns]) / 2
-                failed = np.where(self._try(indices, columns, middle), failed, middle)
+                success = self._try(indices, columns, middle)
+                failed = np.where(success[:, None], failed, middle)
 
     def _changed_in_turn(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Iterate over the changed values, those of each image in its own random order.
+        """Iterate over the changed pixels, those of each image in its own random order.
 
         Yields:
-            The images that have a value left, and the column of the value.
+            The images that have a pixel left, and the column of the pixel.
         """
-        changed = self._now[rows] != self._originals[rows]
+        changed = self._changed(self._now)[rows]
         counts = changed.sum(axis=1)
         order = np.argsort(np.where(changed, self._draws.random(changed.shape), 2.0), axis=1)
         for turn in range(counts.max(initial=0)):
@@ -169,15 +172,19 @@ class _Run:
             yield rows[remaining], order[remaining, turn]
 
     def _try(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Set a value in each image if it stays adversarial; return whether it was set."""
+        """Set a pixel in each image if it stays adversarial; return whether it was set."""
         trial = self._now[rows]
         trial[np.arange(len(rows)), columns] = values
         kept = self._is_adversarial(trial, rows)
         self._now[rows[kept], columns[kept]] = values[kept]
         return kept
 
+    def _changed(self, images: np.ndarray) -> np.ndarray:
+        """Which pixels differ from the originals, bool [n, pixels]."""
+        return np.any(images != self._originals, axis=-1)
+
     def _is_adversarial(self, trial: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Whether these images [rows, values] are adversarial, bool [rows]."""
+        """Whether these images [rows, pixels, channels] are adversarial, bool [rows]."""
         images = trial.reshape(-1, *self.images.shape[1:])
         criterion = self._criterion[rows]
         return criterion.is_adversarial(self._model.predictions(images, criterion).classes)

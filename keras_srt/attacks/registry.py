@@ -17,6 +17,7 @@ from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
+from keras_srt.attacks.pixel_dropout import PixelDropoutAttack
 from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
 from keras_srt.attacks.square import Square
@@ -57,6 +58,7 @@ ATTACKS: Registry[Attack] = _AttackRegistry(
     PGDPlus,
     GridAdvPlus,
     ColorAttack,
+    PixelDropoutAttack,
     APGDCE,
     APGDDLR,
     APGDT,

@@ -28,6 +28,7 @@ from keras_srt.evaluation.model_checks import (
     range_warnings,
 )
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
+from keras_srt.neighborhoods import LpBall
 
 logger = logging.getLogger(__name__)
 
@@ -188,8 +189,8 @@ def check_inside(attack: Attack, images: np.ndarray, result: AttackResult) -> No
         RuntimeError: An image is not T(x;θ), θ is out of range, or pixels leave [0, 1].
     """
     space, parameters = attack.neighborhood, result.parameters
-    # The images themselves show a pixel perturbation.
-    if space.kind == "pixel":
+    # The images themselves show an additive perturbation.
+    if isinstance(space, LpBall):
         parameters = np.subtract(result.images, images, dtype=np.float64)
     outside = space.relative_size(parameters) > 1.0 + _ROUNDING
     again = space.apply(tf.constant(images), result.parameters).numpy()

@@ -5,6 +5,7 @@ from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite
 from keras_srt.neighborhoods.lp import L2, LInf, LpBall
 from keras_srt.neighborhoods.noise import Noise
+from keras_srt.neighborhoods.pixel_dropout import PixelDropout
 from keras_srt.neighborhoods.registry import NEIGHBORHOODS
 from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Solver
 from keras_srt.neighborhoods.sparse import L0
@@ -23,6 +24,7 @@ __all__ = [
     "Passes",
     "PerExampleLoss",
     "Perturbed",
+    "PixelDropout",
     "Solver",
     "Spatial",
 ]

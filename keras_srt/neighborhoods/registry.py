@@ -6,6 +6,7 @@ from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite
 from keras_srt.neighborhoods.lp import L2, LInf
 from keras_srt.neighborhoods.noise import Noise
+from keras_srt.neighborhoods.pixel_dropout import PixelDropout
 from keras_srt.neighborhoods.sparse import L0
 from keras_srt.neighborhoods.spatial import Spatial
 
@@ -17,5 +18,6 @@ NEIGHBORHOODS: Registry[Neighborhood] = Registry(
     Spatial,
     Color,
     Noise,
+    PixelDropout,
     Composite,
 )

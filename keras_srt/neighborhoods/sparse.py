@@ -1,4 +1,4 @@
-"""Sparse perturbations: the L0 ball, in which a few pixel values change arbitrarily."""
+"""Sparse perturbations: the L0 ball, in which a few pixels change arbitrarily."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from keras_srt.neighborhoods.solver import Scale
 
 @component
 class L0(LpBall):
-    """The L0 ball: at most ε pixel values change, each to any value in [0, 1].
+    """The L0 ball: at most ε pixels change, each to any color in [0, 1].
 
     A step is step_size·d·g/‖g‖₁ for a gradient g of d values, so step_size is the mean
-    absolute change. The projection keeps the ε changes that matter most. Each channel of
-    a pixel counts separately.
+    absolute change. The projection keeps the ε pixels that matter most. A pixel counts once,
+    however many of its channels change.
     Source: PGD₀ of Croce & Hein 2019 (Sparse and imperceivable adversarial attacks), section 3.1.
 
     Args:
-        epsilon: ε, the number of pixel values that may change; rounded down.
+        epsilon: ε, the number of pixels that may change; rounded down.
         num_steps: Gradient steps k.
         step_size: Mean absolute change of the pixel values in a step, before the projection;
             by default 0.15, the value of the paper on MNIST and CIFAR-10.
-        random_start: True changes ε random values; see `LpBall`.
+        random_start: True changes ε random pixels; see `LpBall`.
 
     Example:
         >>> import tensorflow as tf
@@ -59,10 +59,11 @@ class L0(LpBall):
 
     @override
     def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> tf.Tensor:
-        """Set ε random values of each image to uniform draws from [-1, 1], the others to 0."""
+        """Set ε random pixels of each image to uniform draws from [-1, 1], the others to 0."""
         seeds = draws.split(seed, 2)
         shape, epsilon = tf.shape(images), self.radius(images, scale)
-        drawn = _largest(draws.uniform(shape, seeds[0], dtype=images.dtype), epsilon)
+        pixels = tf.concat([shape[:3], [1]], axis=0)
+        drawn = largest(draws.uniform(pixels, seeds[0], dtype=images.dtype), epsilon)
         change = draws.uniform(shape, seeds[1], -1.0, 1.0, images.dtype)
         return tf.where(drawn, change, 0.0)
 
@@ -70,36 +71,46 @@ class L0(LpBall):
     def direction(self, gradient: tf.Tensor) -> tf.Tensor:
         """Scale the gradient to a mean absolute value of 1."""
         # Divide by the largest value first: sums of tiny gradients lose their digits.
-        largest = tf.reduce_max(tf.abs(gradient), axis=[1, 2, 3], keepdims=True)
-        unit = tf.math.divide_no_nan(gradient, largest)
+        highest = tf.reduce_max(tf.abs(gradient), axis=[1, 2, 3], keepdims=True)
+        unit = tf.math.divide_no_nan(gradient, highest)
         mean = tf.reduce_mean(tf.abs(unit), axis=[1, 2, 3], keepdims=True)
         return tf.math.divide_no_nan(unit, mean)
 
     @override
     def project(self, images: tf.Tensor, moved: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
-        # Dropping a change r costs r², clipping it to c costs (r - c)². The ε changes with the
+        # Dropping a change r costs ‖r‖², clipping it to c costs ‖r - c‖². The ε pixels with the
         # largest difference are kept.
         inside = tf.clip_by_value(moved, 0.0, 1.0)
         gain = tf.square(moved - images) - tf.square(moved - inside)
-        return tf.where(_largest(gain, self.radius(images, scale)), inside, images)
+        pixels = tf.reduce_sum(gain, axis=-1, keepdims=True)
+        return tf.where(largest(pixels, self.radius(images, scale)), inside, images)
 
     @override
     def norm(self, perturbation: tf.Tensor) -> tf.Tensor:
-        return tf.math.count_nonzero(perturbation, axis=[1, 2, 3], dtype=perturbation.dtype)
+        changed = tf.reduce_any(perturbation != 0.0, axis=-1)
+        return tf.math.count_nonzero(changed, axis=[1, 2], dtype=perturbation.dtype)
 
     @staticmethod
     @override
     def distance(perturbation: np.ndarray) -> np.ndarray:
-        return np.count_nonzero(perturbation, axis=(1, 2, 3)).astype(np.float64)
+        return np.count_nonzero(np.any(perturbation, axis=-1), axis=(1, 2)).astype(np.float64)
 
     @property
     @override
     def range(self) -> str:
-        return f"||r||_0 <= {self.epsilon:.6g} (pixel values that change)"
+        return f"||r||_0 <= {self.epsilon:.6g} (pixels that change)"
 
 
-def _largest(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Mark the `count` largest values of each image: bool; ties don't add more."""
+def largest(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Mark the `count` largest values of each image; ties don't add more.
+
+    Args:
+        values: float32 [batch, height, width, channels].
+        count: float32 scalar, rounded down.
+
+    Returns:
+        bool, the shape of `values`.
+    """
     # reduce_prod instead of -1, which is undefined for an empty batch.
     flat = tf.reshape(values, [tf.shape(values)[0], tf.reduce_prod(tf.shape(values)[1:])])
     order = tf.argsort(flat, axis=1, direction="DESCENDING", stable=True)

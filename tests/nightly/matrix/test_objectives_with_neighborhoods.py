@@ -7,7 +7,17 @@ from objective_helpers import cross_entropy, kl, mlp_weights, numpy_mlp
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
-from keras_srt.neighborhoods import L0, L2, NEIGHBORHOODS, Color, Composite, LInf, Noise, Spatial
+from keras_srt.neighborhoods import (
+    L0,
+    L2,
+    NEIGHBORHOODS,
+    Color,
+    Composite,
+    LInf,
+    Noise,
+    PixelDropout,
+    Spatial,
+)
 from keras_srt.objectives import (
     KLR,
     OBJECTIVES,
@@ -44,6 +54,7 @@ NEIGHBORHOOD_CASES = {
     "spatial": TURN,
     "color": Color(num_steps=2),
     "noise": Noise(epsilon=0.1, num_samples=2),
+    "pixel_dropout": PixelDropout(0.2, num_samples=2),
     "composite": Composite(stages=(BALL, TURN)),
 }
 BY_DRAWS = ("worst_of_k", "klr")

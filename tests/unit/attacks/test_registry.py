@@ -51,6 +51,11 @@ ATTACK_ROWS = {
         {"max_contrast": 0.2, "max_brightness": 0.07, "num_samples": 3, "num_steps": 3},
         {"max_contrast": 0, "max_brightness": 0, "num_samples": 2, "num_steps": 2},
     ),
+    "pixel_dropout": (
+        "pixel_dropout",
+        {"share": 0.2, "num_samples": 2, "num_steps": 3},
+        {"share": 0},
+    ),
     "apgd_ce": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
     "apgd_dlr": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
     "apgd_t": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
@@ -66,7 +71,7 @@ ATTACK_ROWS = {
 NORMS = {
     "linf": lambda r: np.abs(r).max(axis=(1, 2, 3)),
     "l2": lambda r: np.sqrt((r**2).sum(axis=(1, 2, 3))),
-    "l0": lambda r: (r != 0).sum(axis=(1, 2, 3)),
+    "l0": lambda r: (r != 0).any(axis=-1).sum(axis=(1, 2)),
 }
 
 
@@ -119,14 +124,17 @@ def assert_in_threat_model(attack, pictures, result):
     assert result.images.max() <= 1
     check_inside(attack, pictures, result)
     stages = attack.neighborhood.stages_in_order
-    if len(stages) == 1 and stages[0].kind == "pixel":
+    if len(stages) == 1 and stages[0].name in NORMS:
         each = [np.float64(result.images) - np.float64(pictures)]
     else:
         each = result.parameters if len(stages) > 1 else [result.parameters]
     for stage, parameters in zip(stages, map(np.float64, each), strict=True):
         assert stage.relative_size(parameters).max() <= 1 + 1e-6
-        if stage.kind == "pixel":
+        if stage.name in NORMS:
             assert NORMS[stage.name](parameters).max() <= stage.epsilon + 2e-6
+        elif stage.name == "pixel_dropout":
+            assert set(np.unique(parameters)) <= {0, 1}
+            assert parameters.mean(axis=(1, 2, 3)).max() <= stage.share
         else:
             assert np.all(np.abs(parameters) <= np.float64(stage.limits) + 1e-6)
 
