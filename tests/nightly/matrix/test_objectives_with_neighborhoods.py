@@ -26,6 +26,7 @@ from keras_srt.objectives import (
     SRT,
     UAT,
     Adversarial,
+    NoisyStudent,
     Standard,
     Trades,
     WorstOfK,
@@ -39,6 +40,7 @@ OBJECTIVE_CASES = {
     "trades": Trades(robust_weight=WEIGHT),
     "uat": UAT(fixed_weight=WEIGHT),
     "rst": RST(robust_weight=WEIGHT),
+    "noisy_student": NoisyStudent(unlabeled_weight=WEIGHT),
     "worst_of_k": WorstOfK(num_samples=2),
     "klr": KLR(robust_weight=WEIGHT, num_samples=2),
     "rt": RT(robust_weight=WEIGHT),
@@ -62,6 +64,7 @@ INPUTS = 16
 IMAGES = np.random.default_rng(1).random((3, 4, 4, 1), np.float32)
 UNLABELED = np.random.default_rng(2).random((4, 4, 4, 1), np.float32)
 LABELS, ANSWERS = np.int32([0, 1, 2]), np.int32([2, 0, 1, 1])
+SOFT_ANSWERS = np.float32(0.7 * np.eye(3)[ANSWERS] + 0.1)
 
 
 def new_classifier():
@@ -114,6 +117,8 @@ def expected_loss(name, prepared):
     clean = np.mean(cross_entropy(logits(IMAGES), LABELS))
     if name == "standard":
         return clean
+    if name == "noisy_student":
+        return clean + WEIGHT * np.mean(kl(np.log(SOFT_ANSWERS), logits(UNLABELED)))
     if name in ("adversarial", "worst_of_k"):
         return np.mean(cross_entropy(logits(prepared.images), LABELS))
     if name == "uat":
@@ -135,7 +140,12 @@ def expected_loss(name, prepared):
 def batch_for(objective):
     data = {"labeled": (IMAGES, LABELS)}
     data |= {"unlabeled": UNLABELED} if objective.uses_unlabeled else {}
-    return data | ({"pseudo_labels": ANSWERS} if objective.uses_teacher else {})
+    return data | ({"pseudo_labels": answers_for(objective)} if objective.uses_teacher else {})
+
+
+def answers_for(objective):
+    """Pseudo-labels of the kind that the objective takes."""
+    return SOFT_ANSWERS if objective.soft_pseudo_labels else ANSWERS
 
 
 def test_every_objective_and_every_neighborhood_is_in_the_matrix():
@@ -171,7 +181,11 @@ def test_adversarial_training_and_srt_on_composites_are_at_plus_and_srt_plus(nam
 def test_supervised_and_semi_supervised_data(name):
     """Unlabeled images change nothing where they aren't used, and are asked for where they are."""
     objective = OBJECTIVE_CASES[name]
-    everything = {"labeled": (IMAGES, LABELS), "unlabeled": UNLABELED, "pseudo_labels": ANSWERS}
+    everything = {
+        "labeled": (IMAGES, LABELS),
+        "unlabeled": UNLABELED,
+        "pseudo_labels": answers_for(objective),
+    }
     if not objective.uses_unlabeled:
         plain, _ = one_step(objective, TURN, (IMAGES, LABELS))
         assert one_step(objective, TURN, everything)[0] == plain
