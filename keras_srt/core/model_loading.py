@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.last_activation import remove_last_activation
 from keras_srt.core.model_safety import check_keras_file, refused_operations
+from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import keras, tf
+
+_CONTENT, _VARIABLES, _ASSETS = "saved_model.pb", "variables", "assets"
 
 
 def load_keras_file(path: Path) -> keras.Model:
@@ -46,6 +51,40 @@ def load_savedmodel(folder: Path, foreign: bool = False) -> Any:
         raise UserError(f"--model {folder}: can't be loaded ({reason[:200]})") from error
 
 
+def load_without_last_activation(
+    folder: Path, signature: str, output: str, foreign: bool = False
+) -> tuple[Any, str] | None:
+    """Load a SavedModel whose output is the logits before its last softmax or sigmoids.
+
+    The model is loaded from a temporary folder that has the changed graph and links to the
+    variables.
+
+    Args:
+        folder: The folder with `saved_model.pb`.
+        signature: The name of a signature.
+        output: The name of an output of the signature.
+        foreign: Whether to load a SavedModel with any operations.
+
+    Returns:
+        The model and "softmax" or "sigmoid"; None if the output is made by another operation.
+
+    Raises:
+        UserError: The SavedModel can't be loaded, see `load_savedmodel`.
+    """
+    saved = _read_savedmodel(folder)
+    activation = remove_last_activation(saved.meta_graphs[0], signature, output)
+    if activation is None:
+        return None
+    try:
+        with scratch_folder(Path(tempfile.gettempdir()), "keras-srt-model-") as changed:
+            (changed / _CONTENT).write_bytes(saved.SerializeToString())
+            for name in (_VARIABLES, _ASSETS):
+                (changed / name).symlink_to((folder / name).absolute())
+            return load_savedmodel(changed, foreign), activation
+    except OSError as error:
+        raise UserError(f"--model {folder}: can't be loaded ({error})") from error
+
+
 def check_savedmodel(folder: Path) -> None:
     """Reject a SavedModel with operations that image classifiers don't consist of.
 
@@ -56,6 +95,18 @@ def check_savedmodel(folder: Path) -> None:
         UserError: The model has an operation that isn't in `allowed_parts`, such as one that
             accesses files or runs Python code, or cannot be read.
     """
+    refused = refused_operations(_read_savedmodel(folder))
+    if refused:
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
+        raise UserError(
+            f"--model {folder}: has the operations {', '.join(refused[:5])}{more}, of which image "
+            "classifiers don't consist; a SavedModel is a program that can read and write files; "
+            "give --foreign to run it anyway, if you trust its origin"
+        )
+
+
+def _read_savedmodel(folder: Path) -> Any:
+    """Parse `saved_model.pb`."""
     _ = tf.__version__  # import TensorFlow without start-up noise
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -64,15 +115,6 @@ def check_savedmodel(folder: Path) -> None:
         # TensorFlow prefers this file, whose parts are spread over other files.
         if (folder / "saved_model.cpb").exists():
             raise OSError("saved_model.cpb can't be checked")
-        content = (folder / "saved_model.pb").read_bytes()
-        saved = saved_model_pb2.SavedModel.FromString(content)
+        return saved_model_pb2.SavedModel.FromString((folder / _CONTENT).read_bytes())
     except (OSError, DecodeError) as error:
         raise UserError(f"--model {folder}: can't be loaded ({error})") from error
-    refused = refused_operations(saved)
-    if refused:
-        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
-        raise UserError(
-            f"--model {folder}: has the operations {', '.join(refused[:5])}{more}, of which image "
-            "classifiers don't consist; a SavedModel is a program that can read and write files; "
-            "give --foreign to run it anyway, if you trust its origin"
-        )

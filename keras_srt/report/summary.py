@@ -77,6 +77,8 @@ def _external_model_text(model: Mapping[str, Any]) -> str:
     outputs = model["answers"]
     if outputs == "probabilities":
         outputs += ", whose logarithms are attacked"
+    if model.get("removed_activation"):
+        outputs += f" after its last {model['removed_activation']} is removed"
     possible = "with gradients: all attacks are possible"
     if not model["gradients"]:
         possible = f"without gradients: possible attacks are {', '.join(model['attacks'])}"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from keras_srt.attacks.classifier_outputs import without_last_activation
+import numpy as np
+
+from keras_srt.attacks.classifier_outputs import last_activation, without_last_activation
 from keras_srt.core.errors import UserError
-from keras_srt.core.model_loading import load_keras_file, load_savedmodel
+from keras_srt.core.model_loading import (
+    load_keras_file,
+    load_savedmodel,
+    load_without_last_activation,
+)
 from keras_srt.core.tensorflow import tf
 
 # The first of these that a model has is used.
@@ -15,11 +22,34 @@ SIGNATURES = ("logits", "image", "serving_default")
 # The same for its outputs.
 OUTPUTS = ("logits", "probabilities")
 
+# Largest difference of probabilities that are the same, also in float16.
+_SAME = 1e-3
+
 # float32 images [batch, height, width, channels] in [0, 1] -> logits or probabilities.
 Classifier = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-def open_savedmodel(path: Path, foreign: bool = False) -> Classifier:
+class SavedModelClassifier(NamedTuple):
+    """An output of a SavedModel's signature, as a function of its input.
+
+    Attributes:
+        loaded: The loaded SavedModel; a signature alone doesn't keep it alive.
+        signature: The name of the signature.
+        source: The name of the signature's input.
+        output: The name of the signature's output.
+    """
+
+    loaded: Any
+    signature: str
+    source: str
+    output: str
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Return logits or probabilities [batch, classes] of images."""
+        return self.loaded.signatures[self.signature](**{self.source: images})[self.output]
+
+
+def open_savedmodel(path: Path, foreign: bool = False) -> SavedModelClassifier:
     """Load a SavedModel.
 
     The classifier is the model's signature `logits`, which exports of this package have, or else
@@ -52,26 +82,50 @@ def open_savedmodel(path: Path, foreign: bool = False) -> Classifier:
     if len(inputs) != 1 or not outputs:
         raise UserError(f"--model {path}: its signature {name!r} must have one input")
     (source,) = inputs
-
-    def classifier(images: tf.Tensor) -> tf.Tensor:
-        # The signature alone doesn't keep the loaded object alive.
-        return loaded.signatures[name](**{source: images})[outputs[0]]
-
-    return classifier
+    return SavedModelClassifier(loaded, name, source, outputs[0])
 
 
-def open_keras_file(path: Path) -> Classifier:
+def savedmodel_logits(
+    path: Path, classifier: SavedModelClassifier, samples: np.ndarray, foreign: bool = False
+) -> tuple[Classifier, str] | None:
+    """Return the logits of a SavedModel whose graph ends with a softmax or sigmoids.
+
+    Args:
+        path: Folder of the SavedModel.
+        classifier: The SavedModel with its activation.
+        samples: Some images, float32 [n, height, width, channels] in [0, 1], for which the
+            activation of the logits must equal the outputs.
+        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
+
+    Returns:
+        The classifier before the activation, and "softmax" or "sigmoid"; None if the graph ends
+        with another operation.
+    """
+    found = load_without_last_activation(path, classifier.signature, classifier.output, foreign)
+    if found is None:
+        return None
+    loaded, activation = found
+    logits = classifier._replace(loaded=loaded)
+    activate = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[activation]
+    images = tf.constant(samples)
+    # A function that the graph calls elsewhere, too, may contain the activation.
+    same = np.allclose(activate(logits(images)), classifier(images), atol=_SAME)
+    return (logits, activation) if same else None
+
+
+def open_keras_file(path: Path) -> tuple[Classifier, str]:
     """Load a `.keras` file, see `load_keras_file`.
 
     Args:
         path: The file.
 
     Returns:
-        The classifier, in inference mode; without a last softmax or sigmoids.
+        The classifier in inference mode, without a last softmax or sigmoids; and the name of that
+        activation, or "".
 
     Raises:
         UserError: The file can't be loaded.
     """
     model = load_keras_file(path)
     logits = without_last_activation(model)
-    return lambda images: logits(images, training=False)
+    return lambda images: logits(images, training=False), last_activation(model) or ""

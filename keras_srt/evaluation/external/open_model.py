@@ -16,8 +16,10 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.data import DatasetInfo
 from keras_srt.evaluation.external.differentiable import (
     Classifier,
+    SavedModelClassifier,
     open_keras_file,
     open_savedmodel,
+    savedmodel_logits,
 )
 from keras_srt.evaluation.external.query_only import Predict, open_server, open_tflite
 
@@ -31,6 +33,7 @@ class ExternalModel(NamedTuple):
         source: Path or address that the user gave.
         outputs: "logits", or "probabilities", whose logarithms are attacked.
         warnings: Reasons why attacks on the model are weak, one line each.
+        removed: "softmax" or "sigmoid" if the logits are those before this last activation.
     """
 
     model: QueryModel
@@ -38,6 +41,7 @@ class ExternalModel(NamedTuple):
     source: str
     outputs: str
     warnings: tuple[str, ...] = ()
+    removed: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Section `victim` of report.json."""
@@ -46,6 +50,7 @@ class ExternalModel(NamedTuple):
             "kind": self.kind,
             "source": self.source,
             "answers": self.outputs,
+            "removed_activation": self.removed,
             "gradients": gradients,
             "attacks": "all" if gradients else attacks_without_gradients(),
             "warnings": list(self.warnings),
@@ -94,9 +99,11 @@ def open_model(
 ) -> ExternalModel:
     """Open a model to attack it, and check that it fits the dataset.
 
-    The outputs may be logits or probabilities p. For probabilities, attacks use log(max(p,
-    1.2e-38)), which has the same cross-entropy as the logits down to -87.3. Class ids are those
-    of the dataset. A model without gradients becomes a `QueryModel`.
+    The outputs may be logits or probabilities p. Of a Keras file or a SavedModel whose last
+    operation is a softmax or sigmoids, the logits before it are attacked. For other
+    probabilities, attacks use log(max(p, 1.2e-38)), which has the same cross-entropy as the
+    logits down to -87.3. Class ids are those of the dataset. A model without gradients becomes a
+    `QueryModel`.
 
     Args:
         source: A SavedModel folder, a `.keras` file, a `.tflite` file, or
@@ -112,7 +119,7 @@ def open_model(
     Raises:
         UserError: The model can't be loaded or reached, or doesn't fit the dataset.
     """
-    path, classifier = Path(source), None
+    path, classifier, removed = Path(source), None, ""
     check_file_format(path)
     if source.startswith(("http://", "https://")):
         kind, predict = "server", open_server(source)
@@ -121,7 +128,7 @@ def open_model(
     elif (path / "saved_model.pb").is_file():
         kind, classifier = "SavedModel", open_savedmodel(path, foreign)
     elif path.suffix == ".keras" and path.is_file():
-        kind, classifier = "Keras file", open_keras_file(path)
+        kind, (classifier, removed) = "Keras file", open_keras_file(path)
     else:
         raise UserError(
             f"--model {source}: is none of a SavedModel folder (with saved_model.pb), a .keras "
@@ -130,12 +137,17 @@ def open_model(
     if classifier is not None:
         predict = _in_numpy(classifier)
     probabilities = _gives_probabilities(source, predict, info, samples)
+    if isinstance(classifier, SavedModelClassifier):
+        before = savedmodel_logits(path, classifier, samples, foreign)
+        if before is not None:
+            classifier, removed = before
+            predict, probabilities = _in_numpy(classifier), False
     model: QueryModel = _query_model(predict, probabilities, batch_size)
     warnings: tuple[str, ...] = ()
     if classifier is not None:
         model, warnings = _target_model(classifier, probabilities, samples, batch_size)
     outputs = "probabilities" if probabilities else "logits"
-    return ExternalModel(model, kind, source, outputs, warnings)
+    return ExternalModel(model, kind, source, outputs, warnings, removed)
 
 
 def _in_numpy(classifier: Classifier) -> Predict:

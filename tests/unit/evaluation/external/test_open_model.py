@@ -11,7 +11,7 @@ from helpers import settled
 from rest_server import RestServer
 from serving_helpers import publish, running
 
-from keras_srt.attacks import ATTACKS, FGSM, GridAdv, QueryModel, Square
+from keras_srt.attacks import ATTACKS, FGSM, PGD, GridAdv, QueryModel, Square
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import DatasetInfo
@@ -112,7 +112,7 @@ def refused(source, samples, info=INFO):
 
 def test_an_exported_savedmodel_has_logits(savedmodel, classifier, samples, logits):
     model = opened(savedmodel, samples)
-    assert model[1:] == ("SavedModel", str(savedmodel), "logits", ())
+    assert model[1:] == ("SavedModel", str(savedmodel), "logits", (), "")
     assert model.describe()["attacks"] == "all"
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-5)
     one, other = (
@@ -124,16 +124,12 @@ def test_an_exported_savedmodel_has_logits(savedmodel, classifier, samples, logi
     np.testing.assert_allclose(*images, atol=1e-6)
 
 
-def test_probabilities_become_logarithms(classifier, samples, logits, tmp_path):
-    outputs = keras.layers.Softmax()(classifier.output)
-    tf.saved_model.save(keras.Model(classifier.input, outputs), str(tmp_path / "softmax"))
-    model = opened(tmp_path / "softmax", samples)
-    assert (model.kind, model.outputs, model.model.has_gradients) == (
-        "SavedModel",
-        "probabilities",
-        True,
-    )
-    np.testing.assert_allclose(model.model.logits(samples), tf.nn.log_softmax(logits), atol=1e-5)
+def test_probabilities_become_logarithms(samples, tmp_path):
+    save_module(tmp_path / "scaled", lambda x: 0.5 * tf.nn.softmax(first_pixels(x)) * 2.0)
+    model = opened(tmp_path / "scaled", samples)
+    assert (model.outputs, model.removed, model.model.has_gradients) == ("probabilities", "", True)
+    expected = tf.nn.log_softmax(first_pixels(samples))
+    np.testing.assert_allclose(model.model.logits(samples), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -143,7 +139,7 @@ def test_a_keras_file_goes_without_its_last_activation(
     outputs = keras.layers.Activation(activation)(classifier.output)
     keras.Model(classifier.input, outputs).save(tmp_path / "activation.keras")
     model = opened(tmp_path / "activation.keras", samples)
-    assert (model.kind, model.outputs, model.warnings) == ("Keras file", "logits", ())
+    assert model[1:] == ("Keras file", model.source, "logits", (), activation)
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-6)
     classifier.save(tmp_path / "logits.keras")
     same = opened(tmp_path / "logits.keras", samples)
@@ -167,6 +163,45 @@ def save_module(folder, function, name="serving_default", spec=None):
     module = tf.Module()
     answer = tf.function(lambda picture: {"scores": function(picture)}, input_signature=[spec])
     tf.saved_model.save(module, str(folder), signatures={name: answer})
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_savedmodel_goes_without_its_last_activation(
+    classifier, samples, logits, tmp_path, activation
+):
+    """Also where it rounds to 0 and 1: PGD finds what it finds on the logits."""
+    outputs = keras.layers.Activation(activation)(1000.0 * classifier.output)
+    tf.saved_model.save(keras.Model(classifier.input, outputs), str(tmp_path / activation))
+    model = opened(tmp_path / activation, samples)
+    assert (model.kind, model.outputs, model.removed, model.warnings) == (
+        "SavedModel", "logits", activation, (),
+    )  # fmt: skip
+    assert model.describe()["removed_activation"] == activation
+    np.testing.assert_allclose(model.model.logits(samples), 1000 * logits, rtol=1e-4, atol=1e-2)
+    attack, labels = PGD(epsilon=0.02, num_steps=5), logits.argmax(axis=1)
+    found, wanted = (
+        evaluate_robustness(each, samples, labels, [attack]).surviving("pgd")
+        for each in (model.model, lambda x: 1000.0 * classifier(x))
+    )
+    np.testing.assert_array_equal(found, wanted)
+    assert 0 < wanted.sum() < len(wanted)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.float32])
+def test_the_softmax_may_be_cast_and_in_functions(samples, tmp_path, dtype):
+    inner = tf.function(lambda x: tf.nn.softmax(tf.cast(first_pixels(x), dtype)))
+    save_module(tmp_path / "nested", lambda x: tf.identity(tf.cast(inner(x), tf.float32)))
+    model = opened(tmp_path / "nested", samples)
+    assert (model.outputs, model.removed) == ("logits", "softmax")
+    expected = tf.cast(tf.cast(first_pixels(samples), dtype), tf.float32)
+    np.testing.assert_array_equal(model.model.logits(samples), expected)
+
+
+def test_a_softmax_that_the_graph_needs_elsewhere_stays(samples, tmp_path):
+    softmax = tf.function(tf.nn.softmax)
+    save_module(tmp_path / "twice", lambda x: softmax(10 * softmax(first_pixels(x))))
+    model = opened(tmp_path / "twice", samples)
+    assert (model.outputs, model.removed) == ("probabilities", "")
 
 
 def first_pixels(images):
@@ -468,6 +503,7 @@ def test_the_report_describes_the_model():
         "kind": "server",
         "source": "http://h/v1/models/m",
         "answers": "probabilities",
+        "removed_activation": "",
         "gradients": False,
         "attacks": attacks_without_gradients(),
         "warnings": [],
