@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int | None:
     """Run the command; return 1 if an image has to be repaired or removed."""
     from keras_srt.core.files import write_json
     from keras_srt.folders import check
+    from keras_srt.pipeline.data import split_of
     from keras_srt.pipeline.plan import make_plan
 
     config = shared.load_config(options)
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> int | None:
     checked = check.check(source, options.data_dir)
     try:
         make_plan(config, checked.describe(source))
+        split_of(config, checked.labels, len(checked.classes))
     except InvalidSettings as error:
         checked = checked.with_error("not trainable", "train will refuse this", error.problems)
     show(check.table(checked, shutil.get_terminal_size((100, 24)).columns))

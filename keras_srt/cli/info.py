@@ -20,11 +20,13 @@ def run(options: argparse.Namespace) -> None:
     config = shared.load_config(options)
     from keras_srt.pipeline.context import RunContext
     from keras_srt.pipeline.cost import time_step
+    from keras_srt.pipeline.data import check_split
     from keras_srt.pipeline.describe import describe_cost, describe_dataset, describe_processor
     from keras_srt.pipeline.run_folder import RunFolder
 
     print(config.to_json())
     context = RunContext.open(config, RunFolder(Path("runs") / config.name), options.data_dir)
+    check_split(config, context.source)
     plan, info = context.plan, context.info
     print(f"\n{describe_dataset(info, plan)}")
     for key, value in config.neighborhood.describe().items():

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from typing_extensions import override
 
 from keras_srt.core.errors import InvalidSettings, UserError
+from keras_srt.core.files import absolute
 from keras_srt.core.images import BadImage
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
@@ -123,7 +124,9 @@ class Folder(Source):
         """
 
         def resolve(path: str) -> Path:
-            return (data_dir or Path()) / Path(path).expanduser()
+            given = (data_dir or Path()) / Path(path).expanduser()
+            # The files of a CSV that is a link are beside the link.
+            return absolute(given.parent, "data") / given.name
 
         if self.csv is not None:
             labeled, unlabeled = read_csv(resolve(self.csv), "data.csv").separate()
@@ -179,7 +182,7 @@ class FolderDataset(Dataset):
         self._test = tuple(file.path for file in test)
         self._test_labels = np.int32([class_names.index(file.label) for file in test])
         ids = [class_names.index(file.label) for file in train]
-        self._labels = np.int32([*ids, *[_UNLABELED] * len(files.unlabeled)])
+        self.known_labels: np.ndarray = np.int32([*ids, *[_UNLABELED] * len(files.unlabeled)])
         self._train = _TrainingPhotos(
             (*(file.path for file in train), *files.unlabeled),
             len(train),
@@ -190,7 +193,7 @@ class FolderDataset(Dataset):
             title=f"own images, {settings.labeled or settings.csv}",
             input_shape=(*settings.size, settings.channels),
             class_names=class_names,
-            num_train=len(self._labels),
+            num_train=len(self.known_labels),
             num_test=len(test),
             num_labeled=len(train),
             fingerprint=_fingerprint(train, files.unlabeled),
@@ -198,10 +201,10 @@ class FolderDataset(Dataset):
 
     @override
     def load_train(self) -> Images:
-        count = len(self._labels)
+        count = len(self.known_labels)
         check_memory(count * int(np.prod(self.info.input_shape)))
         photos = parallel_map(self._train.decode, range(count), "reading")
-        return Images(self._stack(photos, count), self._labels)
+        return Images(self._stack(photos, count), self.known_labels)
 
     @override
     def load_test(self) -> Images:
@@ -211,7 +214,7 @@ class FolderDataset(Dataset):
 
     @override
     def records(self) -> Records:
-        return FolderRecords(self._train, self._labels)
+        return FolderRecords(self._train, self.known_labels)
 
     @override
     def skipped(self) -> dict[str, str]:
@@ -249,7 +252,7 @@ class FolderRecords(Records):
         full, rest = divmod(count, _SHARD)
         self.lengths = (_SHARD,) * full + ((rest,) if rest else ())
         self.image_shape = (*photos.decoder.size, photos.decoder.channels)
-        self.known_labels = labels
+        self._labels = labels
         self._count, self._decode = count, photos.decode
 
     @override
@@ -264,7 +267,7 @@ class FolderRecords(Records):
 
     @override
     def label(self, record: tf.Tensor) -> tf.Tensor:
-        return tf.gather(tf.constant(self.known_labels), record)
+        return tf.gather(tf.constant(self._labels), record)
 
 
 class _TrainingPhotos:

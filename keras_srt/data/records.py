@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import numpy as np
-
 from keras_srt.core.tensorflow import tf
 
 
@@ -15,13 +13,10 @@ class Records(ABC):
     Attributes:
         lengths: The number of records of each shard.
         image_shape: Height, width, channels.
-        known_labels: int32 [n], the labels of all records, -1 for an unlabeled one; None if the
-            labels have to be read from the records.
     """
 
     lengths: tuple[int, ...]
     image_shape: tuple[int, int, int]
-    known_labels: np.ndarray | None = None
 
     @abstractmethod
     def read(self, shard: tf.Tensor, first: tf.Tensor) -> tf.data.Dataset:

@@ -59,9 +59,12 @@ class Dataset(ABC):
 
     Attributes:
         info: The description of the dataset.
+        known_labels: The labels of the training images if they are known without reading the
+            images, int32 [n], -1 for an unlabeled image; else None.
     """
 
     info: DatasetInfo
+    known_labels: np.ndarray | None = None
 
     @abstractmethod
     def load_train(self) -> Images:

@@ -88,11 +88,14 @@ class Checked(NamedTuple):
         counts: Files in each part.
         classes: Readable labeled and test images of each class.
         findings: Findings, errors first.
+        labels: Class ids of the training images in the order of the training, int32 [n]; -1 for
+            an unlabeled image.
     """
 
     counts: dict[str, int]
     classes: dict[str, tuple[int, int]]
     findings: tuple[Finding, ...]
+    labels: np.ndarray
 
     @property
     def has_errors(self) -> bool:
@@ -159,6 +162,7 @@ def check(source: Folder, data_dir: Path | None) -> Checked:
         dict(counts),
         _count(readable, parts.labeled.classes),
         tuple(sorted((f for f in findings if f.items), key=lambda f: not f.is_error)),
+        _training_labels(readable, parts),
     )
 
 
@@ -249,6 +253,13 @@ def _count(readable: Sequence[CheckedFile], names: Sequence[str]) -> dict[str, t
         if found.label:
             counts[found.label][found.part == "test"] += 1
     return {name: (labeled, test) for name, (labeled, test) in counts.items()}
+
+
+def _training_labels(readable: Sequence[CheckedFile], parts: FolderFiles) -> np.ndarray:
+    """Class ids as an opened dataset has them: labeled images come first, sorted by SHA-256."""
+    known = sorted((f.sha256, f.label, f.path) for f in readable if f.part == "labeled")
+    ids = [parts.labeled.classes.index(label) for _, label, _ in known]
+    return np.int32([*ids, *[-1] * len(parts.unlabeled)])
 
 
 def table(checked: Checked, columns: int) -> str:

@@ -154,15 +154,39 @@ def draw_split(config: Config, source: CachedDataset) -> Split:
         InvalidSettings: The split can't be drawn; the labeled images lack a class, for example.
         UserError: The records can't be read.
     """
-    names = ("labeled", "validation", "unlabeled", "selection")
-    settings: dict[str, Any] = {name: getattr(config.data, name) for name in names}
-    settings["seed"] = config.seed
     classes = len(source.info.class_names)
+    if source.known_labels is not None:
+        return split_of(config, source.known_labels, classes)
     if config.data.shuffle_buffer is None:
-        return make_split(source.train.labels, classes, **settings)
+        return split_of(config, source.train.labels, classes)
     records = source.records
-    if records.known_labels is not None:
-        return make_split(records.known_labels, classes, **settings)
     return make_streamed_split(
-        lambda count: load_labels(records, count), source.info.num_train, classes, **settings
+        lambda count: load_labels(records, count),
+        source.info.num_train,
+        classes,
+        **_split_settings(config),
     )
+
+
+def split_of(config: Config, labels: np.ndarray, num_classes: int) -> Split:
+    """Draw the split of a run from the labels of its training images, see `make_split`."""
+    return make_split(labels, num_classes, **_split_settings(config))
+
+
+def _split_settings(config: Config) -> dict[str, Any]:
+    names = ("labeled", "validation", "unlabeled", "selection")
+    return {name: getattr(config.data, name) for name in names} | {"seed": config.seed}
+
+
+def check_split(config: Config, source: CachedDataset) -> None:
+    """Check before a run that its split can be drawn.
+
+    Images are read only for the selection "first", where their labels tell whether the first
+    images have every class.
+
+    Raises:
+        InvalidSettings: The split can't be drawn.
+        UserError: The records can't be read.
+    """
+    if config.data.selection == "first" or source.known_labels is not None:
+        draw_split(config, source)

@@ -10,7 +10,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
-from keras_srt.pipeline.data import draw_split
+from keras_srt.pipeline.data import check_split
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.publish import check_export_folder
 from keras_srt.pipeline.run_folder import RunFolder
@@ -67,9 +67,8 @@ def prepare(
     check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
     with writable_folder(task, folder) as own:
         context = RunContext(exporting, source, plan, own, distribution, resume, tuple(callbacks))
-        if config.data.selection == "first" and not own.split.is_file():
-            # Only their labels tell whether the first images have every class.
-            draw_split(config, source)
+        if not own.split.is_file():
+            check_split(config, source)
         with watched(task, own):
             distribution.check_agreement(config.to_json(), own.last_state)
             context.model  # noqa: B018  builds it, as it may not support the images

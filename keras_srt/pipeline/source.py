@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import numpy as np
+
 from keras_srt.data import DatasetInfo, Images, Records
 from keras_srt.data.source import Source
 
@@ -24,6 +26,11 @@ class CachedDataset:
     def info(self) -> DatasetInfo:
         """Sizes and names."""
         return self._dataset.info
+
+    @property
+    def known_labels(self) -> np.ndarray | None:
+        """The labels of the training images if they are known without reading the images."""
+        return self._dataset.known_labels
 
     @functools.cached_property
     def train(self) -> Images:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keras_srt.attacks import TargetModel
 from keras_srt.core.errors import Interrupted
+from keras_srt.core.files import absolute
 from keras_srt.core.formatting import format_duration
 from keras_srt.data import Images
 from keras_srt.evaluation.intervals import proportion
@@ -72,6 +73,10 @@ def reproduce(request: Request) -> list[Path]:
         UserError: The dataset or a run can't be used.
         Interrupted: Ctrl-C was pressed; finished work is kept.
     """
+    # The working directory may be removed while the job goes on.
+    data_dir = None if request.data_dir is None else absolute(request.data_dir, "data folder")
+    runs, output = absolute(request.runs, "--runs"), absolute(request.output, "--output")
+    request = dataclasses.replace(request, runs=runs, output=output, data_dir=data_dir)
     try:
         return _Job(request).run()
     except (KeyboardInterrupt, Interrupted):

@@ -18,6 +18,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
+from keras_srt.core.files import absolute
 from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import tf
 from keras_srt.pipeline.configs import COMPONENTS, claim
@@ -138,6 +139,9 @@ def tune(
         UserError: The folder can't be used, or too many consecutive trials failed.
         Interrupted: Ctrl-C was pressed; the state of the trial is saved.
     """
+    # The working directory may be removed while the search goes on.
+    folder = absolute(folder, "search folder")
+    data_dir = None if data_dir is None else absolute(data_dir, "data folder")
     role, config = read_role(), with_length(config)
     info = config.data.dataset.open(data_dir).info
     check_space(config, COMPONENTS, lambda made: make_plan(made, info))

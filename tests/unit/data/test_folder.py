@@ -89,7 +89,7 @@ def test_csv_equals_folders(root):
 def test_relative_paths_are_below_data_dir(root):
     source = Folder(labeled="labeled", unlabeled="unlabeled", size=12, channels=1)
     assert source.open(root).info[1:] == open_folder(root).info[1:]
-    with pytest.raises(UserError, match=r"data\.labeled: labeled is not a folder"):
+    with pytest.raises(UserError, match=r"data\.labeled: /.*/labeled is not a folder"):
         source.open()
 
 
@@ -213,6 +213,26 @@ def test_pipe_is_skipped(root):
     assert list(source.skipped().values()) == ["is not a regular file"]
 
 
+def test_paths_are_absolute_at_the_start(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root / "labeled")
+    relative = settings(root, labeled=".", unlabeled="../unlabeled") | {"source": None}
+    relative.pop("source")
+    source = Folder(**relative)
+    opened, wanted = source.open(), open_folder(root)
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(opened.load_train().images, wanted.load_train().images)
+    assert opened.info.fingerprint == wanted.info.fingerprint
+
+
+def test_a_csv_that_is_a_link_lists_files_beside_the_link(root):
+    images = sorted((root / "labeled").rglob("*.*"))
+    rows = [(path.relative_to(root), path.parent.name) for path in images]
+    (root / "elsewhere").mkdir()
+    link = root / "list.csv"
+    link.symlink_to(write_csv(root / "elsewhere" / "list.csv", rows))
+    assert Folder(csv=str(link), size=12, channels=1).open().info.num_labeled == 32
+
+
 def test_file_that_becomes_unreadable_is_an_error(root):
     source = open_folder(root)
     for path in (root / "labeled").rglob("*.*"):
@@ -229,7 +249,7 @@ def test_file_that_becomes_unreadable_is_an_error(root):
 def test_records_are_the_training_part(root):
     source = open_folder(root)
     train, records = source.load_train(), source.records()
-    np.testing.assert_array_equal(records.known_labels, train.labels)
+    np.testing.assert_array_equal(source.known_labels, train.labels)
     assert sum(records.lengths) == len(train.labels)
     chosen = np.array([0, 5, 31, 32, 47, 48, 61])
     read = load_records(records, chosen)
@@ -263,7 +283,7 @@ def test_batches_are_a_function_of_the_step_though_a_file_is_damaged(root):
 
 def test_images_that_do_not_fit_into_memory_are_refused(root):
     source = open_folder(root, size=1024, channels=3, resize="fit")
-    source._labels = np.zeros(4 * 2**30 // (3 * 2**20) + 1, np.int32)
+    source.known_labels = np.zeros(4 * 2**30 // (3 * 2**20) + 1, np.int32)
     with pytest.raises(InvalidSettings, match=r"^data\.shuffle_buffer: got null with 4\.3 GB"):
         source.load_train()
 

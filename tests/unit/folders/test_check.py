@@ -121,6 +121,25 @@ def test_what_training_refuses_is_an_error(root, capsys):
         assert refused == (exit_code == 1)
 
 
+@pytest.mark.parametrize("selection", ["first", "stratified"])
+def test_first_images_without_a_class_are_an_error(selection, root, capsys):
+    """As `train` and `info` find them: two images are of the class `rare`."""
+    for path in sorted((root / "labeled/one").iterdir())[2:]:
+        path.unlink()
+    (root / "labeled/one").rename(root / "labeled/rare")
+    dataset = settings(root, size=16) | {"name": "folder"}
+    del dataset["source"]
+    data = {"dataset": dataset, "labeled": 2, "validation": 2, "selection": selection}
+    config = str(write_config(root, tiny(data=data)))
+    code = cli.main(["data", "check", config]) or 0
+    assert (code, "train will refuse this" in capsys.readouterr().out) == (
+        (1, True) if selection == "first" else (0, False)
+    )
+    if selection == "first":
+        assert cli.main(["info", "--config", config]) == 2
+        assert "none of class [0]" in capsys.readouterr().err
+
+
 def test_a_separate_test_part_is_checked_too(root, findings):
     (root / "test/one").mkdir(parents=True)
     shutil.copy(first(root / "labeled/one"), root / "test/one")
@@ -158,7 +177,7 @@ def test_the_command(root, capsys):
         (["data", "check", "digits_pixel.json"], "data check: got the dataset 'digits'"),
         (["data", "check", "nothing.json"], "--config nothing.json: no such file"),
         (["init", "nothing"], "init: nothing is not a folder"),
-        (["init", "."], "data.labeled: . has no subfolders"),
+        (["init", "."], "data.labeled: /"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, problem, tmp_path, monkeypatch, capsys):
