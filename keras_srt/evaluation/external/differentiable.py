@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ _SAME = 1e-3
 Classifier = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-class SavedModelClassifier(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class SavedModelClassifier:
     """An output of a SavedModel's signature, as a function of its input.
 
     Attributes:
@@ -105,7 +107,7 @@ def savedmodel_logits(
     if found is None:
         return None
     loaded, activation = found
-    logits = classifier._replace(loaded=loaded)
+    logits = dataclasses.replace(classifier, loaded=loaded)
     activate = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[activation]
     images = tf.constant(samples)
     # A function that the graph calls elsewhere, too, may contain the activation.

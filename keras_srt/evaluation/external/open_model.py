@@ -119,7 +119,8 @@ def open_model(
     Raises:
         UserError: The model can't be loaded or reached, or doesn't fit the dataset.
     """
-    path, classifier, removed = Path(source), None, ""
+    path, removed = Path(source), ""
+    classifier: Classifier | None = None
     check_file_format(path)
     if source.startswith(("http://", "https://")):
         kind, predict = "server", open_server(source)
