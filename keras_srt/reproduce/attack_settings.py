@@ -70,7 +70,7 @@ _RADII["digits"] = _RADII["mnist"]._replace(linf=0.1)
 # The attacks of Table 3 that the patent names without settings: a set of settings for each
 # dataset. "ours" are usual radii: L2 2.0 and 12 values for MNIST (1.5 and 12 in Schott et al.
 # 2019), L2 0.5 (as in RobustBench) and 12 values for CIFAR-10. "inferred" are those of
-# `benchmarks/attack_budgets.py`, under which the models come nearest to the patent's numbers.
+# the target `budgets`, under which the models come nearest to the patent's numbers.
 UNSTATED_ATTACKS = ("jsma", "cw", "pointwise", "ddn")
 ATTACK_SETS: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "ours": {
@@ -102,6 +102,56 @@ ATTACK_SETS: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
 }
+
+
+class Search(NamedTuple):
+    """Settings of an attack to compare with a column of Table 3, at several budgets.
+
+    Attributes:
+        title: The title to show.
+        column: The patent's column.
+        name: The name of the attack in its registry.
+        settings: Settings that are not those of `attack`.
+        budgets: The radii. One run of a minimal-norm attack serves all of them.
+    """
+
+    title: str
+    column: str
+    name: str
+    settings: Mapping[str, Any]
+    budgets: tuple[float, ...]
+
+
+_L2_BUDGETS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+_L0_BUDGETS = (8, 12, 16, 20, 25, 30, 40, 50, 75, 100, 784)
+SEARCHES = (
+    Search("C&W, L2", "cw", "cw", {}, _L2_BUDGETS),
+    # C&W's margin, scaled, as the loss of a search in the L∞ ball.
+    Search(
+        "C&W's margin in L∞ (APGD, DLR)", "cw", "apgd_dlr", {}, (0.2, 0.25, 0.3)
+    ),
+    Search("DDN, 100 steps", "ddn", "ddn", {"num_steps": 100}, _L2_BUDGETS),
+    Search("DDN, 20 steps", "ddn", "ddn", {"num_steps": 20}, _L2_BUDGETS),
+    Search("DDN, 10 steps", "ddn", "ddn", {"num_steps": 10}, _L2_BUDGETS),
+    Search("JSMA, any other class", "jsma", "jsma", {"gamma": 0.25}, _L0_BUDGETS),
+    Search(
+        "JSMA, a random other class", "jsma", "jsma", {"gamma": 0.25, "target": "random"},
+        _L0_BUDGETS,
+    ),
+    Search("Pointwise", "pointwise", "pointwise", {}, _L0_BUDGETS),
+)  # fmt: skip
+
+
+def searched(search: Search, dataset: str, scale: str) -> tuple[AttackSpec, ...]:
+    """Make the attack of a search at each of its budgets."""
+    base = attack(search.name, dataset, scale)
+    settings = {key: value for key, value in base.settings.items() if key != "epsilons"}
+    settings |= search.settings
+    images = _FEW_IMAGES[scale]
+    return tuple(
+        AttackSpec({**settings, "epsilon": budget}, images, base.passes)
+        for budget in search.budgets
+    )
 
 
 def attack(
@@ -162,6 +212,7 @@ def _settings(name: str, radii: _Radii, scale: str) -> tuple[dict[str, Any], int
     auto_passes = 2 * budgets.num_steps * (1 + 2 * budgets.num_targets) + budgets.queries
     table: dict[str, tuple[dict[str, Any], int]] = {
         "fgsm": ({"epsilon": radii.linf}, 3),
+        "apgd_dlr": ({"epsilon": radii.linf, "num_steps": radii.num_steps}, ascent),
         "pgd": (pixel, ascent),
         "mi_fgsm": ({"epsilon": radii.linf, "num_steps": 10}, 20),
         "cw": ({**small, **cw}, 2 * budgets.iterations * budgets.searches),

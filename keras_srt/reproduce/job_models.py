@@ -10,7 +10,7 @@ from keras_srt.attacks import ATTACKS, Attack
 from keras_srt.config.schema import Config
 from keras_srt.data import DatasetInfo
 from keras_srt.pipeline.plan import Plan, make_plan
-from keras_srt.reproduce.evaluation_cache import Evaluations
+from keras_srt.reproduce.evaluation_cache import Evaluations, same_search
 from keras_srt.reproduce.recipes import make_config
 from keras_srt.reproduce.specs import AttackSpec, ModelSpec, Target
 from keras_srt.reproduce.store import Store, Stored, fingerprint, steps_done
@@ -77,6 +77,13 @@ class Model:
         """Whether the training is finished."""
         return self.done >= self.plan.steps
 
+    def want(self, wanted: Wanted) -> None:
+        """Add an evaluation that a target needs, unless there is one of the same search."""
+        for known in self.wanted:
+            if known.limit == wanted.limit and same_search(known.attack, wanted.attack):
+                return
+        self.wanted.append(wanted)
+
     def open(self) -> Evaluations:
         """Return the evaluations; they are read on first use."""
         if self.evaluations is None:
@@ -136,8 +143,7 @@ class Models:
                 model = self.get(spec, target, seed)
                 attacks = [self.wanted(attack, target) for attack in target.attacks_on(spec)]
                 for wanted in (self.wanted(None, target), *attacks):
-                    if wanted not in model.wanted:
-                        model.wanted.append(wanted)
+                    model.want(wanted)
                 found.append(model)
         return found
 

@@ -112,12 +112,15 @@ class Panel:
         columns: The columns from left to right.
         rows: The rows from top to bottom.
         axis: The x label of a line figure; None for a bar figure.
+        patent_cells: Table and column of the patent with which all columns are compared; None
+            for the cells of the same target and column.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     axis: str | None = None
+    patent_cells: tuple[str, str] | None = None
 
     def cells(self) -> Iterator[Cell]:
         """Iterate over all cells, row by row."""

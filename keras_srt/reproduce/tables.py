@@ -35,7 +35,7 @@ def markdown(results: Results) -> str:
     title = f"# {results['title']} ({results['dataset']}, {results['scale']})"
     parts = [title, *_introduction(results)]
     for panel in results["panels"]:
-        parts += [f"## {panel['title']}", _table(_rows_of(panel, results["patent"]))]
+        parts += [f"## {panel['title']}", _table(_rows_of(panel))]
     parts += ["\n".join(_below(results)), "## Attacks", _attack_lines(results)]
     distances = _distance_rows(results)
     if len(distances) > 1:
@@ -56,7 +56,7 @@ def _introduction(results: Results) -> list[str]:
     return found
 
 
-def _rows_of(panel: Results, patent: str | None) -> list[list[str]]:
+def _rows_of(panel: Results) -> list[list[str]]:
     """Return the header, then our numbers and the patent's for each model."""
     header = ["", ""]
     for index, column in enumerate(panel["columns"]):
@@ -66,8 +66,10 @@ def _rows_of(panel: Results, patent: str | None) -> list[list[str]]:
     rows = [header]
     for row in panel["rows"]:
         rows.append([f"**{row['title']}**", "ours", *map(ours, row["cells"])])
-        if patent is not None and any(cell["patent"] is not None for cell in row["cells"]):
+        if any(cell["patent"] is not None for cell in row["cells"]):
             rows.append(["", "patent", *map(theirs, row["cells"])])
+    if "rms_difference" in panel:
+        rows.append(["**difference**", "root mean square", *_rms_cells(panel["rms_difference"])])
     return rows
 
 
@@ -101,6 +103,15 @@ def theirs(cell: Results) -> str:
         return format_percent(cell["patent"])
     difference = f"{100 * cell['difference']:+.1f}".replace("-", "−")
     return f"{format_percent(cell['patent'])} (ours {difference})"
+
+
+def _rms_cells(differences: Sequence[float | None]) -> list[str]:
+    """Format the differences from the patent, with the smallest in bold."""
+    least = min((value for value in differences if value is not None), default=None)
+    return [
+        _NOTHING if value is None else f"**{_short(value)}**" if value == least else _short(value)
+        for value in differences
+    ]
 
 
 def _short(share: float) -> str:

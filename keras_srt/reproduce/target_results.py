@@ -48,15 +48,28 @@ def make_results(target: Target, models: Models, command: str) -> Results:
 
 
 def _panel(panel: Panel, target: Target, models: Models, patent: Patent) -> Results:
-    rows = []
+    rows: list[Results] = []
     for row in panel.rows:
         cells = []
         for column, cell in zip(panel.columns, row.cells, strict=True):
-            known = patent.accuracy(target.name, target.dataset, row.key, column.key)
+            table, printed = panel.patent_cells or (target.name, column.key)
+            known = patent.accuracy(table, target.dataset, row.key, printed)
             cells.append(_cell(cell, known, target, models))
         rows.append({"key": row.key, "title": row.title, "cells": cells})
     columns = [{"key": column.key, "title": column.title} for column in panel.columns]
-    return {"title": panel.title, "axis": panel.axis, "columns": columns, "rows": rows}
+    found: Results = {"title": panel.title, "axis": panel.axis, "columns": columns, "rows": rows}
+    if panel.patent_cells is not None:
+        found["rms_difference"] = [
+            _rms([row["cells"][index].get("difference") for row in rows])
+            for index in range(len(columns))
+        ]
+    return found
+
+
+def _rms(differences: Sequence[float | None]) -> float | None:
+    """Return the root mean square of differences, or None if one is missing."""
+    known = [value for value in differences if value is not None]
+    return float(np.sqrt(np.mean(np.square(known)))) if len(known) == len(differences) else None
 
 
 def _cell(cell: Cell, known: float | None, target: Target, models: Models) -> Results:

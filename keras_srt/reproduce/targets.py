@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from keras_srt.reproduce.attack_settings import IMAGES, UNSTATED_ATTACKS, attack
+from keras_srt.reproduce.attack_settings import (
+    IMAGES,
+    SEARCHES,
+    UNSTATED_ATTACKS,
+    attack,
+    searched,
+)
 from keras_srt.reproduce.readings import with_weight
 from keras_srt.reproduce.specs import AttackSpec, Cell, Column, ModelSpec, Panel, Row, Target
 
@@ -144,6 +150,34 @@ class _Table:
             rows.append(Row(defense.key, defense.title, cells))
         title = "Accuracy" if attack_set == "ours" else f"The {attack_set} attack settings"
         return Panel(title, tuple(Column(key, titles[key]) for key in columns), tuple(rows))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Budgets:
+    """A panel for each of `SEARCHES`: an attack by its budget, beside the patent's column.
+
+    Args:
+        rows: Defenses of Table 3.
+    """
+
+    rows: tuple[_Defense, ...]
+
+    def panels(self, setting: _Setting) -> tuple[Panel, ...]:
+        found = []
+        for search in SEARCHES:
+            attacks = searched(search, setting.dataset, setting.scale)
+            columns = tuple(Column(f"{budget:g}", f"{budget:g}") for budget in search.budgets)
+            rows = tuple(
+                Row(
+                    defense.key,
+                    defense.title,
+                    tuple(Cell(defense.model(setting), (one,)) for one in attacks),
+                )
+                for defense in self.rows
+            )
+            cells = ("table3", search.column)
+            found.append(Panel(search.title, columns, rows, patent_cells=cells))
+        return tuple(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,6 +342,10 @@ _UNSTATED_NOTE = (
     "The patent doesn't state the settings of C&W, DDN, JSMA and Pointwise. The second panel has "
     "settings that were inferred from the patent's numbers; see the page on reproduction."
 )
+_BUDGETS_NOTE = (
+    "The patent's rows are its column of Table 3, the same for every budget. The smallest root "
+    "mean square of the differences is in bold."
+)
 _ZERO_NOTE = "0 unlabeled images: RT, with batches of labeled images only."
 _FGSM_PGD, _SPATIAL_ATTACKS = ("fgsm", "pgd"), ("randadv", "gridadv")
 _ALL_FOUR = ("pgd", "gridadv", "pgd_plus", "gridadv_plus")
@@ -374,6 +412,13 @@ _TARGETS: Mapping[str, _Described] = {
         "Figure 8 with few labels",
         _Unlabeled(300),
         (_ZERO_NOTE,),
+        in_patent=False,
+    ),
+    "budgets": _Described(
+        ("mnist",),
+        "Budgets of the attacks that the patent doesn't describe",
+        _Budgets((_PIXEL_DEFENSES[0], _PIXEL_DEFENSES[1], _PIXEL_DEFENSES[-1])),
+        (_BUDGETS_NOTE,),
         in_patent=False,
     ),
     "labels": _Described(_BOTH, "Label sweep", _Labels(), in_patent=False),

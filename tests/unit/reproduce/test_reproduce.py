@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import tiny, write_config
 
-from keras_srt.attacks import ATTACKS, FGSM, PGD
+from keras_srt.attacks import ATTACKS, DDN, FGSM, PGD
 from keras_srt.core.errors import UserError
 from keras_srt.core.registry import settings_of
 from keras_srt.data import DatasetInfo
@@ -18,8 +18,8 @@ from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
-from keras_srt.reproduce.attack_settings import attack
-from keras_srt.reproduce.evaluation_cache import Evaluations, Outcome, worst_case
+from keras_srt.reproduce.attack_settings import ATTACK_SETS, SEARCHES, UNSTATED_ATTACKS, attack
+from keras_srt.reproduce.evaluation_cache import Evaluations, Outcome, same_search, worst_case
 from keras_srt.reproduce.patent import Patent
 from keras_srt.reproduce.readings import READINGS, with_weight
 from keras_srt.reproduce.recipes import make_config
@@ -125,14 +125,14 @@ def test_table_6_has_the_srt_model_of_weight_020_in_table_5():
 
 def test_datasets_of_the_tables():
     one = {"table1": ("cifar10",), "table2": ("mnist",), "table4": ("cifar10",)}
-    one["table5"] = ("mnist",)
+    one["table5"] = one["budgets"] = ("mnist",)
     for name in TARGETS:
         assert datasets_of(name) == one.get(name, ("cifar10", "mnist"))
 
 
 def test_targets_that_the_patent_lacks():
     lacking = {n for n, d in EVERY if not make_target(n, d, "quick").in_patent}
-    assert lacking == {"figure8_few", "labels", "autoattack"}
+    assert lacking == {"figure8_few", "budgets", "labels", "autoattack"}
 
 
 # Readings of λ and RT.
@@ -165,6 +165,33 @@ def test_the_batch_of_rt_is_the_labeled_part_of_srts_batch():
         sizes.append((plan.sizes.labeled, plan.sizes.unlabeled))
     # 1,000 images are for validation, so SRT has 22 of 128.
     assert sizes == [(22, 106), (21, 0)]
+
+
+# Attacks that the patent doesn't describe.
+
+
+def test_table_3_has_two_sets_of_attack_settings():
+    ours, inferred = make_target("table3", "mnist", "quick").panels
+    assert [column.key for column in inferred.columns] == ["clean", *UNSTATED_ATTACKS]
+    for panel, name in ((ours, "ours"), (inferred, "inferred")):
+        shown = {
+            column.key: cell.attacks[0].settings
+            for column, cell in zip(panel.columns, panel.rows[0].cells, strict=True)
+            if column.key in UNSTATED_ATTACKS
+        }
+        for key, settings in ATTACK_SETS[name]["mnist"].items():
+            assert settings.items() <= shown[key].items()
+
+
+def test_budgets_are_compared_with_the_patents_columns_of_table_3():
+    panels = make_target("budgets", "mnist", "quick").panels
+    assert [panel.patent_cells for panel in panels] == [("table3", s.column) for s in SEARCHES]
+    assert {panel.patent_cells[1] for panel in panels} == set(UNSTATED_ATTACKS)
+    for panel, search in zip(panels, SEARCHES, strict=True):
+        assert [row.key for row in panel.rows] == ["standard", "adversarial", "srt"]
+        for row in panel.rows:
+            radii = [cell.attacks[0].settings["epsilon"] for cell in row.cells]
+            assert radii == list(search.budgets)
 
 
 # Sweeps.
@@ -487,6 +514,42 @@ def test_an_evaluation_of_an_older_version_counts_and_a_broken_one_does_not(run)
     assert Evaluations(run).find(pgd, None, 0) is not None
     path.write_text(path.read_text()[:40])
     assert Evaluations(run).find(pgd, None, 0) is None
+
+
+def test_an_evaluation_of_distances_is_found_at_every_radius(run):
+    distances = np.array([0.5, 1.0, np.inf, 3.0])
+    right = np.array([True, True, True, False])
+    settings = settings_of(DDN(epsilon=2.0, num_steps=7))
+    kept = Outcome(settings, None, 0, right, right & (distances > 2.0), 1.5, {"n": 4}, distances)
+    Evaluations(run).add(kept)
+    for radius, still in ((0.4, [1, 1, 1, 0]), (1.0, [0, 0, 1, 0]), (2.0, [0, 0, 1, 0])):
+        found = Evaluations(run).find(DDN(epsilon=radius, epsilons=(0.5,), num_steps=7), None, 0)
+        assert found.still_right.tolist() == [bool(value) for value in still]
+        assert found.entry["accuracy"] == sum(still) / 4
+        assert [at["epsilon"] for at in found.entry["distance"]["accuracy_at"]] == sorted(
+            {radius, 0.5}
+        )
+        assert found.entry["distance"]["median"] == 1.0
+    assert Evaluations(run).find(DDN(epsilon=2.0, num_steps=8), None, 0) is None
+
+
+def test_attacks_that_differ_in_their_radius_share_an_evaluation():
+    assert same_search(DDN(epsilon=1.0), DDN(epsilon=2.0, epsilons=(0.5,)))
+    assert not same_search(DDN(epsilon=1.0), DDN(epsilon=1.0, num_steps=9))
+    assert not same_search(FGSM(epsilon=0.1), FGSM(epsilon=0.2))
+    assert not same_search(None, FGSM(epsilon=0.1))
+    assert same_search(None, None)
+
+
+def test_distances_are_those_of_one_evaluation(evaluated, run):
+    classifier, images, labels, _ = evaluated
+    attack = DDN(epsilon=0.05, num_steps=4)
+    robustness = evaluate_robustness(classifier, images, labels, [attack])
+    Evaluations(run).add(Outcome.of(robustness, attack, None, 0))
+    for radius in (0.05, 0.2):
+        again = evaluate_robustness(classifier, images, labels, [DDN(epsilon=radius, num_steps=4)])
+        found = Evaluations(run).find(DDN(epsilon=radius, num_steps=4), None, 0)
+        np.testing.assert_array_equal(found.still_right, again.surviving("ddn"))
 
 
 def test_evaluations_travel_with_the_run(run, tmp_path):

@@ -67,12 +67,22 @@ def test_the_page_literally(results):
     ]
 
 
-def test_a_target_that_is_not_in_the_patent_has_no_patent_rows(results):
+def test_a_target_without_numbers_of_the_patent_has_no_patent_rows(results):
+    for row in results["panels"][0]["rows"]:
+        for cell in row["cells"]:
+            cell |= {"patent": None, "difference": None}
     page = tables.markdown(results | {"patent": None})
-    for words in ("| patent |", "The patent:"):
-        assert words in tables.markdown(results)
-        assert words not in page
+    assert "| patent |" not in page
+    assert "The patent:" not in page
     assert "| **SRT** | ours | 99.0" in page
+
+
+def test_the_smallest_difference_from_the_patent_is_bold(results):
+    results["panels"][0]["rms_difference"] = [0.031, 0.012]
+    page = tables.markdown(results)
+    assert "| **difference** | root mean square | 3.1 | **1.2** |" in page
+    results["panels"][0]["rms_difference"] = [0.031, None]
+    assert "| **difference** | root mean square | **3.1** | – |" in tables.markdown(results)
 
 
 def test_the_csv_has_a_line_for_each_cell(results):
