@@ -24,6 +24,18 @@ def test_risks_obey_equation_6(some_right, pictures):
     assert report["clean"]["accuracy"] == 20 / 30
 
 
+def test_the_adversarial_risk_is_at_most_the_sum_of_equation_7(some_right, pictures):
+    classifier, labels = some_right
+    attack = PGD(epsilon=0.005, num_steps=3)
+    standard, robust, adversarial = evaluate_robustness(
+        classifier, pictures, labels, [attack]
+    ).risks()
+    assert np.mean(adversarial) <= np.mean(standard) + np.mean(robust)
+    # Less, because an image that is wrong before the attack counts once.
+    assert np.any((standard == 1) & (robust == 1))
+    assert np.mean(adversarial) < np.mean(standard) + np.mean(robust)
+
+
 def test_risks_of_a_single_image_keep_their_shape(some_right, pictures):
     classifier, labels = some_right
     outcome = evaluate_robustness(classifier, pictures[:1], labels[:1], [FGSM(epsilon=0.0)])
