@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="TARGET",
         help="table1 … table6, figure6, figure7, figure8; beyond the patent: figure8_few, budgets, "
-        "labels, autoattack",
+        "composite, labels, autoattack",
     )
     parser.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
     parser.add_argument("--scale", default="quick", help="smoke, quick (default) or full")

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from keras_srt.config.schema import Config
+from keras_srt.core.registry import settings_of
 from keras_srt.data import batch_sizes
 from keras_srt.objectives import OBJECTIVES
 from keras_srt.pipeline.configs import load_config
@@ -70,12 +71,15 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
         # These models are not exported.
         "evaluation": {"deployment": 0},
     }
+    name = f"{CONFIGS[dataset]}_{_base_family(spec)}"
+    variant = None if scale == "full" else _VARIANTS.get((name, scale), scale)
     neighborhood = _neighborhood(spec, scale)
+    if spec.family == "composite-t2":
+        stages = settings_of(load_config(name, variant, ()).neighborhood)["stages"]
+        neighborhood["stages"] = stages[::-1]
     if neighborhood:
         changes["neighborhood"] = neighborhood
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-    name = f"{CONFIGS[dataset]}_{_base_family(spec)}"
-    variant = None if scale == "full" else _VARIANTS.get((name, scale), scale)
     return load_config(name, variant, overrides)
 
 

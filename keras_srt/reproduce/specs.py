@@ -15,7 +15,8 @@ class ModelSpec:
     """A classifier to train; dataset, scale and seed come from the job.
 
     Args:
-        family: The base config: "pixel", "pixel-0.1" (ε = 0.1), "spatial" or "composite".
+        family: The base config: "pixel", "pixel-0.1" (ε = 0.1), "spatial", "composite" or
+            "composite-t2" (its stages in the other order).
         objective: The name of a training objective.
         robust_weight: λ or β of separate means; None for the default of the recipe.
         labeled: Number of labeled images; None for all.

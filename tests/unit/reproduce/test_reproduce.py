@@ -132,7 +132,7 @@ def test_datasets_of_the_tables():
 
 def test_targets_that_the_patent_lacks():
     lacking = {n for n, d in EVERY if not make_target(n, d, "quick").in_patent}
-    assert lacking == {"figure8_few", "budgets", "labels", "autoattack"}
+    assert lacking == {"figure8_few", "budgets", "composite", "labels", "autoattack"}
 
 
 # Readings of λ and RT.
@@ -304,6 +304,16 @@ def test_table_2_has_a_smaller_radius_in_training_and_attack():
             assert (ball.epsilon, ball.num_steps, ball.step_size) == (0.1, 5, 0.04)
         for wanted in target.attacks_on(spec):
             assert wanted.settings["epsilon"] == 0.1
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_other_order_has_the_same_stages(scale):
+    one, other = (
+        make_config(ModelSpec(family, "srt"), "mnist", scale).neighborhood.stages
+        for family in ("composite", "composite-t2")
+    )
+    assert [stage.name for stage in other] == ["spatial", "linf"]
+    assert other == one[::-1]
 
 
 def test_trades_and_rst_start_as_in_their_papers_and_weigh_as_there():
