@@ -16,7 +16,7 @@ _FAILED = 1
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    shared.add_config_options(parser, positional=True)
+    shared.add_config_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all findings here")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import platform
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -95,11 +97,32 @@ def _tolerate_warnings() -> None:
         warnings.filterwarnings("error", module=r"keras_srt")
 
 
+class _ShowVersions(argparse.Action):
+    """Print the versions of this package, of TensorFlow and of Python, and exit."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        versions = {"Python": platform.python_version()}
+        for name in ("keras-srt", "tensorflow"):
+            try:
+                versions[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                versions[name] = "not installed"
+        parser.exit(
+            message="keras-srt {keras-srt} (TensorFlow {tensorflow}, Python {Python})\n".format(
+                **versions
+            )
+        )
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of all commands, which sets `module` to the command's module."""
     parser = argparse.ArgumentParser(
         prog="keras-srt", description="Train image classifiers that are adversarially robust."
     )
+    parser.add_argument("--version", action=_ShowVersions, help="show versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     groups: dict[str, Any] = {}
     for name, module in COMMANDS.items():

@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 _CONFIG_HELP = "a JSON file, or a name in configs/ (cifar_pixel.json)"
 
 
-def add_config_options(
-    parser: argparse.ArgumentParser, *, required: bool = True, positional: bool = False
-) -> None:
+def add_config_options(parser: argparse.ArgumentParser, *, positional: bool = True) -> None:
     """Add the options that choose a config and its dataset.
 
     Args:
         parser: The parser of a command.
-        required: Whether a config has to be given.
-        positional: Whether the config is an argument instead of the option `--config`.
+        positional: Whether the config is required, and may be given without `--config`.
     """
+    config = parser.add_mutually_exclusive_group(required=positional)
+    config.add_argument("--config", help=_CONFIG_HELP)
     if positional:
-        parser.add_argument("config", metavar="CONFIG", help=_CONFIG_HELP)
-    else:
-        parser.add_argument("--config", required=required, help=_CONFIG_HELP)
+        config.add_argument("config", nargs="?", default=argparse.SUPPRESS, help="the same")
     parser.add_argument("--variant", help="a variant of the config, such as smoke, quick or record")
     parser.add_argument(
         "--set",

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_srt.config.overrides import Settings, apply_overrides, expand_source, merge
 from keras_srt.config.schema import Components, Config
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.registry import Registry
 from keras_srt.core.validation import did_you_mean, unknown_name_message
-
-Settings = dict[str, Any]
-
-# Mutually exclusive settings: an override with one removes the other.
-_EXCLUSIVE = (("training.steps", "training.epochs"),)
 
 
 def find(name: str) -> Path:
@@ -82,9 +77,7 @@ def load(
         if "name" in settings and "name" not in variants[variant]:
             settings["name"] = f"{settings['name']}-{variant}"
         settings["variant"] = variant
-    for override in overrides:
-        settings = merge(settings, _parse_override(override))
-    return parse(settings, components)
+    return parse(apply_overrides(settings, overrides, components), components)
 
 
 def parse(settings: Settings, components: Components) -> Config:
@@ -117,38 +110,6 @@ def _check_text(value: Any, path: str, problems: list[str]) -> None:
             _check_text(inner, f"{path}[{index}]", problems)
 
 
-def merge(base: Settings, change: Mapping[str, Any], path: str = "") -> Settings:
-    """Apply a change to settings: merge objects by key, replace all other values.
-
-    A changed `"name"` selects another component: its object replaces the old one, whose settings
-    belong to the old component.
-
-    Args:
-        base: The settings.
-        change: The settings to add or replace.
-        path: The dotted path of `base` with a trailing dot, for nested calls.
-
-    Example:
-        >>> merge({"seed": 0, "training": {"steps": 5}}, {"training": {"epochs": 2}})
-        {'seed': 0, 'training': {'epochs': 2}}
-    """
-    merged = dict(base)
-    if path and "name" in change and "name" in base and change["name"] != base["name"]:
-        return dict(change)
-    for key, value in change.items():
-        here = f"{path}{key}"
-        for pair in _EXCLUSIVE:
-            if here in pair and value is not None:
-                for other in pair:
-                    if other != here and other.rpartition(".")[2] not in change:
-                        merged.pop(other.rpartition(".")[2], None)
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge(merged[key], value, f"{here}.")
-        else:
-            merged[key] = value
-    return merged
-
-
 def _read(path: Path) -> Settings:
     def to_dict(pairs: list[tuple[str, Any]]) -> Settings:
         keys = [key for key, _ in pairs]
@@ -169,21 +130,6 @@ def _read(path: Path) -> Settings:
     if not isinstance(settings, dict):
         raise UserError(f"{path}: got a {type(settings).__name__}; allowed: a JSON object {{…}}")
     return settings
-
-
-def _parse_override(override: str) -> Settings:
-    key, equals, text = override.partition("=")
-    if not equals or not key or "" in key.split("."):
-        raise InvalidSettings(
-            [f"--set {override}: got no value; allowed: key.path=value, such as training.epochs=3"]
-        )
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
 
 
 def _build_components(settings: Settings, components: Components, problems: list[str]) -> Settings:
@@ -248,17 +194,15 @@ def _expand_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
     """Expand `{"source": NAME, …}`: move the dataset's settings into a `dataset` object."""
     if not isinstance(data, Mapping) or "source" not in data:
         return data
-    rest = {key: value for key, value in data.items() if key != "source"}
     name = data["source"]
-    if "dataset" in rest:
+    if "dataset" in data:
         problems.append(f"data.source: got {name!r} and a dataset; allowed: one of them")
-        return rest
-    if not isinstance(name, str) or name not in datasets:
+    elif not isinstance(name, str) or name not in datasets:
         problems.append(unknown_name_message("data.source", name, list(datasets)))
-        return rest | {"dataset": None}
-    own = {field.name for field in dataclasses.fields(datasets[name])}
-    dataset = {"name": name} | {key: value for key, value in rest.items() if key in own}
-    return {key: value for key, value in rest.items() if key not in own} | {"dataset": dataset}
+    else:
+        return expand_source(dict(data), datasets)
+    rest = {key: value for key, value in data.items() if key != "source"}
+    return {"dataset": None} | rest
 
 
 def _check_combinations(config: Config) -> None:

@@ -8,8 +8,10 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -207,7 +209,7 @@ class RunFolder:
 
         Args:
             config_json: The resolved config.
-            resume: Whether to resume the run in the folder.
+            resume: Whether to resume the run in the folder, which may become longer.
             read: Reads the config of the run in the folder as JSON. In a run that is older than
                 a setting, the setting has its default.
 
@@ -216,11 +218,13 @@ class RunFolder:
                 this run and `resume` is false.
         """
         if self.config.is_file():
-            self._check_same(config_json, read)
+            if self._is_longer(config_json, read) and resume:
+                self._extend(config_json)
             if self.report.is_file() and self.export.is_file() and not resume:
                 raise UserError(
                     f"{self.path}: holds this run, finished (see {self.report}); give another "
-                    "--run-dir to train again, or use `keras-srt evaluate --run` on this one"
+                    "--run-dir to train again, --resume with more training.steps to train longer, "
+                    "or use `keras-srt evaluate --run` on this one"
                 )
             if not resume:
                 raise UserError(
@@ -236,19 +240,37 @@ class RunFolder:
         write_json(self.path / "environment.json", describe_environment())
         write_text(self.config, config_json)  # last, because it makes the folder a run
 
-    def _check_same(self, config_json: str, read: Callable[[Path], str]) -> None:
+    def _is_longer(self, config_json: str, read: Callable[[Path], str]) -> bool:
+        """Return whether a config is the run's with a longer training, else check that it is equal.
+
+        Raises:
+            UserError: The folder belongs to another config.
+        """
         try:
             existing = json.loads(read(self.config))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.config}: can't be read ({error}); give another --run-dir"
             ) from error
-        different = sorted(_differences(existing, json.loads(config_json)))
+        config = json.loads(config_json)
+        different = sorted(_differences(existing, config))
+        if different in (["training.steps"], ["training.epochs"]):
+            key = different[0].partition(".")[2]
+            if (config["training"][key] or 0) > (existing["training"][key] or math.inf):
+                return True
         if different:
             raise UserError(
                 f"{self.path}: belongs to another config (different: {', '.join(different[:5])}); "
                 "give another --run-dir, or --set name=… for a folder of its own"
             )
+        return False
+
+    def _extend(self, config_json: str) -> None:
+        """Make the run longer: remove what followed its training, and last replace its config."""
+        self.report.unlink(missing_ok=True)
+        shutil.rmtree(self.evaluation, ignore_errors=True)
+        self.export.unlink(missing_ok=True)
+        write_text(self.config, config_json)
 
     def read_history(self) -> list[dict[str, str]]:
         """Read the rows of history.csv; none if there is no file yet.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from keras_srt.config.loader import merge
+from keras_srt.config.overrides import merge
 from keras_srt.config.schema import (
     AugmentationSettings,
     Config,
