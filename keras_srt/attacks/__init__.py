@@ -5,13 +5,14 @@ from keras_srt.attacks.autoattack import AutoAttack
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.carlini_wagner import CarliniWagner
 from keras_srt.attacks.color import ColorAttack
-from keras_srt.attacks.composite import GridAdvPlus, PGDPlus
+from keras_srt.attacks.composite import CompositeAttack, GridAdvPlus, PGDPlus
 from keras_srt.attacks.criterion import Criterion, make_criterion
 from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
+from keras_srt.attacks.noise import NoiseAttack
 from keras_srt.attacks.pixel_dropout import PixelDropoutAttack
 from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.registry import ATTACKS
@@ -35,12 +36,14 @@ __all__ = [
     "AutoAttack",
     "CarliniWagner",
     "ColorAttack",
+    "CompositeAttack",
     "Criterion",
     "GridAdv",
     "GridAdvPlus",
     "GridAdvR",
     "GridAdvT",
     "MinimalNormAttack",
+    "NoiseAttack",
     "PGDPlus",
     "PixelDropoutAttack",
     "Pointwise",

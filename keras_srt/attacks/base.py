@@ -109,8 +109,9 @@ class Attack(Component):
     def radius(self) -> float | None:
         """ε of the pixel perturbation, or None if there is none."""
         for stage in self.neighborhood.stages_in_order:
-            if hasattr(stage, "epsilon"):
-                return float(stage.epsilon)
+            epsilon = getattr(stage, "epsilon", None)
+            if epsilon is not None:
+                return float(epsilon)
         return None
 
 

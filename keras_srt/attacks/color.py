@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
@@ -20,7 +20,7 @@ from keras_srt.neighborhoods.draws import fold
 
 @component
 class ColorAttack(Attack):
-    """Change the hue, saturation, gray, contrast and brightness of each image.
+    """Change the hue, saturation, gray, contrast and brightness of each image or pixel.
 
     `num_samples` random draws are followed by projected gradient ascent on the parameters, first
     from the worst draw and then from random points. An image drops out when it is adversarial.
@@ -32,6 +32,7 @@ class ColorAttack(Attack):
     Args:
         max_hue, max_saturation, max_gray, max_contrast, max_brightness: See the neighborhood
             `color`.
+        per: "image" or "pixel", see the neighborhood `color`.
         num_samples: Number of random draws.
         num_steps: Gradient steps of an ascent.
         step_size: Size of a step as a share of each range; by default 2.5/num_steps.
@@ -49,6 +50,7 @@ class ColorAttack(Attack):
     max_gray: Annotated[float, validation.real(0, 1)] = 0.3
     max_contrast: Annotated[float, validation.real(0, 1)] = 0.3
     max_brightness: Annotated[float, validation.real(0, 1)] = 0.1
+    per: Literal["image", "pixel"] = "image"
     num_samples: Annotated[int, validation.whole(0)] = 10
     num_steps: Annotated[int, validation.whole(1)] = 20
     step_size: Annotated[float, validation.real(0)] | None = None
@@ -63,6 +65,7 @@ class ColorAttack(Attack):
             max_gray=self.max_gray,
             max_contrast=self.max_contrast,
             max_brightness=self.max_brightness,
+            per=self.per,
             num_steps=self.num_steps,
             step_size=self.step_size,
         )

@@ -12,11 +12,12 @@ from keras_srt.attacks.autoattack import AutoAttack
 from keras_srt.attacks.base import Attack
 from keras_srt.attacks.carlini_wagner import CarliniWagner
 from keras_srt.attacks.color import ColorAttack
-from keras_srt.attacks.composite import GridAdvPlus, PGDPlus
+from keras_srt.attacks.composite import CompositeAttack, GridAdvPlus, PGDPlus
 from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
 from keras_srt.attacks.jsma import JSMA
+from keras_srt.attacks.noise import NoiseAttack
 from keras_srt.attacks.pixel_dropout import PixelDropoutAttack
 from keras_srt.attacks.pointwise import Pointwise
 from keras_srt.attacks.spatial import GridAdv, GridAdvR, GridAdvT, RandAdv, RandAdvR, RandAdvT
@@ -55,9 +56,11 @@ ATTACKS: Registry[Attack] = _AttackRegistry(
     GridAdv,
     GridAdvR,
     GridAdvT,
+    CompositeAttack,
     PGDPlus,
     GridAdvPlus,
     ColorAttack,
+    NoiseAttack,
     PixelDropoutAttack,
     APGDCE,
     APGDDLR,

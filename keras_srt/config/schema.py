@@ -46,7 +46,9 @@ class DataSettings:
         validation: The number of training images held out to select the best checkpoint; null
             for a tenth of the labeled images.
         unlabeled: The number of images that are used without labels; null for all others.
-        selection: "stratified", or "first" as in the paper's code.
+        validation_from: "rest" holds out images beside `labeled`; "labeled" holds out a part of
+            `labeled`, so that no other label is used.
+        selection: "stratified", "random" as in the patent, or "first" as in the paper's code.
         augmentation: The data augmentation.
         shuffle_buffer: Read unlabeled images on demand, shuffled in a buffer of this size; null
             to load all images into memory.
@@ -57,7 +59,8 @@ class DataSettings:
     labeled: Annotated[int, whole(1)] | None = None
     validation: Annotated[int, whole(1)] | None = None
     unlabeled: Annotated[int, whole(0)] | None = None
-    selection: Literal["stratified", "first"] = "stratified"
+    validation_from: Literal["rest", "labeled"] = "rest"
+    selection: Literal["stratified", "random", "first"] = "stratified"
     augmentation: AugmentationSettings = AugmentationSettings()
     shuffle_buffer: Annotated[int, whole(1)] | None = None
     readers: Annotated[int, whole(1)] = 1

@@ -14,7 +14,8 @@ from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.files import json_checksum, write_text
 from keras_srt.data.index_ranges import IndexRanges
 
-Selection = Literal["stratified", "first"]
+Selection = Literal["stratified", "random", "first"]
+ValidationSource = Literal["rest", "labeled"]
 
 # Longer index lists are saved as ranges if that takes fewer numbers.
 _MAX_LISTED = 100_000
@@ -159,6 +160,7 @@ def split_sizes(
     validation: int | None,
     unlabeled: int | None,
     known: int | None = None,
+    validation_from: ValidationSource = "rest",
 ) -> Sizes:
     """Compute the sizes of a split without reading images.
 
@@ -171,6 +173,11 @@ def split_sizes(
             least one per class.
         unlabeled: Images without labels; None for all others.
         known: The number of images that have a label; None if all have one.
+        validation_from: "rest" holds out images beside `labeled`; "labeled" holds out a part of
+            `labeled`, so that no other label is used and all other images are unlabeled.
+
+    Returns:
+        The sizes; `labeled` is without the validation set.
 
     Raises:
         InvalidSettings: There are too few images, or fewer labeled images than classes.
@@ -178,8 +185,13 @@ def split_sizes(
     Example:
         >>> split_sizes(1000, 10, None, None, None, known=100)
         Sizes(labeled=90, validation=10, unlabeled=900)
+        >>> split_sizes(60_000, 10, 10_000, None, None, validation_from="labeled")
+        Sizes(labeled=9000, validation=1000, unlabeled=50000)
     """
     known = total if known is None else known
+    if validation_from == "labeled" and labeled is not None:
+        part = split_sizes(labeled, num_classes, None, validation, 0)
+        labeled, validation = part.labeled, part.validation
     if validation is None:
         validation = max(num_classes, round(known / 10))
         # Few labels: each class keeps one for training.
@@ -217,6 +229,7 @@ def make_split(
     unlabeled: int | None = None,
     selection: Selection = "stratified",
     seed: int = 0,
+    validation_from: ValidationSource = "rest",
 ) -> Split:
     """Draw a split.
 
@@ -228,8 +241,10 @@ def make_split(
         unlabeled: See `split_sizes`.
         selection: "stratified" keeps the class frequencies among the labeled images, with at
             least one image of each class, also in the validation set where there are enough;
-            "first" takes the first images, as the paper's code does.
+            "random" draws them uniformly, as in patent CN111401445A, [0217]; "first" takes the
+            first images, as the paper's code does.
         seed: The seed of the draw.
+        validation_from: See `split_sizes`.
 
     Returns:
         The split.
@@ -243,21 +258,28 @@ def make_split(
         (4, 10, 6)
     """
     order = np.flatnonzero(labels >= 0)
-    sizes = split_sizes(len(labels), num_classes, labeled, validation, unlabeled, len(order))
-    labeled, validation, unlabeled = sizes
+    labeled, validation, unlabeled = split_sizes(
+        len(labels), num_classes, labeled, validation, unlabeled, len(order), validation_from
+    )
     generator = np.random.default_rng(seed)
-    if selection == "first":
-        chosen = order[:labeled]
-        rest = generator.permutation(order[labeled:])
-        held_out, rest = _take_stratified(rest, labels, validation, generator)
-    else:
+    if selection == "stratified":
         held_out, rest = _take_stratified(
             generator.permutation(order), labels, validation, generator, left=1
         )
         chosen, rest = _take_stratified(rest, labels, labeled, generator)
+    else:
+        order = generator.permutation(order) if selection == "random" else order
+        own = validation if validation_from == "labeled" else 0
+        chosen, rest = order[: labeled + own], generator.permutation(order[labeled + own :])
+        if own:
+            held_out, chosen = _take_stratified(
+                generator.permutation(chosen), labels, own, generator, left=1
+            )
+        else:
+            held_out, rest = _take_stratified(rest, labels, validation, generator)
     missing = sorted(set(range(num_classes)) - set(labels[chosen].tolist()))
     if missing:
-        hint = "use the selection 'stratified'" if selection == "first" else "label one of each"
+        hint = "label one of each" if selection == "stratified" else "use selection 'stratified'"
         raise InvalidSettings(
             [
                 f"data.labeled: got {labeled} images with none of class {missing}; allowed: "
@@ -292,6 +314,7 @@ def make_streamed_split(
     unlabeled: int | None = None,
     selection: Selection = "stratified",
     seed: int = 0,
+    validation_from: ValidationSource = "rest",
 ) -> Split:
     """Draw a split of a dataset that is not loaded.
 
@@ -308,6 +331,7 @@ def make_streamed_split(
         unlabeled: See `split_sizes`.
         selection: See `make_split`.
         seed: The seed of the draw.
+        validation_from: See `split_sizes`.
 
     Returns:
         The split; `unlabeled` is `IndexRanges`.
@@ -320,9 +344,14 @@ def make_streamed_split(
         >>> len(split.labeled), len(split.unlabeled)
         (100, 99999800)
     """
-    sizes = split_sizes(total, num_classes, labeled, validation, unlabeled)
+    sizes = split_sizes(
+        total, num_classes, labeled, validation, unlabeled, validation_from=validation_from
+    )
     labels = read_labels(window(total, num_classes, sizes.labeled, sizes.validation))
-    drawn = make_split(labels, num_classes, sizes.labeled, sizes.validation, 0, selection, seed)
+    wanted = sizes.labeled + (sizes.validation if validation_from == "labeled" else 0)
+    drawn = make_split(
+        labels, num_classes, wanted, sizes.validation, 0, selection, seed, validation_from
+    )
     rest = IndexRanges.of(np.concatenate([drawn.labeled, drawn.validation])).complement(total)
     return dataclasses.replace(drawn, unlabeled=rest if unlabeled is None else rest.head(unlabeled))
 

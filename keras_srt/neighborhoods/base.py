@@ -12,6 +12,9 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Scale, Solver
 
+# T₁ and T₂ of patent CN111401445A, claim 9.
+_PATENT_NUMBERS = {("pixel", "spatial"): "1", ("spatial", "pixel"): "2"}
+
 
 class Neighborhood(Component):
     """The set of images that a perturbation of bounded size can produce from an image.
@@ -128,6 +131,11 @@ class Neighborhood(Component):
         """The perturbation range dist(T(x;θ), x) ≤ ε, as a line of text."""
 
     @property
+    def distance_bound(self) -> str:
+        """The distance and its bound, as a line of text; by default `range`."""
+        return self.range
+
+    @property
     def stages_in_order(self) -> tuple[Neighborhood, ...]:
         """The single perturbations of this neighborhood, in the order of application."""
         return (self,)
@@ -138,24 +146,32 @@ class Neighborhood(Component):
         return all(stage.has_kernels for stage in self.stages_in_order)
 
     def describe(self) -> dict[str, str]:
-        """Describe type, order and range of the perturbation (patent CN111401445A, claims 4-9).
+        """Describe the perturbation as patent CN111401445A does in claims 4-9, [0264]-[0265].
 
-        The type is "single" for one stage and "composite" for several; the order is the
-        sequence of their kinds.
+        The type is "single" if all stages are of one kind, else "composite". The order is the
+        sequence of the kinds. The distance of T is that of its last stage: the worst of the
+        stages before belongs to T.
 
         Returns:
-            `{"type": …, "order": …, "range": …}`.
+            `{"type": …, "order": …, "range": …, "distance": …}`.
 
         Example:
             >>> from keras_srt.neighborhoods import LInf
-            >>> LInf(epsilon=0.3, num_steps=10).describe()["type"]
-            'single'
+            >>> LInf(epsilon=0.3, num_steps=10).describe()["distance"]
+            'dist(T(x), x) = ||r||_inf <= 0.3 (pixel values in [0, 1])'
         """
-        kinds = [stage.kind for stage in self.stages_in_order]
+        stages = self.stages_in_order
+        kinds = tuple(stage.kind for stage in stages)
+        number = _PATENT_NUMBERS.get(kinds, "")
+        distance = f"dist{number}(T{number}(x), x) = {stages[-1].distance_bound}"
+        if len(stages) > 1:
+            worst = "; ".join(stage.range for stage in stages[:-1])
+            distance += f"; T{number} contains the worst of {worst}"
         return {
-            "type": "composite" if len(kinds) > 1 else "single",
+            "type": "composite" if len(set(kinds)) > 1 else "single",
             "order": " -> ".join(kinds),
             "range": self.range,
+            "distance": distance,
         }
 
 

@@ -48,12 +48,16 @@ class Color(Neighborhood):
     to green. Images without 3 channels have no color: φ, s and g are 0 and Y is the mean of
     the channels. A range of 0 disables an operation.
 
+    With `per` "pixel" each pixel has its own θ (patent CN111401445A, [0097]: color
+    transformations of single pixels or of the whole image); m stays the image's mean.
+
     Args:
         max_hue: Largest |φ| in degrees; 180 covers every hue.
         max_saturation: Largest |s|; 1 covers gray to twice the saturation.
         max_gray: Largest g, which starts at 0; 1 includes full gray.
         max_contrast: Largest |c|; 1 covers a uniform image to twice the contrast.
         max_brightness: Largest |b|, in units of pixel values in [0, 1].
+        per: "image" for one θ for each image, or "pixel" for one θ for each pixel.
         search: "gradient" for projected sign-gradient ascent on θ, or "random" for the worst
             of random draws. Both keep the worst θ that they evaluated, including θ = 0, so
             the loss never decreases.
@@ -77,6 +81,7 @@ class Color(Neighborhood):
     max_gray: Annotated[float, validation.real(0, 1)] = 0.3
     max_contrast: Annotated[float, validation.real(0, 1)] = 0.3
     max_brightness: Annotated[float, validation.real(0, 1)] = 0.1
+    per: Literal["image", "pixel"] = "image"
     search: Literal["gradient", "random"] = "gradient"
     num_steps: Annotated[int, validation.whole(1)] = 10
     step_size: Annotated[float, validation.real(0)] | None = None
@@ -104,13 +109,13 @@ class Color(Neighborhood):
 
     @override
     def sample(self, images: tf.Tensor, seed: Seed, scale: Scale = 1.0) -> tf.Tensor:
-        """Draw a uniform θ for each image: float32 [batch, 5]."""
+        """Draw a uniform θ: float32 [batch, 5], or [batch, height, width, 5] for each pixel."""
         low, high = self.bounds(images, scale)
-        unit = draws.uniform([tf.shape(images)[0], _NUM_PARAMETERS], seed)
+        unit = draws.uniform(self._shape(images), seed)
         return low + unit * (high - low)
 
     def project(self, images: tf.Tensor, parameters: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
-        """Clip each parameter of θ to its range: float32 [batch, 5]."""
+        """Clip each parameter of θ to its range; θ has the shape of `sample`'s."""
         return tf.clip_by_value(parameters, *self.bounds(images, scale))
 
     @property
@@ -135,10 +140,13 @@ class Color(Neighborhood):
 
     @override
     def apply(self, images: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
-        """Compute T(x;θ); θ is float32 [batch, 5]: φ in degrees, s, g, c, b."""
+        """Compute T(x;θ); the last axis of θ is φ in degrees, s, g, c, b; see `sample`."""
         # Each operation adds a change that is exactly 0 at θ = 0.
-        parameters = tf.reshape(parameters, [-1, _NUM_PARAMETERS, 1, 1, 1])
-        hue, saturation, gray, contrast, brightness = tf.unstack(parameters, axis=1)
+        if self.per == "image":
+            parameters = tf.reshape(parameters, [-1, 1, 1, _NUM_PARAMETERS])
+        hue, saturation, gray, contrast, brightness = (
+            part[..., None] for part in tf.unstack(parameters, num=_NUM_PARAMETERS, axis=-1)
+        )
         images = tf.convert_to_tensor(images)
         moved = images
         if images.shape[-1] == 3:
@@ -155,26 +163,34 @@ class Color(Neighborhood):
 
     @override
     def identity(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.zeros([tf.shape(images)[0], _NUM_PARAMETERS])
+        return tf.zeros(self._shape(images))
+
+    def _shape(self, images: tf.Tensor) -> tf.Tensor:
+        """The shape of θ."""
+        rank = 1 if self.per == "image" else 3
+        return tf.concat([tf.shape(images)[:rank], [_NUM_PARAMETERS]], axis=0)
 
     @override
     def contains(self, parameters: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
         allowed = self.limits * scale + 1e-6 * (1.0 + self.limits)
-        inside = tf.reduce_all(tf.abs(parameters) <= allowed, axis=1)
-        return inside & (parameters[:, _GRAY] >= 0.0)
+        inside = tf.reduce_all(tf.abs(parameters) <= allowed, axis=-1)
+        inside &= parameters[..., _GRAY] >= 0.0
+        return inside if self.per == "image" else tf.reduce_all(inside, axis=[1, 2])
 
     @override
     def relative_size(self, parameters: np.ndarray) -> np.ndarray:
         """Return the maximum of the parameters, each divided by its limit: float64 [batch]."""
         size = np.abs(np.asarray(parameters, np.float64))
-        size[parameters[:, _GRAY] < 0, _GRAY] = np.inf
-        return fraction_of_bound(size, self.limits).max(axis=1)
+        size[parameters[..., _GRAY] < 0, _GRAY] = np.inf
+        largest = fraction_of_bound(size, self.limits).max(axis=-1)
+        return largest if self.per == "image" else largest.max(axis=(1, 2))
 
     @property
     @override
     def range(self) -> str:
+        each = "" if self.per == "image" else "for each pixel: "
         return (
-            f"|hue| <= {self.max_hue:g} degrees, |saturation| <= {self.max_saturation:g}, "
+            f"{each}|hue| <= {self.max_hue:g} degrees, |saturation| <= {self.max_saturation:g}, "
             f"0 <= gray <= {self.max_gray:g}, |contrast| <= {self.max_contrast:g}, "
             f"|brightness| <= {self.max_brightness:g}"
         )

@@ -25,7 +25,8 @@ from keras_srt.neighborhoods.draws import Seed, fold
 from keras_srt.neighborhoods.solver import Scale
 
 
-def _build_stages(stages: Any) -> tuple[Neighborhood, ...]:
+def build_stages(stages: Any) -> tuple[Neighborhood, ...]:
+    """Build two or more neighborhoods from their settings."""
     # Imported late, because the registry imports this module.
     from keras_srt.neighborhoods.registry import NEIGHBORHOODS
 
@@ -78,7 +79,7 @@ class Composite(Neighborhood):
     name: ClassVar[str] = "composite"
     kind: ClassVar[str] = "composite"
 
-    stages: Annotated[Sequence[Neighborhood], BeforeValidator(_build_stages)] = field(kw_only=False)
+    stages: Annotated[Sequence[Neighborhood], BeforeValidator(build_stages)] = field(kw_only=False)
     mode: Literal["sequential", "joint"] = "sequential"
 
     def __post_init__(self) -> None:

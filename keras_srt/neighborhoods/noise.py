@@ -110,3 +110,8 @@ class Noise(Neighborhood):
     def range(self) -> str:
         drawn = "uniform noise" if self.sigma is None else f"normal noise of sigma {self.sigma:.6g}"
         return f"{drawn} with |r| <= {self.bound:.6g} (pixel values in [0, 1])"
+
+    @property
+    @override
+    def distance_bound(self) -> str:
+        return f"||r||_inf <= {self.bound:.6g} (pixel values in [0, 1])"

@@ -119,3 +119,11 @@ class Spatial(Neighborhood):
             f"|rotation| <= {self.max_rotation:g} degrees, "
             f"||translation||_inf <= {self.max_translation:g} pixels"
         )
+
+    @property
+    @override
+    def distance_bound(self) -> str:
+        return (
+            f"(|rotation|, ||translation||_inf) <= ({self.max_rotation:g} degrees, "
+            f"{self.max_translation:g} pixels)"
+        )

@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     Attributes:
         images: float32 [m_L, height, width, channels], labeled, unperturbed.
         labels: int32 [m_L].
-        perturbed: float32 [m, height, width, channels]: x', labeled images first.
+        perturbed: float32 [m, height, width, channels]: x' of the robust term's images.
         target: The pseudo-labels C(x) of the unperturbed images of `perturbed`.
     """
 
@@ -62,6 +62,11 @@ class _RobustTraining(Objective):
         """Whether a step predicts the unperturbed images with the trained model."""
         return True
 
+    @property
+    def robust_parts(self) -> tuple[str, ...]:
+        """The parts of a batch that the robust term uses, in order."""
+        return ("labeled",)
+
     @override
     def check(self, neighborhood: Neighborhood | None) -> None:
         super().check(neighborhood)
@@ -77,7 +82,7 @@ class _RobustTraining(Objective):
         Args:
             classifier: images -> logits.
             batch: The batch.
-            images: The images of the robust term, labeled images first.
+            images: The images of `robust_parts`.
 
         Returns:
             The targets, and the model's logits f(x) if they were computed.
@@ -95,9 +100,9 @@ class _RobustTraining(Objective):
         scale: float | tf.Tensor = 1.0,
     ) -> Prepared:
         """Compute pseudo-labels C(x) and the worst x' with respect to them."""
-        images, parts = batch.images, ["labeled"]
-        if self.uses_unlabeled and batch.unlabeled is not None:
-            images, parts = tf.concat([images, batch.unlabeled], axis=0), ["labeled", "unlabeled"]
+        given = {"labeled": batch.images, "unlabeled": batch.unlabeled}
+        parts = [part for part in self.robust_parts if given[part] is not None]
+        images = tf.concat([given[part] for part in parts], axis=0)
         target, logits = self.targets(classifier, batch, images)
         loss = losses.get(self.robust_loss)
         found = self.required(neighborhood).maximize(
@@ -128,7 +133,8 @@ class _RobustTraining(Objective):
 
     @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:
-        images = labeled + (unlabeled if self.uses_unlabeled else 0)
+        sizes = {"labeled": labeled, "unlabeled": unlabeled}
+        images = sum(sizes[part] for part in self.robust_parts)
         own = self.needs_own_predictions
         search = self.required(neighborhood).solver.passes(start_known=own)
         return StepPasses(
@@ -148,6 +154,10 @@ class SRT(_RobustTraining):
     paper's own spatial code takes one mean over both terms, so that its "λ = 0.2" with
     25 labeled and 127 other samples equals λ ≈ 1.0 here.
 
+    With `robust_images` "unlabeled" the second term is the robust risk over U alone,
+    λ/|U| Σ_U max_{x'∈N(x)} L₂(f(x'), C(x)): formulas (3) and (4) of the patent, whose [0140]
+    names the union as the alternative.
+
     With `pseudo_labels` other than "own", C(x) is the label y on L and, on U, the prediction of
     the average or the teacher. With `robust_loss` "kl" it is soft: the probabilities (1 - s)·
     one_hot(y) + s/classes with the `label_smoothing` s on L, and the predicted ones on U.
@@ -163,6 +173,7 @@ class SRT(_RobustTraining):
             soft predictions replace C(x) where its largest probability is not above this. 1 is
             SRT with its own soft predictions; 0 uses each prediction of the average or teacher,
             as UAT with fixed targets does.
+        robust_images: The images of the second term: "all", D'_L ∪ U, or "unlabeled", U alone.
 
     Example:
         >>> SRT(robust_weight=1.0).term_names
@@ -179,6 +190,12 @@ class SRT(_RobustTraining):
     robust_loss: Annotated[Any, losses.is_loss] = "cross_entropy"
     pseudo_labels: Literal["own", "average", "teacher"] = "own"
     confidence_threshold: Annotated[float, validation.real(0, 1)] = 0.0
+    robust_images: Literal["all", "unlabeled"] = "all"
+
+    @property
+    @override
+    def robust_parts(self) -> tuple[str, ...]:
+        return ("labeled", "unlabeled") if self.robust_images == "all" else ("unlabeled",)
 
     @property
     @override
@@ -218,13 +235,13 @@ class SRT(_RobustTraining):
         labels = tf.one_hot(batch.labels, num_classes)
         smooth = self.label_smoothing / tf.cast(num_classes, tf.float32)
         given = losses.soft_target(
-            tf.concat([(1 - self.label_smoothing) * labels + smooth, batch.pseudo_labels], axis=0)
+            self._concat((1 - self.label_smoothing) * labels + smooth, batch.pseudo_labels)
         )
         if not self.needs_own_predictions:
             return given, None
         own, logits = super().targets(classifier, batch, images)
-        confidence = tf.concat(
-            [tf.ones_like(labels[:, 0]), tf.reduce_max(batch.pseudo_labels, axis=-1)], axis=0
+        confidence = self._concat(
+            tf.ones_like(labels[:, 0]), tf.reduce_max(batch.pseudo_labels, axis=-1)
         )
         confident = confidence > self.confidence_threshold
         return (
@@ -234,6 +251,11 @@ class SRT(_RobustTraining):
             ),
             logits,
         )
+
+    def _concat(self, labeled: tf.Tensor, unlabeled: tf.Tensor) -> tf.Tensor:
+        """Concatenate what belongs to the images of `robust_parts`."""
+        given = {"labeled": labeled, "unlabeled": unlabeled}
+        return tf.concat([given[part] for part in self.robust_parts], axis=0)
 
     @override
     def passes(self, neighborhood: Neighborhood | None, labeled: int, unlabeled: int) -> StepPasses:

@@ -174,19 +174,19 @@ def split_of(config: Config, labels: np.ndarray, num_classes: int) -> Split:
 
 
 def _split_settings(config: Config) -> dict[str, Any]:
-    names = ("labeled", "validation", "unlabeled", "selection")
+    names = ("labeled", "validation", "unlabeled", "selection", "validation_from")
     return {name: getattr(config.data, name) for name in names} | {"seed": config.seed}
 
 
 def check_split(config: Config, source: CachedDataset) -> None:
     """Check before a run that its split can be drawn.
 
-    Images are read only for the selection "first", where their labels tell whether the first
-    images have every class.
+    Images are read only for the selections "first" and "random", where their labels tell whether
+    the labeled images have every class.
 
     Raises:
         InvalidSettings: The split can't be drawn.
         UserError: The records can't be read.
     """
-    if config.data.selection == "first" or source.known_labels is not None:
+    if config.data.selection != "stratified" or source.known_labels is not None:
         draw_split(config, source)

@@ -87,6 +87,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         data.validation,
         data.unlabeled,
         info.num_labeled,
+        data.validation_from,
     )
     unlabeled = _num_unlabeled(config, split)
     sizes = _batch_sizes(config, split.labeled, unlabeled)

@@ -49,6 +49,8 @@ VARIANTS = {
     "composite_color_noise_spatial": Composite(
         stages=(Color(num_steps=1), Noise(epsilon=0.05), PAIR)
     ),
+    "color_of_pixels": Color(num_steps=3, per="pixel"),
+    "color_of_pixels_random": Color(search="random", num_samples=6, per="pixel"),
     "pixel_dropout_gradient": PixelDropout(0.2, search="gradient", num_steps=4),
     "pixel_dropout_single_draw": PixelDropout(0.2, num_samples=1),
     "joint": Composite(stages=(QUICK, PAIR), mode="joint"),
@@ -86,6 +88,7 @@ ZERO_RANGE_VARIANTS = {
     "l2_long_steps": L2(epsilon=0, num_steps=2, step_size=0.5),
     "spatial_grid": Spatial(max_rotation=0, max_translation=0, search="grid", grid=(2, 2, 2)),
     "color_long_steps": Color(**NO_COLOR, num_steps=2, step_size=5),
+    "color_of_pixels": Color(**NO_COLOR, num_steps=2, per="pixel"),
     "color_random": Color(**NO_COLOR, search="random", num_samples=2),
     "noise_normal": Noise(sigma=0, num_samples=2),
     "pixel_dropout_gradient": PixelDropout(0, search="gradient", num_steps=2),

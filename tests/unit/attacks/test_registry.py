@@ -51,6 +51,23 @@ ATTACK_ROWS = {
         {"max_contrast": 0.2, "max_brightness": 0.07, "num_samples": 3, "num_steps": 3},
         {"max_contrast": 0, "max_brightness": 0, "num_samples": 2, "num_steps": 2},
     ),
+    "composite": (
+        "color+linf+spatial",
+        {
+            "stages": [
+                {"name": "color", "max_contrast": 0.1, "max_brightness": 0.02, "num_steps": 2},
+                {"name": "linf", "epsilon": 0.03, "num_steps": 2},
+                {"name": "spatial", "max_rotation": 10, "max_translation": 1, "num_samples": 3},
+            ]
+        },
+        {
+            "stages": [
+                {"name": "noise", "epsilon": 0},
+                {"name": "spatial", "max_rotation": 0, "max_translation": 0, "num_samples": 2},
+            ]
+        },
+    ),
+    "noise": ("noise", {"epsilon": 0.3, "num_samples": 5}, {"epsilon": 0}),
     "pixel_dropout": (
         "pixel_dropout",
         {"share": 0.2, "num_samples": 2, "num_steps": 3},
@@ -132,6 +149,8 @@ def assert_in_threat_model(attack, pictures, result):
         assert stage.relative_size(parameters).max() <= 1 + 1e-6
         if stage.name in NORMS:
             assert NORMS[stage.name](parameters).max() <= stage.epsilon + 2e-6
+        elif stage.name == "noise":
+            assert np.abs(parameters).max() <= stage.bound + 2e-6
         elif stage.name == "pixel_dropout":
             assert set(np.unique(parameters)) <= {0, 1}
             assert parameters.mean(axis=(1, 2, 3)).max() <= stage.share
@@ -141,7 +160,8 @@ def assert_in_threat_model(attack, pictures, result):
 
 def test_the_name_norm_and_radius_are_those_of_the_row(name, attack):
     norm, settings, _ = ATTACK_ROWS[name]
-    assert (attack.name, attack.norm, attack.radius) == (name, norm, settings.get("epsilon"))
+    epsilon = 0.03 if name == "composite" else settings.get("epsilon")
+    assert (attack.name, attack.norm, attack.radius) == (name, norm, epsilon)
 
 
 def test_the_result_is_in_the_threat_model(attack, pictures, result, targeted):

@@ -56,7 +56,7 @@ def problems(load, *arguments, **keywords):
         ("data", [], ["data: got []", "an object"]),
         ("data__labeled", 0, ["data.labeled: got 0", "at least 1"]),
         ("data__labeled", "40", ["data.labeled: got '40'", "whole number"]),
-        ("data__selection", "random", ["data.selection: got 'random'", "stratified"]),
+        ("data__selection", "chance", ["data.selection: got 'chance'", "stratified"]),
         ("data__dataset", "digit", ["data.dataset", "got 'digit'", "did you mean 'digits'"]),
         ("data__dataset", 7, ["data.dataset: got 7"]),
         ("data__dataset__size", 7, ["data.dataset.size: got 7", "8 to 512"]),

@@ -18,7 +18,7 @@ from keras_srt.data.split import window
 PARTS = ("labeled", "unlabeled", "validation")
 
 
-@pytest.mark.parametrize("selection", ["stratified", "first"])
+@pytest.mark.parametrize("selection", ["stratified", "random", "first"])
 @pytest.mark.parametrize("unlabeled", [None, 0, 130])
 def test_split_is_disjoint_and_complete(selection, unlabeled, class_ids):
     split = make_split(class_ids, 4, 100, 60, unlabeled, selection, seed=3)
@@ -55,7 +55,7 @@ def test_first_selection_labels_the_first_images(class_ids):
     assert np.all(np.abs(np.bincount(class_ids[split.validation]) - shares) < 1)
 
 
-@pytest.mark.parametrize("selection", ["stratified", "first"])
+@pytest.mark.parametrize("selection", ["stratified", "random", "first"])
 def test_split_depends_on_the_seed(selection, class_ids):
     one, again, other = (
         make_split(class_ids, 4, 100, 60, 50, selection, seed) for seed in (1, 1, 2)
@@ -64,6 +64,45 @@ def test_split_depends_on_the_seed(selection, class_ids):
         np.testing.assert_array_equal(getattr(one, part), getattr(again, part))
         same = np.array_equal(getattr(one, part), getattr(other, part))
         assert same == (selection == "first" and part == "labeled")
+
+
+@pytest.mark.parametrize("selection", ["stratified", "random", "first"])
+@pytest.mark.parametrize("validation", [40, None])
+def test_validation_from_the_labeled_images_uses_no_other_label(selection, validation, class_ids):
+    split = make_split(
+        class_ids, 4, 100, validation, selection=selection, validation_from="labeled"
+    )
+    held_out = 10 if validation is None else 40
+    assert [len(getattr(split, part)) for part in PARTS] == [100 - held_out, 900, held_out]
+    split.check(1000)
+    together = np.concatenate([split.labeled, split.validation])
+    if selection == "first":
+        np.testing.assert_array_equal(np.sort(together), np.arange(100))
+    unseen = class_ids.copy()
+    unseen[split.unlabeled] = -1
+    again = make_split(
+        unseen, 4, 100, validation, selection=selection, validation_from="labeled", seed=0
+    )
+    assert set(again.labeled) | set(again.validation) == set(together)
+
+
+def test_the_sizes_of_the_patent():
+    """[0217]: 10,000 labeled images; all other images of MNIST are unlabeled."""
+    labels = np.random.default_rng(1).integers(0, 10, 60_000)
+    split = make_split(
+        labels, 10, 10_000, 1000, selection="random", validation_from="labeled", seed=1
+    )
+    assert [len(getattr(split, part)) for part in PARTS] == [9000, 50_000, 1000]
+
+
+def test_a_random_selection_is_uniform(class_ids):
+    """The number of images of a class varies by chance."""
+    of_class = []
+    for seed in range(200):
+        split = make_split(np.minimum(class_ids, 1), 2, 100, 60, selection="random", seed=seed)
+        of_class.append(np.sum(class_ids[split.labeled] == 0))
+    assert abs(np.mean(of_class) - 50) < 1
+    assert 3 < np.std(of_class) < 7  # hypergeometric: sqrt(100·0.5·0.5·900/999) = 4.7
 
 
 def test_unlabeled_images_come_from_all_indices(class_ids):

@@ -208,6 +208,34 @@ def test_draws_are_uniform_and_each_image_has_its_own():
     assert len(np.unique(draws[:, HUE])) > 1990
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equal_parameters_of_all_pixels_are_those_of_the_image(channels):
+    generator = np.random.default_rng(3)
+    images = np.float32(generator.random((2, 4, 5, channels)))
+    whole, single = Color(max_hue=90), Color(max_hue=90, per="pixel")
+    parameters = whole.sample(tf.constant(images), SEED)
+    spread = tf.broadcast_to(parameters[:, None, None], [2, 4, 5, 5])
+    np.testing.assert_array_equal(whole.apply(images, parameters), single.apply(images, spread))
+    np.testing.assert_array_equal(
+        whole.relative_size(parameters.numpy()), single.relative_size(spread.numpy())
+    )
+
+
+def test_a_single_pixel_changes_its_color_alone():
+    """[0097]: a color transformation may have the pixel as its unit."""
+    images = np.float32(np.random.default_rng(4).random((1, 3, 3, 3)))
+    parameters = np.zeros((1, 3, 3, 5), np.float32)
+    parameters[0, 1, 2] = [0, 0, 1, 0, 0]  # to gray
+    space = Color(max_gray=1, per="pixel")
+    moved = space.apply(images, parameters).numpy()
+    assert np.ptp(moved[0, 1, 2]) < 1e-6
+    changed = np.any(moved != images, axis=-1)[0]
+    assert np.argwhere(changed).tolist() == [[1, 2]]
+    assert space.contains(parameters)
+    parameters[0, 1, 2, 2] = 1.1
+    assert not space.contains(parameters)
+
+
 def test_extent_is_the_largest_share_and_gray_has_one_side():
     space = Color(max_hue=60, max_saturation=0.5, max_gray=0.5, max_contrast=0, max_brightness=0.2)
     θ = np.zeros((6, 5))

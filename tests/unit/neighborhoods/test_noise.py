@@ -74,6 +74,7 @@ def test_what_is_said_of_it():
         "type": "single",
         "order": "pixel",
         "range": "uniform noise with |r| <= 0.1 (pixel values in [0, 1])",
+        "distance": "dist(T(x), x) = ||r||_inf <= 0.1 (pixel values in [0, 1])",
     }
     assert "normal noise of sigma 0.1 with |r| <= 0.2" in Noise(sigma=0.1, epsilon=0.2).range
 

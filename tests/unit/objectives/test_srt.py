@@ -59,6 +59,22 @@ def test_the_loss_is_equation_15_with_separate_means(objective, count, epsilon, 
     np.testing.assert_array_equal(prepared.target.labels, answers)
 
 
+def test_the_robust_risk_may_be_that_of_the_unlabeled_images_alone(batch):
+    """Formulas (3) and (4): λ/|U| Σ_U instead of λ/|D'_L ∪ U| Σ."""
+    weights = mlp_weights()
+    classifier, _ = make_mlp(weights)
+    case, ball = SRT(0.7, robust_images="unlabeled"), LInf(epsilon=0.1, num_steps=3)
+    prepared = case.prepare(in_single(classifier), batch, ball, SEED)
+    images, perturbed = batch.unlabeled.numpy(), prepared.perturbed.numpy()
+    assert perturbed.shape == images.shape
+    assert np.max(abs(perturbed - images)) == pytest.approx(0.1, abs=1e-6)
+    answers = np.argmax(numpy_mlp(images, *weights), axis=1)
+    clean = cross_entropy(numpy_mlp(batch.images, *weights), batch.labels.numpy())
+    robust = cross_entropy(numpy_mlp(perturbed, *weights), answers)
+    expected = np.mean(clean) + 0.7 * np.mean(robust)
+    np.testing.assert_allclose(total(case, classifier, prepared), expected, atol=1e-6)
+
+
 def test_rt_is_srt_without_unlabeled_images(batch, make_classifier):
     classifier = make_classifier(batch_norm=False)
 
@@ -201,9 +217,11 @@ def test_a_threshold_without_soft_pseudo_labels_is_refused(settings):
             {"pseudo_labels": "teacher", "robust_loss": "kl", "confidence_threshold": 0.5},
             StepPasses(10, 30, 14),
         ),
+        ({"robust_images": "unlabeled"}, StepPasses(6, 18, 10)),
+        ({"robust_images": "unlabeled", "pseudo_labels": "teacher"}, StepPasses(0, 18, 10)),
     ],
 )
-def test_passes_with_pseudo_labels_of_a_teacher(settings, passes, taught, make_classifier):
+def test_passes_with_other_targets_and_images(settings, passes, taught, make_classifier):
     assert_step_passes(SRT(**settings), BALL, passes, taught, make_classifier())
 
 
