@@ -13,7 +13,7 @@ from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Scale, Solver
 
 # T₁ and T₂ of patent CN111401445A, claim 9.
-_PATENT_NUMBERS = {("pixel", "spatial"): "1", ("spatial", "pixel"): "2"}
+_PATENT_NUMBERS: dict[tuple[str, ...], str] = {("pixel", "spatial"): "1", ("spatial", "pixel"): "2"}
 
 
 class Neighborhood(Component):
