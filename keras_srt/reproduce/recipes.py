@@ -34,6 +34,10 @@ _BETA = {("mnist", "trades"): 1.0, ("cifar10", "trades"): 6.0, ("cifar10", "rst"
 # UAT++ collapses to one class in short trainings with the configs' 0.05.
 _QUICK_LEARNING_RATE = {"uat": 0.01}
 
+# Share of the steps over which λ grows where a step has few labeled images: with the full λ from
+# the start and 22 of 128 images labeled, SRT with λ = 0.4 collapsed to one class.
+_QUICK_WEIGHT_WARMUP = 0.3
+
 _QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
 _QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
 
@@ -129,6 +133,8 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
         family = _base_family(spec)
         changes |= {"steps": _QUICK_STEPS[family], "interval": _QUICK_INTERVAL[family]}
         changes["precision"] = "auto"
+        if spec.objective == "srt" or spec.batch_size is not None:
+            changes["weight_warmup"] = _QUICK_WEIGHT_WARMUP
         if spec.objective in _QUICK_LEARNING_RATE:
             changes["learning_rate"] = _QUICK_LEARNING_RATE[spec.objective]
     if scale == "full" and _base_family(spec) != "spatial":

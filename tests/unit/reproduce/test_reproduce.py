@@ -273,6 +273,8 @@ def test_the_quick_recipe_on_mnist(spec, steps, interval, labeled_per_step, weig
     assert (config.training.steps, config.training.interval) == (steps, interval)
     assert make_plan(config, INFOS["mnist"]).sizes.labeled == labeled_per_step
     assert getattr(config.objective, "robust_weight", None) == weight
+    few_labels = spec.objective == "srt" or spec.batch_size is not None
+    assert config.training.weight_warmup == (0.3 if few_labels else 0.0)
 
 
 @pytest.mark.parametrize("family", ["pixel", "spatial", "composite"])
