@@ -101,10 +101,10 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
     first = evaluations[0]
     for other in evaluations[1:]:
         ours, theirs = (each.report["dataset"]["title"] for each in (first, other))
-        if ours != theirs:
+        if ours != theirs and not _have_same_images(first, other):
             raise UserError(
                 f"compare: {first.folder} is of {ours}, {other.folder} of {theirs}; allowed: "
-                "evaluations on one dataset"
+                "evaluations on one dataset, or on equal test images"
             )
     shared, left_out = _shared_attacks(evaluations)
     rows = [_row(name, [name], evaluations) for name in ("clean", *shared)]
@@ -142,9 +142,14 @@ def _shared_attacks(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[
 
 
 def _is_paired(first: Evaluation, other: Evaluation) -> bool:
-    digests = [each.report["dataset"].get("test_sha256") for each in (first, other)]
     stored = first.predictions is not None and other.predictions is not None
-    return stored and digests[0] is not None and digests[0] == digests[1]
+    return stored and _have_same_images(first, other)
+
+
+def _have_same_images(first: Evaluation, other: Evaluation) -> bool:
+    """Return whether the images and labels are equal, wherever their files are."""
+    digests = [each.report["dataset"].get("test_sha256") for each in (first, other)]
+    return digests[0] is not None and digests[0] == digests[1]
 
 
 def _row(title: str, names: Sequence[str], evaluations: Sequence[Evaluation]) -> dict[str, Any]:

@@ -18,13 +18,13 @@ COUNT = 40
 LABELS = np.zeros(COUNT, np.int32)
 
 
-def write(folder, clean, pgd, gridadv, keep=True, name=None, **changes):
+def write(folder, clean, pgd, gridadv, keep=True, name=None, images="same", **changes):
     """A report of 40 images, of which so many are right, and their answers."""
     report = copy.deepcopy(REPORT) | {"name": name or folder.name} | changes
     answers = {}
     for key, count in (("clean", clean), ("pgd", pgd), ("gridadv", gridadv)):
         answers[key] = np.int32(np.arange(COUNT) >= count)
-    report["dataset"]["test_sha256"] = "same"
+    report["dataset"]["test_sha256"] = images
     report["clean"] = proportion(answers["clean"] == 0)
     for attack in report["attacks"]:
         attack |= proportion(answers[attack["name"]] == 0)
@@ -98,9 +98,16 @@ def test_attacks_with_different_settings_are_left_out(tmp_path):
     ]
 
 
+def test_equal_test_images_in_another_place_are_compared(tmp_path):
+    moved = {**REPORT["dataset"], "title": "folder moved"}
+    runs = [write(tmp_path / "a", 38, 30, 20), write(tmp_path / "b", 38, 18, 22, dataset=moved)]
+    assert [run["paired"] for run in compare(runs)["runs"]] == [True, True]
+
+
 def test_incomparable_runs_are_refused(tmp_path):
     one = write(tmp_path / "a", 38, 30, 20)
-    other = write(tmp_path / "b", 38, 18, 22, dataset={**REPORT["dataset"], "title": "CIFAR-10"})
+    dataset = {**REPORT["dataset"], "title": "CIFAR-10"}
+    other = write(tmp_path / "b", 38, 18, 22, dataset=dataset, images="other")
     with pytest.raises(UserError, match=r"a is of MNIST, .*b of CIFAR-10"):
         compare([one, other])
     with pytest.raises(UserError, match="got 1 folder; allowed: two or more"):
