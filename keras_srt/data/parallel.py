@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from keras_srt.core.progress import ProgressBar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,22 +24,17 @@ def parallel_map(function: Callable[[T], R], items: Sequence[T], title: str) -> 
     Args:
         function: Called with each item; its exceptions propagate to the caller.
         items: The items.
-        title: The title of the progress bar, which is shown on a terminal only.
+        title: The title of the progress.
 
     Yields:
         The results. When the caller stops iterating, no further item is started.
     """
-    from tqdm import tqdm
-
     threads = os.cpu_count() or 1
-    bar = tqdm(
-        total=len(items), desc=title, unit="image", leave=False, file=sys.stderr, disable=None
-    )
-    with bar, ThreadPoolExecutor(threads) as pool:
+    with ProgressBar(title, len(items), "image") as bar, ThreadPoolExecutor(threads) as pool:
         pending = []
         for number in range(len(items) + threads * _PENDING):
             if number < len(items):
                 pending.append(pool.submit(function, items[number]))
             if number >= threads * _PENDING and pending:
                 yield pending.pop(0).result()
-                bar.update()
+                bar.advance()

@@ -51,7 +51,7 @@ def accuracy_curves(
         attacks: Attacks of the evaluation, which define ε and the range of transforms. The
             defaults are 8/255, 30 degrees and a tenth of the image.
         seed: Seed of the random draws.
-        progress: Called after each part, or None.
+        progress: Called before the first and after each part, or None.
 
     Returns:
         The section `curves` of report.json; None without images.
@@ -72,7 +72,9 @@ def accuracy_curves(
     threats = (threats or [Threat("linf", _EPSILON)]) if model.has_gradients else []
     correct = model.predictions(images, Criterion(labels)).classes == labels
     draws = tf.constant([seed, 2], tf.int32)
-    balls = []
+    balls: list[dict[str, Any]] = []
+    if progress is not None:
+        progress("curves", 0, len(threats) + 1)
     for threat in threats:
         sample = Sample(model, images, labels, correct, 0.0, threat, draws)
         balls.append({**epsilon_curve(sample), "in_evaluation": covered})

@@ -252,7 +252,7 @@ def find_masking(
         labels: True classes, int32 [n].
         attacks: Attacks of the evaluation.
         seed: Seed of the random draws.
-        progress: Called after each check, or None.
+        progress: Called before the first and after each check, or None.
 
     Returns:
         The section `masking` of report.json. None if no gradient attack searches an L∞ or L2
@@ -297,6 +297,7 @@ def _check(sample: Sample, progress: Progress | None) -> dict[str, Any]:
         if progress is not None:
             progress(f"gradient masking, {norm}", done, 4)
 
+    report(0)
     curve, surviving = pgd_curve(sample)
     findings = [falls_to_zero(curve, sample.chance), never_rises(curve)]
     report(1)

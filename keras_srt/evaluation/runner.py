@@ -67,7 +67,7 @@ def evaluate_robustness(
         attacks: The attacks to run.
         batch_size: Images per query. A `TargetModel` or `QueryModel` has its own.
         seed: Seed of the attacks' random draws.
-        progress: Called after each batch, or None.
+        progress: Called before the first and after each batch, or None.
         parts: Keeps each attacked batch on disk, so that an interrupted evaluation goes on from
             there; None to keep nothing.
 
@@ -124,6 +124,8 @@ def _run_attack(
     criterion = make_criterion(attack.target, labels, logits, np.random.default_rng(seed))
     attacked, classes = np.empty_like(images), np.empty_like(clean)
     distances = np.empty(len(images)) if isinstance(attack, MinimalNormAttack) else None
+    if progress is not None:
+        progress(name, 0, len(images))
     for first in range(0, len(images), model.batch_size):
         part = slice(first, first + model.batch_size)
         run = partial(_run_batch, model, images[part], attack, criterion[part], seed, first)

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.files import read_checksummed_json, write_checksummed_json
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.model_versions import (
     next_version,
@@ -95,9 +96,13 @@ def export_classifier(
     number = next_version(folder, tflite) if version is None else version
     with publishing(folder, number) as draft, publishing(tflite, number) as tflite_draft:
         if trainable is not None:
-            write_trainable(classifier, class_names, tflite_draft / TRAIN_FILE, trainable, samples)
-        savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
-        tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
+            with ProgressBar("trainable TFLite"):
+                path = tflite_draft / TRAIN_FILE
+                write_trainable(classifier, class_names, path, trainable, samples)
+        with ProgressBar("SavedModel"):
+            savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
+        with ProgressBar("TFLite"):
+            tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
         # In the order of the renames.
         drafts = [(path.name, path.stat().st_ino) for path in (tflite_draft, draft)]
         made = _Made(number, savedmodel_difference, tflite_files)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from keras_srt.attacks import Attack, QueryModel, TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.core.files import sha256
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
@@ -111,7 +111,7 @@ def run_attacks(
         attacks: The attacks.
         finished: Keeps finished parts on disk; None to keep nothing.
     """
-    with _progress_bars() as progress:
+    with _progress_bars("image") as progress:
         return evaluate_robustness(
             classifier,
             *test,
@@ -132,7 +132,7 @@ def _on_first_images(
 ) -> dict[str, Any] | None:
     """Measure a part of report.json on the first test images, with progress bars."""
     images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
-    with _progress_bars() as progress:
+    with _progress_bars("part") as progress:
         return function(
             target_model,
             images,
@@ -144,20 +144,16 @@ def _on_first_images(
 
 
 @contextmanager
-def _progress_bars() -> Iterator[Progress]:
-    """Show a bar with the remaining time for each attack, until it is done."""
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
+def _progress_bars(unit: str) -> Iterator[Progress]:
+    """Show the progress of each attack with the remaining time, until it is done."""
+    bars: dict[str, ProgressBar] = {}
 
     def progress(name: str, done: int, total: int) -> None:
         if name not in bars:
             for bar in bars.values():
                 bar.close()
-            bars[name] = tqdm(
-                total=total, desc=name, unit="image", leave=False, file=sys.stderr, disable=None
-            )
-        bars[name].update(done - bars[name].n)
+            bars[name] = ProgressBar(name, total, unit)
+        bars[name].advance(done - bars[name].done)
 
     try:
         yield progress

@@ -14,6 +14,7 @@ from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import absolute, read_checksummed_json, write_json
+from keras_srt.core.progress import ProgressBar
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
@@ -165,7 +166,8 @@ def add_deployment(context: RunContext, exported: ExportResult) -> dict[str, Any
     if not context.config.evaluation.deployment or not folder.report.is_file():
         return {}
     attacked = _attacked(context)
-    measured = measure(context.best_classifier, exported.savedmodel, exported.tflite, attacked)
+    with ProgressBar("exported files"):
+        measured = measure(context.best_classifier, exported.savedmodel, exported.tflite, attacked)
     report = read_json(folder.report) | {"deployment": measured}
     reports.write_pages(report, reports.written_figures(folder.path), folder.path)
     write_json(folder.report, report)

@@ -27,7 +27,7 @@ from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training.schedules import learning_rate
 
 if TYPE_CHECKING:
-    from keras_srt.training.callbacks import History, ProgressBar
+    from keras_srt.training.callbacks import History, TrainingProgress
     from keras_srt.training.checkpoints import Checkpoints
     from keras_srt.training.model import RobustModel
 
@@ -69,7 +69,7 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
         return
     data = load()
     is_chief = context.distribution.task.is_chief
-    bar = callbacks.ProgressBar(plan.steps, first_step, plan.labeled_passes, shown=is_chief)
+    bar = callbacks.TrainingProgress(plan.steps, first_step, plan.labeled_passes, shown=is_chief)
     watching = _callbacks(context, data.validation, bar, checkpoints, history)
     try:
         with deferred_signals(_interrupting()) as came:
@@ -135,7 +135,7 @@ def _interrupting() -> list[signal.Signals]:
 def _callbacks(
     context: RunContext,
     validation: Images,
-    bar: ProgressBar,
+    bar: TrainingProgress,
     checkpoints: Checkpoints,
     history: History,
 ) -> list[Any]:

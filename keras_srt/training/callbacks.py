@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_srt.core import files
 from keras_srt.core.errors import NotFinite, UserError
-from keras_srt.core.formatting import format_duration
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.training.checkpoint_files import CLEAN, ROBUST, not_finite
 from keras_srt.training.checkpoints import Checkpoints
@@ -41,16 +41,14 @@ class StepLogs(keras.callbacks.Callback):
         logs["seconds"] = round(time.perf_counter() - self._began, 2)
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """A progress bar with loss terms and ETA, and one line per validation.
-
-    The bar is shown on terminals only; the lines are always printed.
+class TrainingProgress(keras.callbacks.Callback):
+    """Progress with loss terms and the remaining time, and one line per validation.
 
     Args:
         total_steps: Number of steps of the whole training.
         first_step: First step of this process.
         labeled_passes_per_step: Passes over the labeled images per step.
-        shown: Whether to show the bar on a terminal.
+        shown: Whether to show the progress between validations.
     """
 
     def __init__(
@@ -61,26 +59,12 @@ class ProgressBar(keras.callbacks.Callback):
         shown: bool = True,
     ) -> None:
         super().__init__()
-        from tqdm import tqdm
-
-        self._total, self._first, self._step = total_steps, first_step, first_step
-        self._passes = labeled_passes_per_step
-        self._began = time.perf_counter()
-        self._bar = tqdm(
-            total=total_steps,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            file=sys.stderr,
-            disable=None if shown else True,  # None: disabled unless it is a terminal
-        )
+        self._total, self._passes = total_steps, labeled_passes_per_step
+        self._bar = ProgressBar("training", total_steps, "step", first_step, shown)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
-        self._step += 1
-        terms = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
-        self._bar.set_postfix(terms, refresh=False)
-        self._bar.update()
+        self._bar.advance(values={name: f"{value:.3f}" for name, value in (logs or {}).items()})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Print the validation result above the bar."""
@@ -90,19 +74,12 @@ class ProgressBar(keras.callbacks.Callback):
             for key, label in ((CLEAN, "clean"), (ROBUST, "robust"))
             if key in logs
         )
-        seconds = (time.perf_counter() - self._began) / max(1, self._step - self._first)
-        left = (
-            format_duration(seconds * (self._total - self._step))
-            if self._step < self._total
-            else "0 s"
-        )
+        step, left = self._bar.done, self._bar.left
         self._bar.write(
-            f"step {self._step:>6,} of {self._total:,}  ({self._step * self._passes:.1f} passes "
-            f"over the labels)  loss {logs.get('loss', math.nan):.4f}  validation: {shown}  "
-            f"left: {left}",
-            file=sys.stdout,
+            f"step {step:>6,} of {self._total:,}  ({step * self._passes:.1f} passes "
+            f"over the labels)  loss {logs.get('loss', math.nan):.4f}  validation: {shown}"
+            + (f"  left: {left}" if left else "")
         )
-        sys.stdout.flush()
 
     def close(self) -> None:
         """Close the bar."""

@@ -87,7 +87,7 @@ def test_a_seed_determines_the_curves_and_progress_is_reported():
     for part in made:
         part.pop("seconds")
     assert made[0] == made[1]
-    assert told[:2] == [("curves", 1, 2), ("curves", 2, 2)]
+    assert told[:3] == [("curves", done, 2) for done in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -67,7 +67,7 @@ def test_a_model_without_masking_passes_every_check(images, labels, attack):
     before, reported = images.copy(), []
     found = look(linear, images, labels, [attack], progress=lambda *done: reported.append(done))
     np.testing.assert_array_equal(images, before)
-    assert reported == [(f"gradient masking, {attack.norm}", done, 4) for done in (1, 2, 3, 4)]
+    assert reported == [(f"gradient masking, {attack.norm}", done, 4) for done in (0, 1, 2, 3, 4)]
     assert failed(found) == set()
     (threat,) = found["threats"]
     assert (threat["norm"], threat["epsilon"]) == (attack.norm, attack.epsilon)
