@@ -28,9 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--trainable-batch",
         type=int,
         nargs=2,
-        default=(8, 24),
         metavar=("LABELED", "UNLABELED"),
-        help="images of a step on the device (default: 8 24)",
+        help="images of a step on the device (default: 8 24; 32 0 for RT)",
     )
 
 
@@ -46,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     config = load_run_config(folder)
     trainable = (
-        device_training_settings(config, *options.trainable_batch) if options.trainable else None
+        device_training_settings(config, options.trainable_batch) if options.trainable else None
     )
     context = RunContext.open(config, folder, options.data_dir)
     publish(context, options.version, options.keep, trainable)

@@ -17,12 +17,12 @@ from keras_srt.core.images import BadImage
 from keras_srt.core.signals import deferred_signals
 from keras_srt.device.classify import BadModel
 from keras_srt.device.image_folders import BadFolder, ImageFiles, list_labeled, list_unlabeled
-from keras_srt.device.trainer import SCALARS, Trainer
+from keras_srt.device.trainer import SCALARS, Trainer, input_shapes
 from keras_srt.device.weights import BadWeights, TrainedWeights, restore, save_weights
 
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 # Random streams, derived from --seed.
-_LABELED, _UNLABELED, _NOISE = range(3)
+_LABELED, _UNLABELED, _NOISE, _DRAWS = range(4)
 
 
 class BadInput(ValueError):
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="FILE", help="model_train.tflite")
     add("--labeled", type=Path, required=True, metavar="DIR", help="DIR/CLASS NAME/*.png, .jpg")
-    add("--unlabeled", type=Path, required=True, metavar="DIR", help="PNG and JPEG files")
+    add("--unlabeled", type=Path, metavar="DIR", help="PNG and JPEG files; not with an RT model")
     add("--steps", type=_whole, required=True, metavar="N", help="total, including earlier ones")
     add("--output", type=Path, required=True, metavar="FILE", help="weights, .npz")
     start = parser.add_mutually_exclusive_group()
@@ -103,6 +103,7 @@ def _real(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> int:
     trainer = Trainer(options.model, options.threads)
+    scalars = _given_scalars(options, trainer)
     first = _start(options, trainer)
     bad: list[Path] = []
 
@@ -115,10 +116,10 @@ def _run(options: argparse.Namespace) -> int:
     paths, labels = list_labeled(options.labeled, trainer.labels)
     seeds = [options.seed, _LABELED], [options.seed, _UNLABELED]
     labeled = ImageFiles(paths, trainer.shape, seeds[0], on_bad)
-    unlabeled = ImageFiles(list_unlabeled(options.unlabeled), trainer.shape, seeds[1], on_bad)
+    unlabeled = None
+    if options.unlabeled is not None:
+        unlabeled = ImageFiles(list_unlabeled(options.unlabeled), trainer.shape, seeds[1], on_bad)
     batches = _Batches(trainer, labeled, labels, unlabeled, options.seed)
-    given = {name: getattr(options, name) for name in SCALARS}
-    scalars = {name: value for name, value in given.items() if value is not None}
     done = _train(trainer, batches, scalars, options, first)
     if bad:
         files = "file" if len(bad) == 1 else "files"
@@ -132,6 +133,23 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED
     print(f"{options.output}: the weights after {done} steps")
     return EXIT_DONE
+
+
+def _given_scalars(options: argparse.Namespace, trainer: Trainer) -> dict[str, float]:
+    """Check the options that depend on the model; return the given scalars."""
+    size = trainer.settings["unlabeled"]
+    if (options.unlabeled is None) != (size == 0):
+        raise BadInput(
+            "--unlabeled: missing; give a folder of images, because the model is trained by SRT"
+            if size
+            else "--unlabeled: got a folder; leave it out, because the model is trained by RT"
+        )
+    given = {name: getattr(options, name) for name in SCALARS}
+    scalars = {name: value for name, value in given.items() if value is not None}
+    for name in sorted(set(scalars) - set(trainer.scalars)):
+        stages = " -> ".join(trainer.settings["stages"])
+        raise BadInput(f"--{name.replace('_', '-')}: is no setting of the neighborhood {stages}")
+    return scalars
 
 
 def _start(options: argparse.Namespace, trainer: Trainer) -> int:
@@ -158,29 +176,38 @@ class _Batches:
         trainer: Trainer,
         labeled: ImageFiles,
         labels: Sequence[int],
-        unlabeled: ImageFiles,
+        unlabeled: ImageFiles | None,
         seed: int,
     ) -> None:
         self._labeled, self._labels, self._unlabeled = labeled, np.int32(labels), unlabeled
         self._settings, self._shape, self._seed = trainer.settings, trainer.shape, seed
 
     def at(self, step: int) -> dict[str, np.ndarray]:
-        """Return the images, labels and noise of a step."""
-        sizes = self._settings["labeled"], self._settings["unlabeled"]
-        labeled, numbers = self._labeled.batch(step, sizes[0])
-        unlabeled, _ = self._unlabeled.batch(step, sizes[1])
-        return {
-            "labeled": labeled,
-            "labels": self._labels[numbers],
-            "unlabeled": unlabeled,
-            "noise": self._noise(step, (sum(sizes), *self._shape)),
-        }
+        """Return the images, labels and random draws of a step."""
+        labeled, numbers = self._labeled.batch(step, self._settings["labeled"])
+        batch = {"labeled": labeled, "labels": self._labels[numbers]}
+        if self._unlabeled is not None:
+            batch["unlabeled"], _ = self._unlabeled.batch(step, self._settings["unlabeled"])
+        shapes = input_shapes(self._settings, self._shape)
+        if "noise" in shapes:
+            batch["noise"] = self._noise(step, shapes["noise"])
+        if "draws" in shapes:
+            generator = np.random.default_rng([self._seed, _DRAWS, step])
+            batch["draws"] = generator.uniform(-1.0, 1.0, shapes["draws"]).astype(np.float32)
+        return batch
 
     def _noise(self, step: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw uniformly from the unit ball of the norm."""
         if not self._settings["random_start"]:
             return np.zeros(shape, np.float32)
         generator = np.random.default_rng([self._seed, _NOISE, step])
-        return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+        if "linf" in self._settings["stages"]:
+            return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+        size = int(np.prod(shape[1:]))
+        direction = generator.normal(size=(shape[0], size))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        radius = generator.random((shape[0], 1)) ** (1.0 / size)
+        return np.float32(radius * direction).reshape(shape)
 
 
 def _train(

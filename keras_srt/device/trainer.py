@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ from keras_srt.core.images import BadImage
 from keras_srt.device.classify import check_pixels, open_interpreter
 from keras_srt.device.model_file import SETTINGS, BadModel, read_labels
 
-# Settings that can change from step to step.
-SCALARS = (
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "epsilon",
-    "step_size",
-    "robust_weight",
-)
+# Settings that can change from step to step: of every model, and by stage of the neighborhood.
+_ALWAYS = ("learning_rate", "momentum", "weight_decay", "robust_weight")
+_OF_STAGE = {
+    "linf": ("epsilon", "step_size"),
+    "l2": ("epsilon", "step_size"),
+    "spatial": ("max_rotation", "max_translation"),
+}
+SCALARS = (*_ALWAYS, *_OF_STAGE["linf"], *_OF_STAGE["spatial"])
+# The settings of files that are older than these settings.
+_DEFAULTS: dict[str, Any] = {"stages": ["linf"], "num_samples": 1}
 _SIGNATURES = {"infer", "train", "get_weights", "set_weights"}
 
 
@@ -31,6 +32,31 @@ def add_settings(path: str | Path, settings: Mapping[str, Any]) -> None:
     """Add the training settings to the archive in a .tflite file; see `add_labels`."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(SETTINGS, json.dumps(dict(settings), indent=2) + "\n")
+
+
+def scalars_of(stages: Sequence[str]) -> tuple[str, ...]:
+    """Return the settings that can change from step to step, for the stages of a neighborhood."""
+    return (*_ALWAYS, *(name for stage in stages for name in _OF_STAGE[stage]))
+
+
+def input_shapes(
+    settings: Mapping[str, Any], shape: tuple[int, int, int]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the float32 arrays that a step takes, by name.
+
+    Args:
+        settings: The settings of `model_train.tflite`.
+        shape: Height, width and channels of an image.
+    """
+    labeled, unlabeled, stages = (settings[key] for key in ("labeled", "unlabeled", "stages"))
+    shapes: dict[str, tuple[int, ...]] = {"labeled": (labeled, *shape)}
+    if unlabeled:
+        shapes["unlabeled"] = (unlabeled, *shape)
+    if "linf" in stages or "l2" in stages:
+        shapes["noise"] = (labeled + unlabeled, *shape)
+    if "spatial" in stages:
+        shapes["draws"] = (settings["num_samples"], labeled + unlabeled, 3)
+    return shapes
 
 
 class Trainer:
@@ -47,6 +73,7 @@ class Trainer:
     Attributes:
         labels: The class names in the order of their ids.
         shape: Height, width and channels of an image.
+        scalars: The settings that can change from step to step.
         settings: Batch sizes and defaults of a step; see
             `keras_srt.exporters.trainable_tflite.exporter.DeviceTrainingSettings`.
         checksum: The SHA-256 of the file, which is stored with saved weights.
@@ -66,7 +93,8 @@ class Trainer:
         self, path: str | Path, num_threads: int = 1, interpreter: str | None = None
     ) -> None:
         self.labels: list[str] = read_labels(path)
-        self.settings = _read_settings(path)
+        self.settings = _DEFAULTS | _read_settings(path)
+        self.scalars = scalars_of(self.settings["stages"])
         self.checksum = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         # Signature runners do not keep the interpreter alive.
         self._interpreter = open_interpreter(path, num_threads, interpreter)
@@ -96,19 +124,25 @@ class Trainer:
         self,
         labeled: np.ndarray,
         labels: np.ndarray,
-        unlabeled: np.ndarray,
-        noise: np.ndarray,
+        unlabeled: np.ndarray | None = None,
+        noise: np.ndarray | None = None,
+        draws: np.ndarray | None = None,
         **scalars: float,
     ) -> dict[str, float]:
-        """Update the weights with one SRT step.
+        """Update the weights with one step of SRT, or of RT without unlabeled images.
 
         Args:
             labeled: float32 [settings["labeled"], height, width, channels] in [0, 1].
             labels: Class ids, [settings["labeled"]].
-            unlabeled: float32 [settings["unlabeled"], height, width, channels] in [0, 1].
+            unlabeled: float32 [settings["unlabeled"], height, width, channels] in [0, 1]; None if
+                that number is 0.
             noise: float32 [labeled + unlabeled, height, width, channels] in [-1, 1], the random
-                start of the inner maximization in units of ε; zeros for no random start.
-            **scalars: Values of `SCALARS` that override `settings`.
+                start in the pixel ball in units of ε; zeros for no random start. None without a
+                pixel ball.
+            draws: float32 [settings["num_samples"], labeled + unlabeled, 3] in [-1, 1], rotations
+                and translations right and down in units of their limits. None without a spatial
+                stage.
+            **scalars: Values of `scalars` that override `settings`.
 
         Returns:
             The loss before the update (`loss`), and its terms `labeled` and `robust`.
@@ -116,23 +150,29 @@ class Trainer:
         Raises:
             BadImage: Images or labels have the wrong shape or are out of range; the weights are
                 unchanged.
-            TypeError: A scalar is unknown.
+            TypeError: A scalar is unknown, or an array is missing or not used.
         """
-        unknown = sorted(set(scalars) - set(SCALARS))
+        unknown = sorted(set(scalars) - set(self.scalars))
         if unknown:
-            raise TypeError(f"got {unknown}; allowed: {', '.join(SCALARS)}")
-        sizes = self.settings["labeled"], self.settings["unlabeled"]
-        ids = np.asarray(labels, np.int32)
-        if ids.shape != sizes[:1] or not (ids.min() >= 0 and ids.max() < len(self.labels)):
+            raise TypeError(f"got {unknown}; allowed: {', '.join(self.scalars)}")
+        given = {"labeled": labeled, "unlabeled": unlabeled, "noise": noise, "draws": draws}
+        given = {name: array for name, array in given.items() if array is not None}
+        shapes = input_shapes(self.settings, self.shape)
+        if set(given) != set(shapes):
+            raise TypeError(f"got {', '.join(given)}; this model takes {', '.join(shapes)}")
+        size, ids = self.settings["labeled"], np.asarray(labels, np.int32)
+        if ids.shape != (size,) or not (ids.min() >= 0 and ids.max() < len(self.labels)):
             raise BadImage(
-                f"labels: got {ids.tolist()}; allowed: {sizes[0]} ids below {len(self.labels)}"
+                f"labels: got {ids.tolist()}; allowed: {size} ids below {len(self.labels)}"
             )
-        values = {name: scalars.get(name, self.settings[name]) for name in SCALARS}
+        low = {"noise": -1.0, "draws": -1.0}
+        values = {name: scalars.get(name, self.settings[name]) for name in self.scalars}
         losses = self._run["train"](
-            labeled=_checked("labeled", labeled, (sizes[0], *self.shape)),
             labels=ids,
-            unlabeled=_checked("unlabeled", unlabeled, (sizes[1], *self.shape)),
-            noise=_checked("noise", noise, (sum(sizes), *self.shape), low=-1.0),
+            **{
+                name: _checked(name, given[name], shape, low.get(name, 0.0))
+                for name, shape in shapes.items()
+            },
             **{name: np.float32(value) for name, value in values.items()},
         )
         return {name: float(value) for name, value in losses.items()}

@@ -20,6 +20,7 @@ from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
 from keras_srt.exporters.export import ExportResult, export_classifier, resume_export
 from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
+from keras_srt.neighborhoods import L2, LInf, Neighborhood, Spatial
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import saved_split
 from keras_srt.pipeline.describe import describe_export
@@ -188,46 +189,72 @@ def _attacked(context: RunContext) -> AttackedImages:
 
 
 def device_training_settings(
-    config: Config, labeled: int = 8, unlabeled: int = 24
+    config: Config, sizes: tuple[int, int] | None = None
 ) -> DeviceTrainingSettings:
     """Make the settings of training on a device: those of the run, with smaller batches.
 
     Args:
         config: The run's configuration.
-        labeled: Labeled images of a batch on the device.
-        unlabeled: Unlabeled images of a batch on the device.
+        sizes: Labeled and unlabeled images of a batch on the device; by default 8 and 24 for SRT,
+            32 and 0 for RT.
 
     Raises:
         UserError: Training on devices doesn't support the neighborhood or the objective.
     """
-    ball, objective, training = config.neighborhood, config.objective, config.training
+    objective, training = config.objective, config.training
     if objective.name not in _ON_DEVICES:
         raise UserError(
             f"--trainable: got the objective {objective.name!r}; allowed: "
             f"{', '.join(_ON_DEVICES)}, whose training step devices support"
         )
-    if getattr(ball, "name", None) != "linf":
-        raise UserError(
-            f"--trainable: got the neighborhood {getattr(ball, 'name', None)!r}; allowed: linf"
-        )
-    if not isinstance(ball.random_start, bool):
-        raise UserError(
-            f"--trainable: got the random_start {ball.random_start}; allowed: true or false"
-        )
+    if getattr(objective, "robust_images", "all") != "all":
+        raise UserError("--trainable: got the robust_images 'unlabeled'; allowed: all")
     for key in ("clean_loss", "robust_loss"):
         loss = getattr(objective, key)
         if loss != "cross_entropy":
             raise UserError(f"--trainable: got the {key} {loss!r}; allowed: cross_entropy")
+    if sizes is None:
+        sizes = (8, 24) if objective.uses_unlabeled else (32, 0)
+    labeled, unlabeled = sizes
+    if unlabeled and not objective.uses_unlabeled:
+        raise UserError(
+            f"--trainable-batch: got {unlabeled} unlabeled images; allowed: 0 with the objective "
+            f"{objective.name!r}"
+        )
     return DeviceTrainingSettings(
-        num_steps=ball.num_steps,
-        epsilon=ball.epsilon,
-        step_size=ball.solver.step_size,
+        **_searches_on_devices(config.neighborhood),
         labeled=labeled,
         unlabeled=unlabeled,
-        random_start=ball.random_start,
         robust_weight=objective.robust_weight,
         # In proportion to the batch, as in Goyal et al. 2017, section 2.1.
         learning_rate=training.learning_rate * (labeled + unlabeled) / training.batch_size,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
     )
+
+
+def _searches_on_devices(neighborhood: Neighborhood) -> dict[str, Any]:
+    """Return the stages of a neighborhood and the settings of their searches.
+
+    Raises:
+        UserError: Devices don't support a search.
+    """
+    found: dict[str, Any] = {"stages": tuple(s.name for s in neighborhood.stages_in_order)}
+    for stage in neighborhood.stages_in_order:
+        if isinstance(stage, LInf | L2):
+            if not isinstance(stage.random_start, bool):
+                raise UserError(
+                    f"--trainable: got the random_start {stage.random_start}; allowed: true or "
+                    "false"
+                )
+            names = ("num_steps", "epsilon", "random_start")
+            found |= {name: getattr(stage, name) for name in names}
+            found["step_size"] = stage.solver.step_size
+        elif isinstance(stage, Spatial):
+            if stage.search != "random":
+                raise UserError(f"--trainable: got the search {stage.search!r}; allowed: random")
+            names = ("num_samples", "max_rotation", "max_translation")
+            found |= {name: getattr(stage, name) for name in names}
+    if getattr(neighborhood, "mode", "sequential") != "sequential":
+        raise UserError("--trainable: got the mode 'joint'; allowed: sequential")
+    return found

@@ -18,6 +18,16 @@ from keras_srt.exporters.agreement import check_agreement
 from keras_srt.exporters.tflite import CONVERTER_NOISE
 
 TRAIN_FILE = "model_train.tflite"
+# The neighborhoods of a step on a device.
+STAGES = (
+    ("linf",),
+    ("l2",),
+    ("spatial",),
+    ("linf", "spatial"),
+    ("l2", "spatial"),
+    ("spatial", "linf"),
+    ("spatial", "l2"),
+)
 _TOLERANCE = 1e-5
 
 # Log lines that saving and converting write for every model.
@@ -32,16 +42,21 @@ _NOISE = (
 class DeviceTrainingSettings:
     """Settings of a training step on a device.
 
-    Batch sizes and `num_steps` are fixed in the file; the other values are inputs of each step
-    and the defaults of `python -m keras_srt.device.train`.
+    Batch sizes, `stages`, `num_steps` and `num_samples` are fixed in the file; the other values are
+    inputs of each step and the defaults of `python -m keras_srt.device.train`.
 
     Args:
-        num_steps: Gradient steps k of the inner maximization, at least 1.
-        epsilon: Radius ε of the L∞ ball, in units of pixel values in [0, 1].
-        step_size: Step size of the inner maximization, in the same units.
+        stages: The stages of the neighborhood in order: a pixel ball ("linf" or "l2"), "spatial",
+            or both.
+        num_steps: Gradient steps k in the pixel ball, at least 1.
+        epsilon: Radius ε of the pixel ball, in units of pixel values in [0, 1].
+        step_size: Step size in the pixel ball, in the same units.
+        random_start: Whether the ascent starts at a random point of the ball.
+        num_samples: Random transforms of each image in the spatial stage, at least 1.
+        max_rotation: Largest rotation in degrees.
+        max_translation: Largest translation in pixels.
         labeled: Images in a labeled batch, at least 1.
-        unlabeled: Images in an unlabeled batch, at least 1.
-        random_start: Whether the inner maximization starts at a random point of the ball.
+        unlabeled: Images in an unlabeled batch; 0 for RT.
         robust_weight: Weight λ of the robust loss.
         learning_rate: Learning rate of SGD.
         momentum: Momentum of SGD.
@@ -52,23 +67,33 @@ class DeviceTrainingSettings:
         8
     """
 
-    num_steps: int
-    epsilon: float
-    step_size: float
+    stages: tuple[str, ...] = ("linf",)
+    num_steps: int = 1
+    epsilon: float = 0.0
+    step_size: float = 0.0
+    random_start: bool = True
+    num_samples: int = 1
+    max_rotation: float = 0.0
+    max_translation: float = 0.0
     labeled: int = 8
     unlabeled: int = 24
-    random_start: bool = True
     robust_weight: float = 1.0
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("labeled", "unlabeled", "num_steps"):
-            if getattr(self, name) < 1:
+        for name, least in {"labeled": 1, "unlabeled": 0, "num_steps": 1, "num_samples": 1}.items():
+            if getattr(self, name) < least:
                 raise UserError(
-                    f"{name}: got {getattr(self, name)}; allowed: a whole number of at least 1"
+                    f"{name}: got {getattr(self, name)}; allowed: a whole number of at least "
+                    f"{least}"
                 )
+        if self.stages not in STAGES:
+            listed = ", ".join(" -> ".join(stages) for stages in STAGES)
+            raise UserError(
+                f"neighborhood: got {' -> '.join(self.stages)}; allowed on a device: {listed}"
+            )
 
 
 def write_trainable(
@@ -101,7 +126,7 @@ def write_trainable(
     from keras_srt.exporters.trainable_tflite.step import SRTStep
 
     clone = trainable_clone(classifier)
-    step = SRTStep(clone, settings.labeled, settings.unlabeled, settings.num_steps)
+    step = SRTStep(clone, settings)
     with filter_stderr(_NOISE):
         path.write_bytes(_convert(step))
     add_labels(path, class_names)

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.device.trainer import SCALARS
+from keras_srt.device.trainer import input_shapes, scalars_of
+from keras_srt.exporters.trainable_tflite.search import ascend, worst_transform
 from keras_srt.exporters.trainable_tflite.weights import weights_by_name
+
+if TYPE_CHECKING:
+    from keras_srt.exporters.trainable_tflite.exporter import DeviceTrainingSettings
 
 
 class SRTStep(tf.Module):
-    """One SRT step by SGD with momentum.
+    """One step of SRT, or of RT if there are no unlabeled images, by SGD with momentum.
 
-    All shapes are static. Random noise, which `RobustModel` draws itself, is an input here,
-    because TFLite has no builtin random operations.
+    All shapes are static. Random draws, which `RobustModel` makes itself, are inputs here, because
+    TFLite has no builtin random operations.
 
     Args:
         classifier: Result of `trainable_clone`.
-        labeled: Images in a labeled batch.
-        unlabeled: Images in an unlabeled batch.
-        num_steps: Gradient steps k of the inner maximization.
+        settings: Settings of the step; only sizes and stages are used.
     """
 
-    def __init__(
-        self, classifier: keras.Model, labeled: int, unlabeled: int, num_steps: int
-    ) -> None:
+    def __init__(self, classifier: keras.Model, settings: DeviceTrainingSettings) -> None:
         super().__init__()
         # A function, not the model: saving the module must not trace the calls of the Keras model,
         # whose batch size is unknown.
         self._logits = lambda images, training: classifier(images, training=training)
         self._shape, self._num_classes = classifier.input_shape[1:], classifier.output_shape[-1]
-        self._sizes = labeled, unlabeled
-        self._num_steps = num_steps
+        self._settings = settings
         named = weights_by_name(classifier)
         trained = {id(weight) for weight in classifier.trainable_weights}
         self._trained = {name: w for name, w in named.items() if id(w) in trained}
@@ -43,12 +42,10 @@ class SRTStep(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """Return the concrete functions by signature name."""
-        labeled, unlabeled = self._sizes
-        shape = self._shape
-        images = {"labeled": labeled, "unlabeled": unlabeled, "noise": labeled + unlabeled}
-        train = {name: tf.TensorSpec((n, *shape), name=name) for name, n in images.items()}
-        train["labels"] = tf.TensorSpec([labeled], tf.int32, "labels")
-        train |= {name: tf.TensorSpec([], name=name) for name in SCALARS}
+        shape, shapes = self._shape, input_shapes(vars(self._settings), self._shape)
+        train = {name: tf.TensorSpec(size, name=name) for name, size in shapes.items()}
+        train["labels"] = tf.TensorSpec([self._settings.labeled], tf.int32, "labels")
+        train |= {name: tf.TensorSpec([], name=name) for name in scalars_of(self._settings.stages)}
         state = [tf.TensorSpec(v.shape, v.dtype, name) for name, v in self.state.items()]
         infer = tf.TensorSpec((1, *shape), name="image")
         return {
@@ -62,55 +59,38 @@ class SRTStep(tf.Module):
         """Compute probabilities [1, classes] of an image [1, height, width, channels]."""
         return {"probabilities": tf.nn.softmax(self._logits(image, training=False))}
 
-    def train(
-        self,
-        labeled: tf.Tensor,
-        labels: tf.Tensor,
-        unlabeled: tf.Tensor,
-        noise: tf.Tensor,
-        learning_rate: tf.Tensor,
-        momentum: tf.Tensor,
-        weight_decay: tf.Tensor,
-        epsilon: tf.Tensor,
-        step_size: tf.Tensor,
-        robust_weight: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        """Update weights and velocities by one step on eq. (15) with the L∞ neighborhood.
+    def train(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Update weights and velocities by one step on eq. (15).
 
         Args:
-            labeled: Labeled images, float32 [m_L, height, width, channels] in [0, 1].
-            labels: Class ids, int32 [m_L].
-            unlabeled: Unlabeled images, float32 [m_U, height, width, channels] in [0, 1].
-            noise: Random start in units of ε, float32 [m_L + m_U, height, width, channels] in
-                [-1, 1], labeled images first; zeros start at the images.
-            learning_rate: Learning rate of SGD.
-            momentum: Momentum of SGD, in [0, 1].
-            weight_decay: Weight decay of SGD.
-            epsilon: Radius ε of the ball, in units of pixel values.
-            step_size: Step size of the inner maximization, in the same units.
-            robust_weight: Weight λ of the robust loss.
+            **inputs: As in `keras_srt.device.trainer.Trainer.step`: `labeled`, `labels`,
+                `unlabeled` if the step has unlabeled images, `noise` with a pixel ball, `draws`
+                with a spatial stage, and the scalars.
 
         Returns:
             `loss` and its terms `labeled` and `robust` before the update, as in `RobustModel`.
         """
-        images = tf.concat([labeled, unlabeled], axis=0)
-        targets = self._one_hot(tf.argmax(self._logits(images, training=False), -1))
-        perturbed = self._maximize(images, targets, noise, epsilon, step_size)
+        labeled, images = inputs["labeled"], inputs["labeled"]
+        if "unlabeled" in inputs:
+            images = tf.concat([labeled, inputs["unlabeled"]], axis=0)
+        logits = self._logits(images, training=False)
+        targets = self._one_hot(tf.argmax(logits, -1))
+        perturbed = self._maximize(images, targets, logits, inputs)
         weights = list(self._trained.values())
         with tf.GradientTape() as tape:
             # One pass, so that BatchNorm sees both parts together, as in `RobustModel`.
             logits = self._logits(tf.concat([labeled, perturbed], axis=0), training=True)
             # Not by slices, whose gradient is not a builtin operation.
             clean, attacked = tf.split(logits, [labeled.shape[0], images.shape[0]])
-            supervised = tf.reduce_mean(_cross_entropy(self._one_hot(labels), clean))
+            supervised = tf.reduce_mean(_cross_entropy(self._one_hot(inputs["labels"]), clean))
             robust = tf.reduce_mean(_cross_entropy(targets, attacked))
-            loss = supervised + robust_weight * robust
+            loss = supervised + inputs["robust_weight"] * robust
         gradients = tape.gradient(loss, weights)
         for weight, gradient, velocity in zip(
             weights, gradients, self._velocities.values(), strict=True
         ):
-            slope = gradient + weight_decay * weight
-            velocity.assign(momentum * velocity - learning_rate * slope)
+            slope = gradient + inputs["weight_decay"] * weight
+            velocity.assign(inputs["momentum"] * velocity - inputs["learning_rate"] * slope)
             weight.assign_add(velocity)
         return {"loss": loss, "labeled": supervised, "robust": robust}
 
@@ -126,23 +106,25 @@ class SRTStep(tf.Module):
         return {"count": tf.constant(count, tf.int32)}
 
     def _maximize(
-        self,
-        images: tf.Tensor,
-        targets: tf.Tensor,
-        noise: tf.Tensor,
-        epsilon: tf.Tensor,
-        step_size: tf.Tensor,
+        self, images: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor, inputs: dict[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Projected gradient ascent in the L∞ ball, as in `keras_srt.neighborhoods.LInf`."""
-        low, high = tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, 1.0)
-        now = tf.minimum(tf.maximum(images + epsilon * noise, low), high)
-        for _ in range(self._num_steps):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(now)
-                loss = _cross_entropy(targets, self._logits(now, training=False))
-            moved = now + step_size * tf.sign(tape.gradient(loss, now))
-            now = tf.minimum(tf.maximum(moved, low), high)
-        return tf.stop_gradient(now)
+        """Search the stages in order, each from the result of the one before."""
+        start_loss: tf.Tensor | None = _cross_entropy(labels, logits)
+
+        def loss_fn(moved: tf.Tensor) -> tf.Tensor:
+            return _cross_entropy(labels, self._logits(moved, training=False))
+
+        for stage in self._settings.stages:
+            if stage == "spatial":
+                turn, shift = inputs["max_rotation"], inputs["max_translation"]
+                start_loss = loss_fn(images) if start_loss is None else start_loss
+                limits = tf.stack([turn, shift, shift])
+                images = worst_transform(images, loss_fn, inputs["draws"], limits, start_loss)
+            else:
+                start = (inputs[name] for name in ("noise", "epsilon", "step_size"))
+                images = ascend(images, loss_fn, stage, self._settings.num_steps, *start)
+            start_loss = None
+        return tf.stop_gradient(images)
 
     def _one_hot(self, labels: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(labels, self._num_classes)

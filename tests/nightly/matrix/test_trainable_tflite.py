@@ -7,6 +7,8 @@ from helpers import python, write_config
 from trainable_models import (
     INSTALLED,
     SETTINGS,
+    VARIANTS,
+    assert_only_builtin_operations,
     assert_steps_agree,
     keras_steps,
     made_file,
@@ -14,6 +16,7 @@ from trainable_models import (
     tiny_file,
 )
 
+from keras_srt.core.images import BadImage
 from keras_srt.device.trainer import Trainer
 from keras_srt.exporters.trainable_tflite.weights import assign_weights
 from keras_srt.models import ResNet, SmallCNN, WideResNet
@@ -24,6 +27,24 @@ def test_steps_agree_with_keras(interpreter, tmp_path):
     path = tmp_path / "model_train.tflite"
     path.write_bytes(tiny_file())
     assert_steps_agree(path, interpreter, keras_steps(tiny_classifier(), SETTINGS, 8), 1e-4)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_steps_of_every_neighborhood_and_of_rt_agree_with_keras(name, tmp_path):
+    settings = dataclasses.replace(SETTINGS, **VARIANTS[name])
+    path = tmp_path / "model_train.tflite"
+    path.write_bytes(made_file(tiny_classifier(), settings))
+    assert_only_builtin_operations(path.read_bytes())
+    expected = keras_steps(tiny_classifier(), settings, 6)
+    for interpreter in INSTALLED:
+        assert_steps_agree(path, interpreter, expected, 1e-4)
+    inputs, trainer = expected.inputs[0], Trainer(path)
+    for key in ("noise", "draws"):
+        if key in inputs:
+            with pytest.raises(BadImage, match=key):
+                trainer.step(**(inputs | {key: inputs[key] + 2}))
+            with pytest.raises(TypeError, match=f"this model takes .*{key}"):
+                trainer.step(**(inputs | {key: None}))
 
 
 @pytest.mark.parametrize(

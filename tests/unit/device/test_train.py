@@ -156,6 +156,51 @@ def test_options_are_validated(place, tmp_path, capsys, options):
     assert f"got '{options[1]}'; allowed" in capsys.readouterr().err
 
 
+def test_options_that_the_model_has_no_use_for_are_refused(place, tmp_path, capsys):
+    assert run(place, tmp_path / "weights.npz", "--max-rotation", 20) == 2
+    assert "--max-rotation: is no setting of the neighborhood linf" in capsys.readouterr().err
+    given = ["--model", place / "model_train.tflite", "--labeled", place / "labeled"]
+    given += ["--steps", 1, "--output", tmp_path / "weights.npz"]
+    assert train.main(list(map(str, given))) == 2
+    assert "--unlabeled: missing" in capsys.readouterr().err
+
+
+class Model:
+    """The settings of a model without the file."""
+
+    shape = (4, 6, 2)
+
+    def __init__(self, **settings):
+        self.settings = {"labeled": 3, "unlabeled": 0, "random_start": True} | settings
+
+
+class Pictures:
+    def batch(self, step, count):
+        return np.zeros((count, 4, 6, 2), np.float32), np.arange(count)
+
+
+def test_the_noise_of_l2_is_uniform_in_the_unit_ball():
+    model = Model(stages=["l2"], labeled=4000)
+    batches = train._Batches(model, Pictures(), range(4000), None, 7)
+    batch = batches.at(5)
+    assert set(batch) == {"labeled", "labels", "noise"}
+    length = np.linalg.norm(batch["noise"].reshape(4000, -1), axis=1)
+    assert length.max() <= 1 + 1e-6
+    # The share of the volume within r is r^48.
+    assert np.mean(length**48) == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_array_equal(batch["noise"], batches.at(5)["noise"])
+    assert not np.array_equal(batch["noise"], batches.at(6)["noise"])
+
+
+def test_the_draws_of_a_spatial_stage_are_uniform():
+    model = Model(stages=["spatial", "linf"], num_samples=500, unlabeled=2, random_start=False)
+    batch = train._Batches(model, Pictures(), range(3), Pictures(), 7).at(0)
+    assert batch["draws"].shape == (500, 5, 3)
+    assert np.abs(batch["draws"]).max() <= 1
+    np.testing.assert_allclose(batch["draws"].std(axis=(0, 1)), 3**-0.5, atol=0.02)
+    assert not batch["noise"].any()
+
+
 @pytest.mark.skipif("ai-edge-litert" not in INSTALLED, reason="needs ai-edge-litert")
 def test_training_does_not_import_tensorflow(place, tmp_path):
     code = (

@@ -1,14 +1,17 @@
 """`model_train.tflite` trains as Keras does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.lite.python import schema_py_generated as schema
 from trainable_models import (
     INSTALLED,
     NAMES,
     SETTINGS,
     SHAPE,
+    TERMS,
+    assert_only_builtin_operations,
     assert_steps_agree,
     batches_of,
     keras_steps,
@@ -19,7 +22,9 @@ from trainable_models import (
 from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage
 from keras_srt.device.classify import BadModel
-from keras_srt.device.trainer import Trainer
+from keras_srt.device.trainer import Trainer, scalars_of
+from keras_srt.exporters.trainable_tflite.layers import trainable_clone
+from keras_srt.exporters.trainable_tflite.step import SRTStep
 from keras_srt.exporters.trainable_tflite.weights import assign_weights
 from keras_srt.models import SmallCNN
 
@@ -32,13 +37,18 @@ def path(tmp_path_factory):
 
 
 def test_only_builtin_operations(path):
-    content = path.read_bytes()
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
-    used = {names[max(c.builtinCode, c.deprecatedBuiltinCode)] for c in model.operatorCodes}
-    assert {"CONV_2D", "TRANSPOSE_CONV", "ASSIGN_VARIABLE"} <= used
-    assert not used & {"CUSTOM", "DELEGATE", "REVERSE_V2"}
-    assert not [code.customCode for code in model.operatorCodes if code.customCode]
+    assert_only_builtin_operations(path.read_bytes())
+
+
+def test_the_step_before_its_conversion_is_that_of_keras(eager):
+    """T1; files of every neighborhood and of RT are made at night."""
+    settings = dataclasses.replace(SETTINGS, stages=("linf", "spatial"), num_steps=1, num_samples=1)
+    expected = keras_steps(tiny_classifier(), settings, 1)
+    step = SRTStep(trainable_clone(tiny_classifier()), settings)
+    inputs = {key: tf.constant(x) for key, x in expected.inputs[0].items() if x is not None}
+    scalars = {key: tf.constant(getattr(settings, key)) for key in scalars_of(settings.stages)}
+    losses = step.train(**inputs, **scalars)
+    np.testing.assert_allclose([losses[term] for term in TERMS], expected.losses[0], rtol=1e-5)
 
 
 @pytest.mark.parametrize("interpreter", INSTALLED[:1])
