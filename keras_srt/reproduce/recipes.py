@@ -41,9 +41,10 @@ _QUICK_WEIGHT_WARMUP = 0.3
 _QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
 _QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
 
-# Reference settings in epochs: training images, labels, and epochs with milestones.
-_REFERENCE_IMAGES = {"mnist": 59_000, "cifar10": 49_000}
-_REFERENCE_LABELS, _REFERENCE_BATCH = 10_000, 128
+# Reference settings in epochs: unlabeled images, labels with and without those for validation,
+# batch, and epochs with milestones.
+_REFERENCE_UNLABELED = {"mnist": 50_000, "cifar10": 40_000}
+_REFERENCE_LABELS, _REFERENCE_TRAINED, _REFERENCE_BATCH = 10_000, 9_000, 128
 _REFERENCE_EPOCHS = {"mnist": (100, (55, 75, 90)), "cifar10": (120, (75, 90, 100))}
 
 
@@ -69,7 +70,7 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
     changes: dict[str, Any] = {
         "name": f"{dataset}-{spec.name}-{scale}" + (f"-seed{seed}" if seed else ""),
         "seed": seed,
-        "data": {"labeled": spec.labeled, "unlabeled": spec.unlabeled},
+        "data": _data(spec, scale),
         "objective": _objective(spec, dataset, scale),
         "training": _training(spec, dataset, scale),
         # These models are not exported.
@@ -85,6 +86,15 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
         changes["neighborhood"] = neighborhood
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     return load_config(name, variant, overrides)
+
+
+def _data(spec: ModelSpec, scale: str) -> dict[str, Any]:
+    """Return the numbers of images; at scale full, they are drawn as in [0217] of the patent."""
+    numbers: dict[str, Any] = {"labeled": spec.labeled, "unlabeled": spec.unlabeled}
+    if scale == "full":
+        # A tenth of the labeled images is for validation; all others are unlabeled.
+        numbers |= {"selection": "random", "validation_from": "labeled", "validation": None}
+    return numbers
 
 
 def _base_family(spec: ModelSpec) -> str:
@@ -146,9 +156,9 @@ def _reference_length(spec: ModelSpec, dataset: str, unlabeled: bool) -> dict[st
     """Use the steps of 10,000 labels for fewer labels: an epoch of 100 labels is one step."""
     if spec.labeled in (_REFERENCE_LABELS, None) or dataset not in _REFERENCE_EPOCHS:
         return {}
-    others = _REFERENCE_IMAGES[dataset] - _REFERENCE_LABELS if unlabeled else 0
-    labeled = batch_sizes(_REFERENCE_BATCH, _REFERENCE_LABELS, others, None).labeled
-    epoch = math.ceil(_REFERENCE_LABELS / labeled)
+    others = _REFERENCE_UNLABELED[dataset] if unlabeled else 0
+    labeled = batch_sizes(_REFERENCE_BATCH, _REFERENCE_TRAINED, others, None).labeled
+    epoch = math.ceil(_REFERENCE_TRAINED / labeled)
     epochs, milestones = _REFERENCE_EPOCHS[dataset]
     return {
         "steps": epoch * epochs,

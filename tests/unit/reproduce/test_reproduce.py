@@ -49,7 +49,9 @@ def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
     for spec in target.models():
         config = make_config(spec, dataset, scale)
         plan = make_plan(config, INFOS[dataset])
-        assert plan.num_labeled == spec.labeled or plan.num_unlabeled == 0
+        if spec.labeled is not None:
+            # At full, a tenth of the labels is for validation.
+            assert plan.num_labeled == (9 * spec.labeled // 10 if scale == "full" else spec.labeled)
         assert config.data.dataset.name == dataset
         assert config.objective.name == spec.objective
         for wanted in target.attacks_on(spec):
@@ -279,20 +281,24 @@ def test_the_quick_recipe_on_mnist(spec, steps, interval, labeled_per_step, weig
 
 @pytest.mark.parametrize("family", ["pixel", "spatial", "composite"])
 @pytest.mark.parametrize(("dataset", "prefix"), [("mnist", "mnist"), ("cifar10", "cifar")])
-def test_full_is_the_base_config_as_it_is(family, dataset, prefix):
+def test_full_is_the_base_config_with_the_draw_of_the_patent(family, dataset, prefix):
     config = make_config(ModelSpec(family, "srt"), dataset, "full")
-    assert fingerprint(config) == fingerprint(load_config(f"{prefix}_{family}"))
+    draw = ["data.selection=random", "data.validation_from=labeled", "data.validation=null"]
+    assert fingerprint(config) == fingerprint(load_config(f"{prefix}_{family}", None, draw))
+    plan = make_plan(config, INFOS[dataset])
+    others = {"mnist": 50_000, "cifar10": 40_000}[dataset]
+    assert (plan.num_labeled, plan.num_unlabeled) == (9_000, others)
 
 
 def test_full_with_few_labels_takes_as_many_steps_as_with_10000():
-    # Of a batch of 128, 22 are labeled: 455 steps an epoch.
+    # Of a batch of 128, 20 are labeled: 450 steps for a pass over the 9,000 training labels.
     config = make_config(ModelSpec("pixel", "srt", labeled=300), "mnist", "full")
-    assert (config.training.steps, config.training.epochs) == (45_500, None)
-    assert config.training.schedule.milestones == (55 * 455, 75 * 455, 90 * 455)
+    assert (config.training.steps, config.training.epochs) == (45_000, None)
+    assert config.training.schedule.milestones == (55 * 450, 75 * 450, 90 * 450)
     assert config.training.labeled_per_batch == 32
-    # All 128: 79 steps.
+    # All 128: 71 steps.
     config = make_config(ModelSpec("pixel", "rt", labeled=300), "mnist", "full")
-    assert config.training.steps == 7_900
+    assert config.training.steps == 7_100
     # All labels: the configs' epochs.
     config = make_config(ModelSpec("pixel", "adversarial", labeled=None), "mnist", "full")
     assert (config.training.steps, config.training.epochs) == (None, 100)
