@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import override
 
 from keras_srt.core import validation
+from keras_srt.core.formatting import format_number
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
@@ -134,7 +135,7 @@ class LpBall(Neighborhood):
     @property
     @override
     def range(self) -> str:
-        return f"||r||_{self.norm_symbol} <= {self.epsilon:.6g} (pixel values in [0, 1])"
+        return f"||r||_{self.norm_symbol} <= {format_number(self.epsilon)} (pixel values in [0, 1])"
 
 
 @component

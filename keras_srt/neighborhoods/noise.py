@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.formatting import format_number
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import draws
@@ -108,10 +109,12 @@ class Noise(Neighborhood):
     @property
     @override
     def range(self) -> str:
-        drawn = "uniform noise" if self.sigma is None else f"normal noise of sigma {self.sigma:.6g}"
-        return f"{drawn} with |r| <= {self.bound:.6g} (pixel values in [0, 1])"
+        drawn = "uniform noise"
+        if self.sigma is not None:
+            drawn = f"normal noise of sigma {format_number(self.sigma)}"
+        return f"{drawn} with |r| <= {format_number(self.bound)} (pixel values in [0, 1])"
 
     @property
     @override
     def distance_bound(self) -> str:
-        return f"||r||_inf <= {self.bound:.6g} (pixel values in [0, 1])"
+        return f"||r||_inf <= {format_number(self.bound)} (pixel values in [0, 1])"

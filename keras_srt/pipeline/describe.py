@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import math
+
 from keras_srt.core import processor
-from keras_srt.core.formatting import format_duration
-from keras_srt.data import DatasetInfo
+from keras_srt.core.formatting import format_duration, format_number
+from keras_srt.core.registry import settings_of
 from keras_srt.exporters.export import ExportResult
+from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.cost import StepTime, teacher_seconds, training_seconds
 from keras_srt.pipeline.plan import Plan
 
 
-def describe_dataset(info: DatasetInfo, plan: Plan) -> str:
-    """Describe the sizes of a dataset and its split."""
-    return (
-        f"dataset   {info.title}: {info.num_train:,} training images ({plan.num_labeled:,} "
+def describe_config(context: RunContext) -> str:
+    """Describe a run's data, threat, objective and model in lines for people."""
+    config, plan, info = context.config, context.plan, context.info
+    settings = settings_of(config.objective)
+    given = ", ".join(f"{key} {format_number(value)}" for key, value in settings.items() if value)
+    lines = {
+        "config": f"{config.name} (all settings: --json)",
+        "dataset": f"{info.title}: {info.num_train:,} training images ({plan.num_labeled:,} "
         f"labeled, {plan.num_unlabeled:,} unlabeled, {plan.num_validation:,} validation), "
-        f"{info.num_test:,} test images of {' x '.join(map(str, info.input_shape))}"
-    )
+        f"{info.num_test:,} test images of {' x '.join(map(str, info.input_shape))}",
+        "memory": _describe_memory(context),
+        **(config.neighborhood.describe() if config.neighborhood is not None else {}),
+        "objective": given.removeprefix("name "),
+        "model": f"{config.model.name}, {context.model.classifier.count_params():,} parameters",
+    }
+    return "\n".join(f"{key:<9} {value}" for key, value in lines.items())
+
+
+def _describe_memory(context: RunContext) -> str:
+    if context.config.data.shuffle_buffer is not None:
+        return f"a buffer of {context.config.data.shuffle_buffer:,} images"
+    images = math.prod(context.info.input_shape) * context.info.num_train
+    return f"{images / 1e6:,.0f} MB of training images, beside TensorFlow and the model"
 
 
 def describe_processor() -> str:

@@ -261,14 +261,21 @@ def test_a_server_that_is_not_there_is_named(finished, rejected):
     assert address in line
 
 
-def test_info_prints_a_config_and_its_cost_and_writes_nothing(tmp_path, capsys, monkeypatch):
+def test_info_describes_a_config_and_its_cost_and_writes_nothing(tmp_path, capsys, monkeypatch):
     config = write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["info", "--config", str(config)]) == 0
-    printed = capsys.readouterr().out
-    assert json.JSONDecoder().raw_decode(printed)[0]["training"]["steps"] == 6
-    for words in ("8 labeled + 8 unlabeled", "6 steps", "of training on this machine"):
-        assert words in printed
+    assert cli.main(["info", str(config), "--set", "neighborhood.epsilon=8/255"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(lines) == [
+        "config", "dataset", "memory", "type", "order", "range", "distance", "objective", "model",
+        "processor", "batch", "step", "training", "time",
+    ]  # fmt: skip
+    assert lines["range"] == "||r||_inf <= 8/255 (pixel values in [0, 1])"
+    assert lines["batch"].startswith("8 labeled + 8 unlabeled")
+    assert lines["training"].startswith("6 steps")
+    assert lines["model"].startswith("small_cnn, ")
+    assert cli.main(["info", str(config), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["training"]["steps"] == 6
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.json"]
 
 
