@@ -19,7 +19,8 @@ from keras_srt.neighborhoods import L2
 
 # arctanh is infinite at 0 and 1; as in the reference code, pixel values are shrunk by this.
 _INSIDE = 0.999999
-# A search is checked ten times, and stops unless the objective fell below this share.
+# A search is checked ten times, and stops unless the mean objective since the last check fell
+# below this share of the mean before.
 _CHECKS, _PROGRESS = 10, 0.9999
 _BETA_1, _BETA_2, _TINY = 0.9, 0.999, 1e-8
 
@@ -80,7 +81,7 @@ class CarliniWagner(MinimalNormAttack):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run one descent; return the nearest adversarial images and ‖x'-x‖₂², or infinity."""
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
-        before = np.full(len(images), np.inf)
+        before, total = np.full(len(images), np.inf), np.zeros(len(images))
         active, descent = np.arange(len(images)), _Descent(images, self.learning_rate)
         check_interval = max(1, self.iterations // _CHECKS)
         for iteration in range(self.iterations):
@@ -97,13 +98,15 @@ class CarliniWagner(MinimalNormAttack):
             # At a margin of exactly κ, as of rounded logits, the image is not adversarial yet.
             weight = np.float32(const[active] * ~adversarial)[:, None, None, None]
             descent.step(2 * moved - weight * slope)
+            # In half precision, a single objective has an error larger than its progress.
+            total += length + const[active] * missing
             if self.abort_early and iteration % check_interval == 0:
-                objective = length + const[active] * missing
-                progressing = ~(objective > _PROGRESS * before[active])
-                before[active] = objective
-                active = active[progressing]
+                objective = total / (check_interval if iteration else 1)
+                progressing = ~(objective > _PROGRESS * before)
+                active, before = active[progressing], objective[progressing]
                 if not len(active):
                     break
+                total = np.zeros(len(active))
                 descent.keep(progressing)
         return nearest, shortest
 

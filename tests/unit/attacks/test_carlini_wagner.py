@@ -7,6 +7,7 @@ from linear_models import SEED, affine, constant, pairwise_distances, run
 
 from keras_srt.attacks import CarliniWagner, Criterion
 from keras_srt.attacks.carlini_wagner import _Descent
+from keras_srt.attacks.target_model import Predictions
 from keras_srt.core.tensorflow import keras
 
 CW = {
@@ -83,6 +84,23 @@ def test_an_image_that_stalls_drops_out_at_the_second_check(abort_early, iterati
     _, model = run(attack, constant(3), gray, np.zeros(20))
     # The clean prediction, three searches, and the prediction of the result.
     assert model.queries == 20 * (1 + 3 * iterations + 1)
+
+
+def test_one_high_objective_is_no_stall(gray):
+    """As half precision rounds objectives: here only that of the third check is too high."""
+
+    class Falling:
+        calls = 0
+
+        def gradient(self, images, criterion, loss):
+            missing = 10 - 0.1 * self.calls + (self.calls == 8)
+            self.calls += 1
+            return Predictions(np.int32([0]), np.float32([-missing])), np.zeros_like(images)
+
+    model = Falling()
+    attack = CarliniWagner(epsilon=1, iterations=40)
+    attack._search(model, gray[:1], Criterion(np.int32([0])), np.ones(1))
+    assert model.calls == 40
 
 
 def test_confidence_is_the_margin_of_the_results(gray):
