@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ class Forks:
         self._number = 0
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
         threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-        path = os.pathsep.join(map(str, (ROOT, FOLDER.parent)))
+        path = os.pathsep.join(map(str, (ROOT, FOLDER.parent, ROOT / "tests" / "support")))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "faults.zygote"],
             stdin=subprocess.PIPE,
@@ -91,12 +92,21 @@ class Forks:
 
     def end(self, number):
         """Waits for a command."""
-        code = self._tell(wait=number)
+        return self._ended(number, self._tell(wait=number))
+
+    def _ended(self, number, code):
         texts = [
             Path(f"{self._folder / str(number)}.{name}").read_text(errors="replace")
             for name in ("out", "err")
         ]
         return Ended(code, *texts)
+
+    def wait_for(self, path, number):
+        """Waits until a command has made a file, however slow the machine is."""
+        while not path.exists():
+            ended = self._tell(poll=number)
+            assert ended is None, self._ended(number, ended).error
+            time.sleep(0.02)
 
     def __call__(self, *arguments, **faults):
         """Runs `keras-srt ARGUMENTS` to its end."""

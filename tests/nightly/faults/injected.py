@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -35,6 +36,26 @@ def inject(finish=False, **faults):
         pipeline.read_json = lambda _: {}
     for name, arguments in faults.items():
         globals()[name](*arguments)
+
+
+def small_reproduction(folder):
+    """Lets every target of `reproduce` have one tiny model on digits.
+
+    Args:
+        folder: for the model's config.
+    """
+    from reproduce_jobs import STANDARD, small_config, small_target
+
+    from keras_srt.reproduce import job_models, targets
+
+    targets.datasets_of = lambda name: ("digits",)
+    targets.make_target = lambda name, *_: small_target(name, (STANDARD,))
+    job_models.make_config = small_config(Path(folder))
+
+
+def temporary_in(folder):
+    """Makes temporary folders in that folder."""
+    tempfile.tempdir = folder
 
 
 def kill_later(step, delay):

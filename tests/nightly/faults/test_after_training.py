@@ -73,8 +73,7 @@ def undisturbed(forks, tmp_path_factory):
     """A run that nothing disturbed, and the seconds from its last step to its end."""
     folder = tmp_path_factory.mktemp("undisturbed")
     number = forks.start(*arguments(folder), finish=True)
-    while not (folder / "run" / "checkpoints" / f"state-{STEPS}.json").exists():
-        time.sleep(0.02)
+    forks.wait_for(folder / "run" / "checkpoints" / f"state-{STEPS}.json", number)
     began = time.monotonic()
     forks.end(number).assert_done()
     return folder, time.monotonic() - began

@@ -41,11 +41,15 @@ def undisturbed(search, forks, tmp_path_factory):
 
 @pytest.mark.parametrize("end", [(3, 1), (4, 2)], ids=["in a trial", "in the second trial"])
 def test_killed(end, search, undisturbed, forks, tmp_path):
-    folder = tmp_path / "search"
-    assert forks(*tune(search, folder), kill_in_trial=[*end]).code == -KILL
+    folder, temporary = tmp_path / "search", tmp_path / "temporary"
+    temporary.mkdir()
+    place = {"temporary_in": [str(temporary)]}
+    assert forks(*tune(search, folder), kill_in_trial=[*end], **place).code == -KILL
     assert not (folder / "trials.json").exists()
-    forks(*tune(search, folder, "--resume")).assert_done()
+    assert len(list(temporary.glob("keras-srt-*"))) == 1
+    forks(*tune(search, folder, "--resume"), **place).assert_done()
     assert found(folder) == found(undisturbed)
+    assert not list(temporary.glob("keras-srt-*"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])

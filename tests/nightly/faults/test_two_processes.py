@@ -1,20 +1,12 @@
 """Two processes on one run folder: the second one is refused, and the first one not disturbed."""
 
 import signal
-import time
 
 import pytest
 
 from faults.conftest import assert_same_training, train
 
 GROUP = "two processes, one run folder"
-
-
-def wait_for(path, seconds=60):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} was not made"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -24,7 +16,7 @@ def running(forks, configs, tmp_path):
     number = forks.start(
         *train(configs["all"], tmp_path / "run"), wait_at_step=[4, str(begun), str(go)]
     )
-    wait_for(begun)
+    forks.wait_for(begun, number)
     return number, go
 
 
@@ -53,6 +45,23 @@ def test_a_killed_one_frees_the_folder(forks, configs, whole, tmp_path):
     assert forks(*train(configs["all"], run), signal_at_step=[4, kill]).code == -kill
     forks(*train(configs["all"], run, "--resume")).assert_done()
     assert_same_training(run, whole["all"])
+
+
+def test_two_reproductions_in_one_folder(forks, tmp_path):
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    small = {"small_reproduction": [str(tmp_path)]}
+    folders = ("--runs", tmp_path / "runs", "--output", tmp_path / "output")
+    command = ("reproduce", "table2", "--dataset", "digits", "--scale", "smoke", *folders)
+    number = forks.start(*command, **small, wait_at_step=[4, str(begun), str(go)])
+    forks.wait_for(begun, number)
+    refused = forks(*command, **small)
+    refused.assert_refused(str(tmp_path / "runs"), "is training in this folder", "process ")
+    go.touch()
+    forks.end(number).assert_done()
+    again = forks(*command, **small)
+    again.assert_done()
+    assert "1 trained, 0 started, 0 missing" in again.output
+    assert len(list((tmp_path / "output").glob("table2*.json"))) == 1
 
 
 def contents(folder):

@@ -1,7 +1,8 @@
 """A process that has imported everything and computed nothing, and forks for each command.
 
 It reads a JSON object a line: `{"number", "files", "arguments", "faults"}` starts a command, and
-`{"wait": number}` answers with its exit code, negative for a signal.
+`{"wait": number}` answers with its exit code, negative for a signal. `{"poll": number}` answers
+with the same or, while the command runs, with null.
 """
 
 import json
@@ -40,6 +41,9 @@ def main():
         if "wait" in job:
             _, status = os.waitpid(children.pop(job["wait"]), 0)
             answer = os.waitstatus_to_exitcode(status)
+        elif "poll" in job:
+            ended, status = os.waitpid(children[job["poll"]], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if ended else None
         else:
             answer = os.fork()
             if answer == 0:
