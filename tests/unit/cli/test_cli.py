@@ -271,6 +271,7 @@ def test_info_describes_a_config_and_its_cost_and_writes_nothing(tmp_path, capsy
         "processor", "batch", "step", "training", "time",
     ]  # fmt: skip
     assert lines["range"] == "||r||_inf <= 8/255 (pixel values in [0, 1])"
+    assert lines["distance"] == f"dist(T(x), x) = {lines['range']}"
     assert lines["batch"].startswith("8 labeled + 8 unlabeled")
     assert lines["training"].startswith("6 steps")
     assert lines["model"].startswith("small_cnn, ")
