@@ -14,7 +14,7 @@ from keras_srt.predict.backends import open_savedmodel
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("cifar_spatial-record",)
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 @pytest.mark.parametrize("name", NAMES)
