@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.random_draws import worst_of_draws
 from keras_srt.attacks.running_worst_case import RunningWorstCase
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
@@ -75,20 +76,11 @@ class ColorAttack(Attack):
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
         space, originals = self.neighborhood, tf.constant(images)
-        unchanged = space.identity(originals).numpy()
-        worst = RunningWorstCase(model.predictions(images, criterion), criterion, unchanged)
-
-        def drawn(number: int) -> np.ndarray:
-            # Drawn for all images, so that a draw doesn't depend on which images are active.
-            return space.sample(originals, fold(seed, number)).numpy()
-
-        for number in range(self.num_samples):
-            active = worst.active
-            tried = drawn(number)[active]
-            transformed = space.apply(tf.constant(images[active]), tried).numpy()
-            worst.add(active, (tried,), model.predictions(transformed, criterion[active]))
+        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
         for restart in range(self.restarts):
-            start = worst.parameters[0] if restart == 0 else drawn(self.num_samples + restart)
+            start = worst.parameters[0]
+            if restart:
+                start = space.sample(originals, fold(seed, self.num_samples + restart)).numpy()
             self._ascend(model, images, criterion, worst, start)
         (parameters,) = worst.parameters
         return AttackResult(space.apply(originals, parameters).numpy(), parameters, worst.success)

@@ -10,13 +10,12 @@ from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
-from keras_srt.attacks.running_worst_case import RunningWorstCase
+from keras_srt.attacks.random_draws import worst_of_draws
 from keras_srt.attacks.target_model import QueryModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Noise
-from keras_srt.neighborhoods.draws import fold
 
 
 @component
@@ -53,14 +52,7 @@ class NoiseAttack(Attack):
     def search(
         self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        space, originals = self.neighborhood, tf.constant(images)
-        unchanged = space.identity(originals).numpy()
-        worst = RunningWorstCase(model.predictions(images, criterion), criterion, unchanged)
-        for number in range(self.num_samples):
-            active = worst.active
-            # Drawn for all images, so that a draw doesn't depend on which images are active.
-            tried = space.sample(originals, fold(seed, number)).numpy()[active]
-            noisy = space.apply(images[active], tried).numpy()
-            worst.add(active, (tried,), model.predictions(noisy, criterion[active]))
+        space = self.neighborhood
+        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
         (noise,) = worst.parameters
-        return AttackResult(space.apply(originals, noise).numpy(), noise, worst.success)
+        return AttackResult(space.apply(tf.constant(images), noise).numpy(), noise, worst.success)

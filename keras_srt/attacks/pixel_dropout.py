@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.random_draws import worst_of_draws
 from keras_srt.attacks.running_worst_case import RunningWorstCase
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
@@ -17,7 +18,6 @@ from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import PixelDropout
-from keras_srt.neighborhoods.draws import fold
 
 
 @component
@@ -54,18 +54,11 @@ class PixelDropoutAttack(Attack):
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        space, originals = self.neighborhood, tf.constant(images)
-        unchanged = space.identity(originals).numpy()
-        worst = RunningWorstCase(model.predictions(images, criterion), criterion, unchanged)
-        for number in range(self.num_samples):
-            active = worst.active
-            # Drawn for all images, so that a draw doesn't depend on which images are active.
-            tried = space.sample(originals, fold(seed, number)).numpy()[active]
-            lossy = space.apply(images[active], tried).numpy()
-            worst.add(active, (tried,), model.predictions(lossy, criterion[active]))
+        space = self.neighborhood
+        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
         self._search_greedily(model, images, criterion, worst)
         (lost,) = worst.parameters
-        return AttackResult(space.apply(originals, lost).numpy(), lost, worst.success)
+        return AttackResult(space.apply(tf.constant(images), lost).numpy(), lost, worst.success)
 
     def _search_greedily(
         self,
