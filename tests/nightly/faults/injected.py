@@ -74,8 +74,8 @@ def after_training(name, arguments):
     """Another fault of this module, once the training is over."""
     train = pipeline.train
 
-    def training(context):
-        train(context)
+    def training(context, **options):
+        train(context, **options)
         globals()[name](*arguments)
 
     pipeline.train = training

@@ -90,7 +90,7 @@ def test_killed_at_a_random_instant(number, forks, undisturbed, tmp_path):
     assert_same_end(tmp_path, whole)
 
 
-@pytest.mark.parametrize("size", [100, 3_000, 20_000])
+@pytest.mark.parametrize("size", [300, 3_000, 20_000])
 def test_no_file_may_grow(size, forks, undisturbed, tmp_path):
     fault = {"after_training": ["limit_size", [size]]}
     ended = forks(*arguments(tmp_path), finish=True, **fault)
