@@ -88,10 +88,10 @@ def check_keras_file(path: Path) -> None:
             for part in _objects(config):
                 _check_object(path, part)
             _check_weights(path, archive.read(_WEIGHTS))
-    except (OSError, ValueError, KeyError, RecursionError) as error:
+    # RuntimeError: encrypted, of an unknown compression (NotImplementedError), or nested too deeply
+    # (RecursionError).
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise _cannot_load(path, error) from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise _cannot_load(path, error) from error  # damaged, an unknown compression, encrypted
 
 
 def _cannot_load(path: Path, error: Exception) -> UserError:

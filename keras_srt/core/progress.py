@@ -1,4 +1,4 @@
-"""Progress of long tasks: a bar on a terminal, a line of text every half minute elsewhere."""
+"""Progress of long tasks: a bar on a terminal, otherwise a log line every 30 seconds."""
 
 from __future__ import annotations
 

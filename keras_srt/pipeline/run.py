@@ -51,7 +51,7 @@ def run(
         UserError: The dataset, the folder, the devices or a checkpoint can't be used.
         Interrupted: Training was interrupted; its state is saved.
     """
-    # The working directory may be removed while the run goes on.
+    # The working directory may be removed during the run.
     folder = RunFolder(absolute(folder.path, "run folder"))
     data_dir = None if data_dir is None else absolute(data_dir, "data folder")
     source = CachedDataset(config.data.dataset, data_dir)

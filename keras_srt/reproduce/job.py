@@ -73,7 +73,7 @@ def reproduce(request: Request) -> list[Path]:
         UserError: The dataset or a run can't be used.
         Interrupted: Ctrl-C was pressed; finished work is kept.
     """
-    # The working directory may be removed while the job goes on.
+    # The working directory may be removed during the job.
     data_dir = None if request.data_dir is None else absolute(request.data_dir, "data folder")
     runs, output = absolute(request.runs, "--runs"), absolute(request.output, "--output")
     request = dataclasses.replace(request, runs=runs, output=output, data_dir=data_dir)

@@ -139,7 +139,7 @@ def tune(
         UserError: The folder can't be used, or too many consecutive trials failed.
         Interrupted: Ctrl-C was pressed; the state of the trial is saved.
     """
-    # The working directory may be removed while the search goes on.
+    # The working directory may be removed during the search.
     folder = absolute(folder, "search folder")
     data_dir = None if data_dir is None else absolute(data_dir, "data folder")
     role, config = read_role(), with_length(config)

@@ -110,7 +110,7 @@ def savedmodel_logits(
     logits = dataclasses.replace(classifier, loaded=loaded)
     activate = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[activation]
     images = tf.constant(samples)
-    # A function that the graph calls elsewhere, too, may contain the activation.
+    # The activation may be in a function that the graph also calls in other places.
     same = np.allclose(activate(logits(images)), classifier(images), atol=_SAME)
     return (logits, activation) if same else None
 

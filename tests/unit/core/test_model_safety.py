@@ -96,7 +96,8 @@ def test_a_loss_of_the_user_is_not_read(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(4)])
     model.compile("sgd", own_loss)
     model.save(path)
-    load_keras_file(path)
+    images = np.ones((2, 8, 8, 1), np.float32)
+    np.testing.assert_array_equal(load_keras_file(path)(images), model(images))
 
 
 ADD = {"function": "__operators__.add"}

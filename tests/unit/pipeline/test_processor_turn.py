@@ -47,8 +47,12 @@ def test_waiting_starts_when_the_first_training_ends(tmp_path, caplog):
     assert f"waiting for the training in {tmp_path / 'first'}" in caplog.text
 
 
-def test_without_a_cache_folder_a_training_starts(tmp_path, monkeypatch):
+def test_without_a_cache_folder_a_training_starts(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG, module.logger.name)
+    started = False
     (tmp_path / "file").touch()
     monkeypatch.setattr(module, "_cache_folder", lambda: tmp_path / "file")
     with processor_turn(tmp_path, wait=True):
-        pass
+        started = True
+    assert started
+    assert "don't take turns" in caplog.text
