@@ -96,7 +96,7 @@ class ColorAttack(Attack):
         """Run one ascent for the active images, and add its points to `worst`."""
         space, active = self.neighborhood, worst.active
         points = start[active]
-        for _ in range(self.num_steps):
+        for index in range(self.num_steps):
             originals, parameters = tf.constant(images[active]), tf.constant(points)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)
@@ -105,7 +105,7 @@ class ColorAttack(Attack):
             worst.add(active, (points,), predictions)
             slope = tape.gradient(transformed, parameters, output_gradients=tf.constant(gradient))
             surviving = ~worst.success[active]
-            points = space.ascent.step(originals, parameters, slope).numpy()[surviving]
+            points = space.ascent.step(originals, parameters, slope, index).numpy()[surviving]
             active = active[surviving]
         transformed = space.apply(tf.constant(images[active]), points).numpy()
         worst.add(active, (points,), model.predictions(transformed, criterion[active]))

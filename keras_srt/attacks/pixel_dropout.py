@@ -76,7 +76,8 @@ class PixelDropoutAttack(Attack):
             predictions, gradient = model.gradient(lossy, criterion[active])
             worst.add(active, (lost,), predictions)
             surviving = ~worst.success[active]
-            lost = space.greedy.step(originals, lost, gradient, index).numpy()[surviving]
+            slope = -tf.reduce_sum(gradient * originals, axis=-1, keepdims=True)
+            lost = space.greedy.step(originals, lost, slope, index).numpy()[surviving]
             active = active[surviving]
         lossy = space.apply(images[active], lost).numpy()
         worst.add(active, (lost,), model.predictions(lossy, criterion[active]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -14,6 +15,7 @@ from keras_srt.neighborhoods.draws import Seed
 from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Scale, Solver, repeat
 
 if TYPE_CHECKING:
+    from keras_srt.neighborhoods.base import Neighborhood
     from keras_srt.neighborhoods.color import Color
     from keras_srt.neighborhoods.lp import LpBall
 
@@ -105,35 +107,44 @@ class GradientAscent(Solver):
 
 
 @dataclasses.dataclass(frozen=True)
-class ParameterAscent(Solver):
-    """θ ← project(θ + step_size·limits·sign(∇_θ loss(T(x;θ)))), keeping the worst iterate.
+class ParameterSearch(Solver):
+    """A search by gradients of the loss of T(x;θ) with respect to θ, keeping the worst iterate.
 
     The unperturbed image is an iterate, too, so the loss never decreases.
 
     Args:
-        neighborhood: The set to search.
+        neighborhood: The set to search, whose parameters are one tensor.
         num_steps: Gradient steps k.
-        step_size: Length of a step, as a fraction of each parameter's range.
-        random_start: Whether the ascent starts at a random θ instead of θ = 0.
     """
 
-    neighborhood: Color
+    neighborhood: Neighborhood
     num_steps: int
-    step_size: float
-    random_start: bool = True
 
+    @abstractmethod
     def step(
         self,
         images: tf.Tensor,
         now: tf.Tensor,
         gradient: tf.Tensor,
+        index: int | tf.Tensor,
         scale: Scale = 1.0,
     ) -> tf.Tensor:
-        """Take one step from the parameters `now`, in the direction of a loss gradient."""
-        _, high = self.neighborhood.bounds(images, scale)
-        return self.neighborhood.project(
-            images, now + self.step_size * high * tf.sign(gradient), scale
-        )
+        """Take one step.
+
+        Args:
+            images: float32 [batch, height, width, channels]: x.
+            now: The parameters θ.
+            gradient: ∇_θ loss(T(x;θ)), the shape of `now`.
+            index: Number of earlier steps.
+            scale: Fraction of the full neighborhood, from 0 to 1.
+
+        Returns:
+            The new parameters.
+        """
+
+    def start(self, images: tf.Tensor, seed: Seed, scale: Scale) -> tf.Tensor:
+        """Return the first parameters: those of the unperturbed image."""
+        return self.neighborhood.identity(images)
 
     @override
     def maximize(
@@ -146,19 +157,18 @@ class ParameterAscent(Solver):
     ) -> Perturbed:
         images, space = tf.convert_to_tensor(images), self.neighborhood
 
-        def body(_: int | tf.Tensor, state: tuple[tf.Tensor, Worst]) -> tuple[tf.Tensor, Worst]:
+        def body(index: int | tf.Tensor, state: tuple[tf.Tensor, Worst]) -> tuple[tf.Tensor, Worst]:
             now, worst = state
             # With watch_accessed_variables=True, every step would track the weights.
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(now)
                 loss = loss_fn(space.apply(images, now))
             gradient = tape.gradient(loss, now)
-            return self.step(images, now, gradient, scale), keep_worse(now, loss, worst)
+            return self.step(images, now, gradient, index, scale), keep_worse(now, loss, worst)
 
-        identity = space.identity(images)
-        start = space.sample(images, seed, scale) if self.random_start else identity
-        worst = (identity, loss_fn(images) if start_loss is None else start_loss)
-        last, worst = repeat(self.num_steps, body, (start, worst))
+        unperturbed_loss = loss_fn(images) if start_loss is None else start_loss
+        worst = (space.identity(images), unperturbed_loss)
+        last, worst = repeat(self.num_steps, body, (self.start(images, seed, scale), worst))
         parameters, loss = keep_worse(last, loss_fn(space.apply(images, last)), worst)
         return Perturbed(space.apply(images, parameters), parameters, loss)
 
@@ -170,6 +180,46 @@ class ParameterAscent(Solver):
     @override
     def max_steps(self) -> int:
         return self.num_steps
+
+    @property
+    @override
+    def starts_at_image(self) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterAscent(ParameterSearch):
+    """θ ← project(θ + step_size·limits·sign(∇_θ loss(T(x;θ)))).
+
+    Args:
+        neighborhood: The set to search.
+        num_steps: Gradient steps k.
+        step_size: Length of a step, as a fraction of each parameter's range.
+        random_start: Whether the ascent starts at a random θ instead of θ = 0.
+    """
+
+    neighborhood: Color
+    step_size: float
+    random_start: bool = True
+
+    @override
+    def step(
+        self,
+        images: tf.Tensor,
+        now: tf.Tensor,
+        gradient: tf.Tensor,
+        index: int | tf.Tensor,
+        scale: Scale = 1.0,
+    ) -> tf.Tensor:
+        _, high = self.neighborhood.bounds(images, scale)
+        return self.neighborhood.project(
+            images, now + self.step_size * high * tf.sign(gradient), scale
+        )
+
+    @override
+    def start(self, images: tf.Tensor, seed: Seed, scale: Scale) -> tf.Tensor:
+        space = self.neighborhood
+        return space.sample(images, seed, scale) if self.random_start else space.identity(images)
 
     @property
     @override

@@ -15,9 +15,10 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import draws
 from keras_srt.neighborhoods.base import Neighborhood, fraction_of_bound
-from keras_srt.neighborhoods.candidate_search import RandomSearch, SingleDraw, Worst, keep_worse
+from keras_srt.neighborhoods.candidate_search import RandomSearch, SingleDraw
 from keras_srt.neighborhoods.draws import Seed
-from keras_srt.neighborhoods.solver import Passes, PerExampleLoss, Perturbed, Scale, Solver, repeat
+from keras_srt.neighborhoods.gradient_ascent import ParameterSearch
+from keras_srt.neighborhoods.solver import Scale
 from keras_srt.neighborhoods.sparse import largest
 
 _ROUNDING = 1e-6
@@ -112,11 +113,10 @@ class PixelDropout(Neighborhood):
 
 
 @dataclasses.dataclass(frozen=True)
-class GreedyDropout(Solver):
+class GreedyDropout(ParameterSearch):
     """Lose the pixels that raise the loss most, a k-th of them in each step.
 
-    To first order, the loss of pixel p raises the loss by -Σ_c ∂loss/∂x_pc·x_pc. The worst image
-    of all steps is kept, and so is the unperturbed one: the loss never decreases.
+    To first order, the loss of pixel p raises the loss by ∂loss/∂m_p = -Σ_c ∂loss/∂x_pc·x_pc.
 
     Args:
         neighborhood: The set to search.
@@ -124,71 +124,17 @@ class GreedyDropout(Solver):
     """
 
     neighborhood: PixelDropout
-    num_steps: int
 
+    @override
     def step(
         self,
         images: tf.Tensor,
-        lost: tf.Tensor,
+        now: tf.Tensor,
         gradient: tf.Tensor,
         index: int | tf.Tensor,
         scale: Scale = 1.0,
     ) -> tf.Tensor:
-        """Add lost pixels.
-
-        Args:
-            images: float32 [batch, height, width, channels]: x.
-            lost: float32 [batch, height, width, 1]: m.
-            gradient: float32, the shape of `images`: the loss gradient at T(x;m).
-            index: Number of earlier steps.
-            scale: Fraction of the full neighborhood, from 0 to 1.
-
-        Returns:
-            The new m; it has all pixels of `lost`.
-        """
-        gain = -tf.reduce_sum(gradient * images, axis=-1, keepdims=True)
         share = tf.cast(index + 1, tf.float32) / self.num_steps
         count = share * self.neighborhood.count(images, scale)
-        added = largest(tf.where(lost > 0.0, gain.dtype.max, gain), count)
-        return tf.maximum(lost, tf.cast(added & (gain > 0.0), lost.dtype))
-
-    @override
-    def maximize(
-        self,
-        images: tf.Tensor,
-        loss_fn: PerExampleLoss,
-        seed: Seed,
-        scale: Scale = 1.0,
-        start_loss: tf.Tensor | None = None,
-    ) -> Perturbed:
-        images, space = tf.convert_to_tensor(images), self.neighborhood
-
-        def body(index: int | tf.Tensor, state: tuple[tf.Tensor, Worst]) -> tuple[tf.Tensor, Worst]:
-            now, worst = state
-            moved = space.apply(images, now)
-            # With watch_accessed_variables=True, every step would track the weights.
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(moved)
-                loss = loss_fn(moved)
-            gradient = tape.gradient(loss, moved)
-            return self.step(images, now, gradient, index, scale), keep_worse(now, loss, worst)
-
-        identity = space.identity(images)
-        worst = (identity, loss_fn(images) if start_loss is None else start_loss)
-        last, worst = repeat(self.num_steps, body, (identity, worst))
-        parameters, loss = keep_worse(last, loss_fn(space.apply(images, last)), worst)
-        return Perturbed(space.apply(images, parameters), parameters, loss)
-
-    @override
-    def passes(self, start_known: bool = True) -> Passes:
-        return Passes(forward=1 + (not start_known), gradient=self.num_steps)
-
-    @property
-    @override
-    def max_steps(self) -> int:
-        return self.num_steps
-
-    @property
-    @override
-    def starts_at_image(self) -> bool:
-        return True
+        added = largest(tf.where(now > 0.0, gradient.dtype.max, gradient), count)
+        return tf.maximum(now, tf.cast(added & (gradient > 0.0), now.dtype))
