@@ -223,15 +223,18 @@ class CompositeAttack(_CompositeSearch):
         return Composite(stages=self.stages)
 
 
+@component
 class _PixelAndSpatial(_CompositeSearch):
     """Base class of PGD and GridAdv in sequence, in either order."""
 
-    epsilon: float
-    num_steps: int
-    step_size: float | None
-    max_rotation: float
-    max_translation: float
-    grid: tuple[int, int, int]
+    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
+    num_steps: Annotated[int, validation.whole(1)] = 40
+    step_size: Annotated[float, validation.real(0)] | None = None
+    restarts: Annotated[int, validation.whole(1)] = 1
+    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
+    max_translation: Annotated[float, validation.real(0)] = 3.0
+    grid: GridShape = (5, 5, 31)
+    mode: Literal["sequential", "joint"] = "sequential"
 
     @property
     def _pixel(self) -> LInf:
@@ -268,15 +271,6 @@ class PGDPlus(_PixelAndSpatial):
 
     name: ClassVar[str] = "pgd_plus"
 
-    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
-    num_steps: Annotated[int, validation.whole(1)] = 40
-    step_size: Annotated[float, validation.real(0)] | None = None
-    restarts: Annotated[int, validation.whole(1)] = 1
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
-    max_translation: Annotated[float, validation.real(0)] = 3.0
-    grid: GridShape = (5, 5, 31)
-    mode: Literal["sequential", "joint"] = "sequential"
-
     @property
     @override
     def composite(self) -> Composite:
@@ -303,15 +297,6 @@ class GridAdvPlus(_PixelAndSpatial):
     """
 
     name: ClassVar[str] = "gridadv_plus"
-
-    epsilon: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
-    num_steps: Annotated[int, validation.whole(1)] = 40
-    step_size: Annotated[float, validation.real(0)] | None = None
-    restarts: Annotated[int, validation.whole(1)] = 1
-    max_rotation: Annotated[float, validation.real(0, 180)] = 30.0
-    max_translation: Annotated[float, validation.real(0)] = 3.0
-    grid: GridShape = (5, 5, 31)
-    mode: Literal["sequential", "joint"] = "sequential"
 
     @property
     @override

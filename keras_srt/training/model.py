@@ -103,13 +103,7 @@ class RobustModel(keras.Model):
         training_search: Neighborhood | None = None,
         **kwargs: Any,
     ) -> None:
-        if (activation := last_activation(classifier)) is not None:
-            raise InvalidSettings(
-                [
-                    f"classifier: got a last layer with the activation {activation!r}; allowed: "
-                    "logits (activation=None), because the losses apply the softmax themselves"
-                ]
-            )
+        _check_logits(classifier)
         super().__init__(**kwargs)
         self.classifier = classifier
         self.neighborhood = neighborhood
@@ -432,6 +426,16 @@ class RobustModel(keras.Model):
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
+
+
+def _check_logits(classifier: keras.Model) -> None:
+    if (activation := last_activation(classifier)) is not None:
+        raise InvalidSettings(
+            [
+                f"classifier: got a last layer with the activation {activation!r}; allowed: "
+                "logits (activation=None), because the losses apply the softmax themselves"
+            ]
+        )
 
 
 def _check_average(objective: Objective, ema: float | None) -> None:
