@@ -84,6 +84,8 @@ setup(
             "ruff>=0.6",
             f"tflite-runtime>=2.14; {_REFERENCE}",
         ],
+        # HEIC images: keras_srt/core/images.py
+        "heic": ["pillow-heif>=0.18"],
         # The site, on Python 3.11 and newer: mkdocs build
         "docs": [
             f'{package} ; python_version >= "3.11"'

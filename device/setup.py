@@ -31,6 +31,7 @@ setup(
     package_data={"keras_srt": ["*.pyi", "py.typed"]},
     install_requires=["lazy_loader>=0.4", "numpy>=1.23", "pillow>=10"],
     extras_require={
+        "heic": ["pillow-heif>=0.18"],
         "litert": ["ai-edge-litert>=1.0"],
         "tflite-runtime": ["tflite-runtime>=2.14", "numpy<2"],
     },

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -31,18 +33,22 @@ _CHUNK = 2**20
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Exceptions that Pillow raises for damaged files, according to its tests.
 _DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError)
-_FORMATS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WebP", "TIFF", "HEIC")
+# The first bytes of a file, "." for any byte -> Pillow's name of the format.
+_SIGNATURES = {
+    rb"\x89PNG\r\n\x1a\n": "PNG",
+    rb"\xff\xd8\xff": "JPEG",
+    rb"BM": "BMP",
+    rb"GIF8[79]a": "GIF",
+    rb"RIFF....WEBP": "WEBP",
+    rb"II[*+]\0|MM\0[*+]": "TIFF",
+    rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)": "HEIF",
 }
-# Formats that servers and devices accept; training accepts all of the above.
-SERVING_FORMATS = ("PNG", "JPEG")
+# Modes of images without a defined range or conversion to RGB.
+_UNSUPPORTED_MODES = {"F": "float values", "I": "32-bit values", "LAB": "LAB colors"}
 
-# Suffixes of image files. They include unsupported formats, so that such an image is reported as
-# unreadable instead of being ignored.
+# Suffixes of image files. They include unsupported formats (AVIF, JPEG 2000), so that such an image
+# is reported as unreadable instead of being ignored.
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"),
@@ -59,11 +65,12 @@ def decode_image(
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Decode a PNG or JPEG to the input shape of a model.
+    """Decode an image to the input shape of a model.
 
     The image is stretched to the size, bilinear with antialiasing. Transparency and EXIF
     orientation are ignored, 16-bit values keep the upper 8 bits, and color becomes gray by
-    Rec. 601. An exported SavedModel decodes `image_bytes` in the same way.
+    Rec. 601. An exported SavedModel decodes `image_bytes` in the same way, but only PNG and gray
+    or RGB JPEG.
 
     Args:
         data: An encoded image.
@@ -75,40 +82,35 @@ def decode_image(
         float32 [height, width, channels] in [0, 1].
 
     Raises:
-        BadImage: The image is neither PNG nor JPEG, too large, CMYK, truncated or damaged.
+        BadImage: The image is in none of `FORMATS`, too large, truncated or damaged.
         ValueError: The number of channels is not supported.
 
     Example:
-        >>> decode_image(b"GIF89a", (28, 28, 1))
+        >>> decode_image(b"BM", (28, 28, 1))
         Traceback (most recent call last):
         ...
-        keras_srt.core.images.BadImage: is neither PNG nor JPEG (it begins with b'GIF89a')
+        keras_srt.core.images.BadImage: is a damaged BMP (its header can't be read)
     """
     height, width, channels = shape
     if channels not in _CHANNELS:
         raise ValueError(f"shape: got {channels} channels; allowed: {_CHANNELS}")
-    with open_image(data, SERVING_FORMATS, max_bytes, max_pixels) as image:
+    with open_image(data, max_bytes, max_pixels) as image:
         bands = [np.asarray(band) for band in _resized(_as_rgb(image), height, width)]
-        if image.format == "PNG":
-            check_png_rows(data)
     colors = np.clip(np.stack(bands, axis=-1) / np.float32(255.0), 0.0, 1.0)
     return colors if channels == 3 else np.clip(colors @ _LUMA[:, None], 0.0, 1.0)
 
 
 @contextmanager
-def open_image(
-    data: bytes, formats: Sequence[str], max_bytes: int, max_pixels: int
-) -> Iterator[Image.Image]:
+def open_image(data: bytes, max_bytes: int, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image; Pillow's exceptions inside the block are translated to `BadImage`.
 
     Args:
-        data: An encoded image.
-        formats: The accepted formats, from PNG, JPEG, BMP and GIF.
+        data: An encoded image in one of `FORMATS`; HEIC needs the package pillow-heif.
         max_bytes: The maximum length of `data`.
         max_pixels: The maximum number of pixels, checked before decoding.
 
     Yields:
-        The image; only its header is decoded.
+        The image, or the first frame of several; only its header is decoded.
 
     Raises:
         BadImage: The image is in another format, too large, truncated or damaged.
@@ -117,22 +119,22 @@ def open_image(
         raise BadImage(f"has {len(data):,} bytes; allowed: at most {max_bytes:,}")
     if not data:
         raise BadImage("is empty")
-    name = next((name for magic, name in _FORMATS.items() if data.startswith(magic)), None)
-    if name is None or name not in formats:
-        raise BadImage(f"is neither {' nor '.join(formats)} (it begins with {data[:6]!r})")
-    if name == "PNG" and _PNG_END not in data:  # Pillow does not check the end chunk
-        raise BadImage("is a truncated PNG (its end is missing)")
+    name = _format(data)
+    _check_end(data, name)
     try:
         with warnings.catch_warnings():
-            # `max_pixels` replaces Pillow's limit.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # `max_pixels` replaces Pillow's limit, and its warnings do not name the file.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=[name]) as image:
                 if image.width * image.height > max_pixels:
                     raise BadImage(
                         f"has {image.width:,} x {image.height:,} pixels; allowed: at most "
                         f"{max_pixels:,}"
                     )
+                _check_mode(image)
                 yield image
+        if name == "PNG":
+            _check_png_rows(data)
     except Image.DecompressionBombError as error:
         raise BadImage(f"has too many pixels ({error})") from error
     except UnidentifiedImageError as error:  # its message only names a Python object
@@ -143,6 +145,54 @@ def open_image(
         raise BadImage(f"is a damaged {name} ({error})") from error
 
 
+def count_pixels(data: bytes) -> int:
+    """Return the number of pixels according to an image's header; 0 if it is unreadable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=[_format(data)]) as image:
+                return image.width * image.height
+    except (*_DAMAGE_ERRORS, Image.DecompressionBombError):
+        return 0
+
+
+def _format(data: bytes) -> str:
+    """Pillow's name for the format of an image, from its first bytes."""
+    for signature, name in _SIGNATURES.items():
+        if re.match(signature, data, re.DOTALL):
+            if name == "HEIF":
+                _enable_heic()
+            return name
+    raise BadImage(
+        f"is in no supported format (it begins with {data[:6]!r}); allowed: {', '.join(FORMATS)}"
+    )
+
+
+@functools.cache
+def _enable_heic() -> None:
+    """Register the plugin of Pillow for HEIC."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise BadImage("is a HEIC image; install pillow-heif to read it") from error
+    register_heif_opener()
+
+
+def _check_end(data: bytes, name: str) -> None:
+    """Check the end of the formats whose truncation Pillow does not always detect."""
+    if name == "PNG" and _PNG_END not in data:
+        raise BadImage("is a truncated PNG (its end is missing)")
+    if name == "WEBP" and 8 + int.from_bytes(data[4:8], "little") > len(data):
+        raise BadImage("is a truncated WEBP (its end is missing)")
+
+
+def _check_mode(image: Image.Image) -> None:
+    found = _UNSUPPORTED_MODES.get(image.mode)
+    # Before version 11, Pillow opens a PNG of 16 bits in mode "I".
+    if found is not None and (image.mode, image.format) != ("I", "PNG"):
+        raise BadImage(f"has {found}; allowed: 8 or 16 bits, in gray, RGB or CMYK")
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
     image = to_8_bit(image)
     # RGBA is used without conversion: a copy of a large image takes 64 MB.
@@ -150,14 +200,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Reduce a 16-bit image to the upper 8 bits; return other images unchanged.
-
-    Raises:
-        BadImage: The image is CMYK, whose colors depend on the printer.
-    """
-    if image.mode == "CMYK":
-        raise BadImage("is a CMYK image; allowed: gray and RGB")
-    if image.mode.startswith("I"):  # 16 bits
+    """Reduce a 16-bit image to the upper 8 bits; return other images unchanged."""
+    if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image
 
@@ -171,7 +215,7 @@ def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Imag
         )
 
 
-def check_png_rows(data: bytes) -> None:
+def _check_png_rows(data: bytes) -> None:
     """Check that a PNG contains all of its rows; Pillow fills missing rows with black.
 
     Raises:

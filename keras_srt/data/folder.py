@@ -58,11 +58,12 @@ def _as_pair(size: Any) -> Any:
 class Folder(Source):
     """Your own images, from folders or from a CSV file.
 
-    Set either `labeled` or `csv`. Formats are PNG, JPEG, BMP and the first frame of GIF. EXIF
-    rotation is applied; gray, palette, transparent and 16-bit images are converted. Relative
-    paths are relative to `--data-dir`, or to the current folder without it. Unreadable labeled
-    files are left out; an unreadable unlabeled file is replaced by the next readable one. Both
-    are logged and listed in the report.
+    Set either `labeled` or `csv`. Formats are PNG, JPEG, BMP, GIF, WebP, TIFF (of several frames,
+    the first) and, with the package pillow-heif, HEIC. EXIF rotation is applied; gray, palette,
+    transparent, CMYK and 16-bit images are converted. Relative paths are relative to
+    `--data-dir`, or to the current folder without it. Unreadable labeled files are left out; an
+    unreadable unlabeled file is replaced by the next readable one. Both are logged and listed in
+    the report.
 
     Args:
         labeled: Folder with one subfolder per class, which may have subfolders of its own.

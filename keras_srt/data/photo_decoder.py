@@ -11,9 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from keras_srt.core.images import BadImage, check_png_rows, open_image, to_8_bit
+from keras_srt.core.images import BadImage, open_image, to_8_bit
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 # Limits for training; cameras make larger files than servers accept.
 MAX_BYTES = 128 * 2**20
 MAX_PIXELS = 2**27
@@ -63,7 +62,7 @@ class PhotoDecoder:
         return self.decode(read_bytes(path))
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Decode a PNG, JPEG, BMP or the first frame of a GIF.
+        """Decode a photo in one of `keras_srt.core.images.FORMATS`.
 
         Args:
             data: An encoded photo; EXIF rotation is applied, and 16-bit values keep the upper 8.
@@ -72,16 +71,14 @@ class PhotoDecoder:
             uint8 [height, width, channels].
 
         Raises:
-            BadImage: The data is in another format, too large, CMYK, truncated or damaged.
+            BadImage: The data is in another format, too large, truncated or damaged.
         """
         height, width = self.size
-        with open_image(data, FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+        with open_image(data, MAX_BYTES, MAX_PIXELS) as image:
             # Decode a large JPEG at reduced scale, still at least twice the target size.
             wanted = (2 * width, 2 * height)
             image.draft(image.mode, wanted[::-1] if _orientation(image) in _TURNED else wanted)
             colors = to_upright_rgb(image, self.background)
-            if image.format == "PNG":
-                check_png_rows(data)
         resized = self._resized(colors)
         if self.channels == 1:
             return np.asarray(resized.convert("L"))[..., None]
@@ -108,7 +105,6 @@ def to_upright_rgb(image: Image.Image, background: Color | None = None) -> Image
         An image in mode RGB.
 
     Raises:
-        BadImage: The image is CMYK.
         Exception: The image is damaged; `open_image` translates Pillow's exceptions.
     """
     image.load()

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
+from keras_srt.core.images import IMAGE_SUFFIXES, MAX_BYTES, BadImage, decode_image
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 # The cache of decoded images: decoding a photo takes longer than a training step on it.
 _CACHE_BYTES = 128 * 2**20
 
@@ -21,19 +20,19 @@ class BadFolder(ValueError):
 
 
 def list_unlabeled(folder: Path) -> list[Path]:
-    """List the PNG and JPEG files of a folder and its subfolders, sorted.
+    """List the image files of a folder and its subfolders, sorted.
 
     Raises:
         BadFolder: There are none.
     """
     found = _list(folder)
     if not found:
-        raise BadFolder(f"{folder}: has no images; allowed: a folder with PNG or JPEG files")
+        raise BadFolder(f"{folder}: has no images; allowed: a folder with image files")
     return found
 
 
 def list_labeled(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], list[int]]:
-    """List the PNG and JPEG files of class folders.
+    """List the image files of class folders.
 
     Args:
         folder: A folder with files `<class name>/*.png`.
@@ -59,7 +58,7 @@ def list_labeled(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], 
     ]
     if not found:
         raise BadFolder(
-            f"{folder}: has no labeled images; allowed: PNG or JPEG files in subfolders named "
+            f"{folder}: has no labeled images; allowed: image files in subfolders named "
             f"after their class: {', '.join(class_names)}"
         )
     return [path for path, _ in found], [number for _, number in found]
@@ -82,7 +81,7 @@ def _list(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
 
 

@@ -1,6 +1,7 @@
 """Decoding of PNG and JPEG images inside a TensorFlow graph.
 
-The counterpart of `keras_srt.core.images`, which decodes with Pillow. If a decoder operation
+The counterpart of `keras_srt.core.images`, which decodes more formats with Pillow. Other formats
+and CMYK JPEG are unreadable here. If a decoder operation
 fails, the whole batch fails. Therefore the header, the length and the end of each image are
 checked before it is decoded. These checks miss damage inside a complete file: a PNG with corrupt
 compressed data, or a JPEG without its tables, still raises. `keras-srt serve` avoids this by

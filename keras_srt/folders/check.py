@@ -13,10 +13,9 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
-from keras_srt.core.images import BadImage, check_png_rows, open_image
+from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import DatasetInfo, Folder, FolderFiles, hold_out, parallel_map
 from keras_srt.data.photo_decoder import (
-    FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
     read_bytes,
@@ -178,10 +177,8 @@ def _files(parts: FolderFiles) -> Iterator[CheckedFile]:
 def _look(file: CheckedFile) -> CheckedFile:
     try:
         data = read_bytes(file.path)
-        with open_image(data, FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+        with open_image(data, MAX_BYTES, MAX_PIXELS) as image:
             photo = to_upright_rgb(image)
-            if image.format == "PNG":
-                check_png_rows(data)
     except (BadImage, OSError) as error:
         return file._replace(reason=read_error_reason(error))
     pixels = hashlib.sha256(repr(photo.size).encode())

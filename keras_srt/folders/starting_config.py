@@ -11,11 +11,10 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
-from keras_srt.core.images import BadImage, open_image
+from keras_srt.core.images import FORMATS, BadImage, open_image
 from keras_srt.data import Folder, FolderFiles, parallel_map
 from keras_srt.data.image_lists import find_parts, has_class_folders, subfolders
 from keras_srt.data.photo_decoder import (
-    FORMATS,
     MAX_BYTES,
     MAX_PIXELS,
     read_bytes,
@@ -143,7 +142,7 @@ def look(parts: FolderFiles) -> FolderSummary:
 def _shape(path: Path) -> tuple[int, int, bool] | None:
     """Return height, width, and whether the image has colors; None if it can't be read."""
     try:
-        with open_image(read_bytes(path), FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+        with open_image(read_bytes(path), MAX_BYTES, MAX_PIXELS) as image:
             size = image.size
             image.draft("RGB", (256, 256))
             photo = to_upright_rgb(image)
@@ -158,7 +157,7 @@ def _shape(path: Path) -> tuple[int, int, bool] | None:
 def _reason(path: Path) -> str:
     """Why a file can't be read."""
     try:
-        with open_image(read_bytes(path), FORMATS, MAX_BYTES, MAX_PIXELS) as image:
+        with open_image(read_bytes(path), MAX_BYTES, MAX_PIXELS) as image:
             image.load()
     except (BadImage, OSError) as error:
         return read_error_reason(error)

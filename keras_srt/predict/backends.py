@@ -153,7 +153,9 @@ class ServedClassifier(Classifier):
             decode_image(image, (8, 8, 3))
         except BadImage as error:
             return Prediction(error=str(error))
-        return Prediction(error="the server can't read it")
+        return Prediction(
+            error="the server can't read it (TF Serving reads PNG, gray and RGB JPEG)"
+        )
 
 
 def _prediction(probabilities: np.ndarray, classes: tuple[str, ...]) -> Prediction:

@@ -72,15 +72,28 @@ READABLE = {
     "jpeg and more": JPEG + b"more" * 99,
 }
 
+# Formats that the graph of a SavedModel does not decode.
+PILLOW_ONLY = {
+    "gif": encode(SMOOTH, "GIF"),
+    "bmp": encode(SMOOTH, "BMP"),
+    "webp": encode(SMOOTH, "WEBP", quality=95),
+    "webp without loss": encode(SMOOTH, "WEBP", lossless=True),
+    "tiff": encode(SMOOTH, "TIFF"),
+    "tiff lzw": encode(SMOOTH, "TIFF", compression="tiff_lzw"),
+    "tiff of CMYK": encode(Image.fromarray(SMOOTH).convert("CMYK"), "TIFF"),
+    "jpeg of CMYK": encode(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=95),
+}
+
 UNREADABLE = {
     "nothing": b"",
     "a byte": b"\x89",
     "text": b"not an image at all, but long enough to be one; " * 9,
-    "gif": encode(RGB, "GIF"),
-    "webp": encode(RGB, "WEBP"),
-    "bmp": encode(RGB, "BMP"),
-    "tiff": encode(RGB, "TIFF"),
-    "jpeg of CMYK": encode(_pillow("CMYK"), "JPEG"),
+    "gif in half": encode(RGB, "GIF")[:1000],
+    "webp in half": encode(RGB, "WEBP")[:300],
+    "bmp in half": encode(RGB, "BMP")[:1000],
+    "tiff in half": encode(RGB, "TIFF")[:1000],
+    "tiff of floats": encode(Image.fromarray(np.float32(RGB[..., 0])), "TIFF"),
+    "tiff of 32 bits": encode(Image.fromarray(np.int32(RGB[..., 0])), "TIFF"),
     "png magic": PNG[:8],
     "png header": PNG[:33],
     "png in half": PNG[: len(PNG) // 2],

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from keras_srt.core.images import BadImage, decode_image
+from keras_srt.core.images import BadImage, count_pixels, decode_image
 from keras_srt.serving.http.limits import Limits
 
 # Outside of [0, 1], so that the signature `image` returns `valid` = false.
@@ -60,7 +57,7 @@ class Decoder:
         """
         waiting: list[bytes] = []
         for data in images:
-            large = _pixels(data) > _LARGE
+            large = count_pixels(data) > _LARGE
             if waiting and (large or len(waiting) == self._limits.max_batch):
                 yield Part(waiting, large=False)
                 waiting = []
@@ -108,15 +105,3 @@ class Decoder:
             return decode_image(data, shape, limits.max_image_bytes, limits.max_pixels)
         except BadImage:
             return np.full(shape, _UNREADABLE)
-
-
-def _pixels(data: bytes) -> int:
-    """Number of pixels according to the header; 0 if the header is unreadable."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
-                return image.width * image.height
-    # `decode_image` will fail as well and report the reason.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 0

@@ -229,8 +229,8 @@ class App {
     if (subject !== this.#subject) return;
     this.#close();
     this.#say(
-      `The server can't read ${subject.image.name}: it may be damaged or of a kind that models ` +
-        "don't take, such as CMYK. Choose another image.",
+      `The server can't read ${subject.image.name}: it may be damaged. ` +
+        "Choose another image.",
     );
   }
 

@@ -1,14 +1,17 @@
 """Image decoding."""
 
+import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
-from encoded import JPEG, PNG, READABLE, RGB, SMOOTH, UNREADABLE, bomb, encode, png
+from encoded import JPEG, PILLOW_ONLY, PNG, READABLE, RGB, SMOOTH, UNREADABLE, bomb, encode, png
 from PIL import Image
 
-from keras_srt.core.images import MAX_BYTES, MAX_PIXELS, BadImage, decode_image
+from keras_srt.core import images
+from keras_srt.core.images import MAX_BYTES, MAX_PIXELS, BadImage, count_pixels, decode_image
 
 
 def test_image_of_the_target_size_is_unchanged():
@@ -81,6 +84,47 @@ def test_every_readable_image_is_in_range(name):
         assert got.shape == shape
         assert got.dtype == np.float32
         assert 0 <= got.min() <= got.max() <= 1
+
+
+@pytest.mark.parametrize("name", PILLOW_ONLY)
+def test_every_format_has_the_same_colors(name):
+    shape = (12, 10, 3)
+    expected = decode_image(encode(SMOOTH), shape)
+    np.testing.assert_allclose(decode_image(PILLOW_ONLY[name], shape), expected, atol=0.02)
+    assert count_pixels(PILLOW_ONLY[name]) == 46 * 62
+
+
+@pytest.mark.parametrize("name", ["webp", "webp without loss", "tiff", "tiff lzw", "jpeg of CMYK"])
+def test_a_truncated_file_is_rejected_at_any_length(name):
+    whole = PILLOW_ONLY[name]
+    for length in range(1, len(whole) - 2, len(whole) // 20):
+        with pytest.raises(BadImage):
+            decode_image(whole[:length], (4, 4, 3))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP"])
+def test_the_pixel_limit_holds_for_every_format(kind):
+    data = encode(SMOOTH, kind)
+    with pytest.raises(BadImage, match="62 x 46 pixels; allowed: at most 2,851"):
+        decode_image(data, (4, 4, 3), max_pixels=46 * 62 - 1)
+
+
+def test_heic_is_read_if_its_plugin_is_installed():
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(SMOOTH)).save(buffer, quality=95)
+    shape = (12, 10, 3)
+    expected = decode_image(encode(SMOOTH), shape)
+    np.testing.assert_allclose(decode_image(buffer.getvalue(), shape), expected, atol=0.02)
+    with pytest.raises(BadImage, match="is a damaged HEIF"):
+        decode_image(buffer.getvalue()[:-50], shape)
+
+
+def test_heic_without_its_plugin_names_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    images._enable_heic.cache_clear()
+    with pytest.raises(BadImage, match="is a HEIC image; install pillow-heif to read it"):
+        decode_image(b"\0\0\0\x18ftypheic" + b"\0" * 99, (4, 4, 3))
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

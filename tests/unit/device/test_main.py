@@ -38,7 +38,7 @@ def test_text_output(classifier, model, pictures, capsys):
 
 def test_bad_image_does_not_stop_the_others(model, pictures, tmp_path, capsys):
     bad = tmp_path / "bad.png"
-    bad.write_bytes(b"GIF89a")
+    bad.write_bytes(b"%PDF-1")
     arguments = [str(pictures[0]), str(bad), str(tmp_path / "none.png"), str(pictures[1])]
     assert main([*arguments, "--model", str(model)]) == 1
     output = capsys.readouterr()
@@ -47,7 +47,7 @@ def test_bad_image_does_not_stop_the_others(model, pictures, tmp_path, capsys):
         str(pictures[1]),
     ]
     first, second = output.err.splitlines()
-    assert first.startswith(f"error: {bad}: is neither PNG nor JPEG")
+    assert first.startswith(f"error: {bad}: is in no supported format")
     assert second == f"error: {tmp_path / 'none.png'}: can't be read (No such file or directory)"
     assert main([*arguments, "--model", str(model), "--json"]) == 1
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

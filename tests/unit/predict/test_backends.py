@@ -29,7 +29,8 @@ def test_refused_image_does_not_affect_its_batch():
     assert [each.error for each in predictions] == [
         "",
         "the server refuses it (HTTP 400 (corrupt))",
-        "is neither PNG nor JPEG (it begins with b'?')",
+        "is in no supported format (it begins with b'?'); allowed: "
+        "PNG, JPEG, BMP, GIF, WebP, TIFF, HEIC",
         "",
     ]
     assert client.sizes == [4, 1, 1, 1, 1]
