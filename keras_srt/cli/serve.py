@@ -29,6 +29,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-body-mb", type=float, default=32, help="of a request; default: 32")
     parser.add_argument(
+        "--max-connections",
+        type=int,
+        help="default: 4096, or what fits the limit on open files (ulimit -n)",
+    )
+    parser.add_argument(
         "--max-queue", type=int, default=256, help="requests at a time; default: 256"
     )
     parser.add_argument(
@@ -38,15 +43,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command, until a signal stops it."""
+    connections = 1 if options.max_connections is None else options.max_connections
     for name, value, low, high in (
         ("--port", options.port, 0, 65535),
         ("--max-body-mb", options.max_body_mb, 0.001, 1024),
+        ("--max-connections", connections, 1, 1_000_000),
         ("--max-queue", options.max_queue, 1, 10_000),
         ("--timeout", options.timeout, 0.1, 3600),
     ):
         if not low <= value <= high:
             raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
     from keras_srt.serving.engine.local_models import find_models
+    from keras_srt.serving.http.connections import connection_limit
     from keras_srt.serving.http.limits import MEGABYTE, Limits
     from keras_srt.serving.http.server import serve
 
@@ -54,6 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if not models and options.backend is None:
         models = find_models(Path("saved_models"))
     limits = Limits(
+        max_connections=connection_limit(options.max_connections),
         max_body=int(options.max_body_mb * MEGABYTE),
         max_queue=options.max_queue,
         timeout=options.timeout,

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -25,7 +26,6 @@ from PIL import Image
 
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
-from keras_srt.serving.http.app import make_app
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.server import make_server
@@ -166,7 +166,7 @@ class Running:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
-        self._server = make_server(make_app(models, limits, metrics), limits)
+        self._server = make_server(models, limits, metrics)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
 
@@ -199,10 +199,16 @@ def running_gateway(url, names=(), **limits):
         server.stop()
 
 
-class Process:
-    """`keras-srt serve …` in a subprocess, on any free port."""
+def _prepare(files):
+    heed_ctrl_c()
+    if files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-    def __init__(self, *arguments, cwd=ROOT):
+
+class Process:
+    """`keras-srt serve …` in a subprocess, on any free port, with at most `files` open files."""
+
+    def __init__(self, *arguments, cwd=ROOT, files=None):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "keras_srt", "serve", "--port", "0", *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -210,7 +216,7 @@ class Process:
             text=True,
             cwd=cwd,
             env=clean_environment(PYTHONUNBUFFERED="1"),
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=functools.partial(_prepare, files),
         )
         self.lines = []
         for line in self.process.stdout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Protocol
@@ -18,7 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keras_srt.serving.http.limits import Budget, Limits
 from keras_srt.serving.http.metrics import CONTENT_TYPE, Metrics
-from keras_srt.serving.http.protocol import RequestError, Target, parse_path, to_json
+from keras_srt.serving.http.protocol import (
+    RequestError,
+    Target,
+    parse_path,
+    to_json,
+    too_many_connections,
+)
 
 _JSON = "application/json"
 _SAFE_HEADERS = [
@@ -37,6 +44,9 @@ _PAGE_TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+_HEALTH = "/health"
+# For the body of a request that is refused, because its connection is beyond the limit.
+_REFUSED_SECONDS = 1.0
 # Methods to which TF Serving responds with "Malformed request" (400) instead of 405.
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -80,6 +90,7 @@ def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
         routes=[
             Route("/v1/{rest:path}", api.respond, methods=_METHODS),
             Route("/models", api.names),
+            Route(_HEALTH, _health),
             Route("/metrics", api.metrics),
             Route("/monitoring/prometheus/metrics", api.metrics),  # as in TF Serving
             Route("/", page.index),
@@ -115,22 +126,14 @@ class _Api:
         return Response(body, media_type=_JSON)
 
     async def refuse(self, request: Request, error: RequestError) -> Response:
-        if error.code == 408:
-            return Response(error.body(), 408, {"connection": "close"}, _JSON)
-        headers = {"retry-after": "1"} if error.code == 503 else None
-        if _has_unread_body(request):
-            return _EarlyResponse(error.body(), error.code, headers, self._limits.timeout)
-        return Response(error.body(), error.code, headers, _JSON)
+        if _has_unread_body(request) and not error.closes:
+            return _EarlyResponse(error, self._limits.timeout)
+        return Response(error.body(), error.code, error.headers(), _JSON)
 
     async def _predict(self, request: Request, target: Target) -> bytes:
         timeout = self._limits.timeout
         with _Body(request, self._limits.max_body, self._held) as body:
-            try:
-                await asyncio.wait_for(body.read(), timeout)
-            except asyncio.TimeoutError as error:
-                raise RequestError(
-                    408, f"The request's body took more than {timeout:g} s"
-                ) from error
+            await _read_in_time(body, request.state.evicted, timeout)
             with self._queue.hold(1):
                 try:
                     return await asyncio.wait_for(self._models.predict(target, body.pop()), timeout)
@@ -175,6 +178,21 @@ class _Body:
             )
 
 
+async def _read_in_time(body: _Body, evicted: asyncio.Future[None], timeout: float) -> None:
+    """Read a body, unless it takes too long or its connection is closed for another one."""
+    reading = asyncio.ensure_future(body.read())
+    try:
+        await asyncio.wait((reading, evicted), timeout=timeout, return_when=FIRST_COMPLETED)
+        if reading.done():
+            reading.result()
+        elif evicted.done():
+            raise too_many_connections()
+        else:
+            raise RequestError(408, f"The request's body took more than {timeout:g} s", closes=True)
+    finally:
+        reading.cancel()
+
+
 def _has_unread_body(request: Request) -> bool:
     headers = request.headers
     announced = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -187,10 +205,8 @@ class _EarlyResponse(Response):
     Closing a connection with an unread body resets it, and the client never gets the response.
     """
 
-    def __init__(
-        self, body: bytes, code: int, headers: dict[str, str] | None, seconds: float
-    ) -> None:
-        super().__init__(body, code, headers, _JSON)
+    def __init__(self, error: RequestError, seconds: float) -> None:
+        super().__init__(error.body(), error.code, error.headers(), _JSON)
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -232,6 +248,11 @@ class _Page:
         return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
 
+async def _health(request: Request) -> Response:
+    request.state.kind = "health"
+    return Response(to_json({"status": "ok"}), media_type=_JSON)
+
+
 async def _http_error(request: Request, error: HTTPException) -> Response:
     text = f"{error.detail}: {request.method} {request.scope['path']}"
     return Response(to_json({"error": text}), error.status_code, error.headers, _JSON)
@@ -266,9 +287,11 @@ class _Observed:
                 message["headers"] = [*message.get("headers", []), *_SAFE_HEADERS]
             await send(message)
 
-        scope["state"] = dict(scope.get("state") or {})
+        # Health must be known under load, too.
+        refused = not scope["state"]["within_limit"] and scope["path"] != _HEALTH
+        app = _EarlyResponse(too_many_connections(), _REFUSED_SECONDS) if refused else self._app
         try:
-            await self._app(scope, receive, send_and_note)
+            await app(scope, receive, send_and_note)
         finally:
             kind = scope["state"].get("kind", "other")
             self._metrics.count_request(kind, code, time.perf_counter() - started)

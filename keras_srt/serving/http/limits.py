@@ -19,6 +19,7 @@ class Limits:
     Attributes:
         max_body: Bytes per request body.
         max_images: Images per request.
+        max_connections: Connections at a time; see `Connections`.
         max_queue: Requests that may wait or run at a time; further ones are refused with 503.
         timeout: Seconds each for the head and the body of a request, and for its response.
         max_batch: Images per call of the model.
@@ -32,6 +33,7 @@ class Limits:
 
     max_body: int = 32 * MEGABYTE
     max_images: int = 1024
+    max_connections: int = 4096
     max_queue: int = 256
     timeout: float = 30.0
     max_batch: int = 32

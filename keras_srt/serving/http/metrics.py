@@ -34,6 +34,12 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
+        self._evicted = Counter(
+            "keras_srt_connections_evicted",
+            "Connections closed for others",
+            ["state"],
+            registry=self.registry,
+        )
         self._version = Gauge(
             "keras_srt_model_version", "Served version", ["model"], registry=self.registry
         )
@@ -48,6 +54,14 @@ class Metrics:
         """
         self._requests.labels(kind, str(code)).inc()
         self._seconds.labels(kind).observe(seconds)
+
+    def count_evicted(self, state: str) -> None:
+        """Count a connection that was closed for another one.
+
+        Args:
+            state: `waiting` (for a request) or `reading` (a request's body).
+        """
+        self._evicted.labels(state).inc()
 
     def count_images(self, model: str, outputs: Mapping[str, np.ndarray]) -> None:
         """Count the valid and invalid images of a batch."""

@@ -23,19 +23,30 @@ class RequestError(Exception):
     Attributes:
         code: HTTP status code.
         text: Message for the client.
+        closes: Whether the connection is closed without reading the rest of the request.
 
     Example:
         >>> RequestError(400, "Is not object").body()
         b'{"error": "Is not object"}'
     """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, closes: bool = False) -> None:
         super().__init__(text)
-        self.code, self.text = code, text
+        self.code, self.text, self.closes = code, text, closes
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the response, besides those of its content."""
+        retry = {"retry-after": "1"} if self.code == 503 else {}
+        return {**retry, "connection": "close"} if self.closes else retry
 
     def body(self) -> bytes:
         """Format the error as TF Serving does."""
         return to_json({"error": self.text})
+
+
+def too_many_connections() -> RequestError:
+    """Make the error for a connection that is closed for another one, or beyond the limit."""
+    return RequestError(503, "The server is busy: too many connections", closes=True)
 
 
 class Target(NamedTuple):

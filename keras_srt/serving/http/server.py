@@ -9,22 +9,21 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keras_srt.core.errors import UserError
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
-from keras_srt.serving.http.app import make_app
+from keras_srt.serving.http.app import Models, make_app
+from keras_srt.serving.http.connections import Connection, Connections
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 30
-_MAX_CONNECTIONS = 900  # the usual limit of open files per process is 1,024
+_BACKLOG = 1024  # connections that the system holds until they are accepted
+_PAUSE_SECONDS = 0.1
 
 
 def serve(
@@ -57,7 +56,7 @@ def serve(
         else:
             engine = Gateway(backend, [str(name) for name in models], limits, metrics)
         try:
-            server = make_server(make_app(engine, limits, metrics), limits)
+            server = make_server(engine, limits, metrics)
             with _graceful_sigterm():
                 _listen(listener, host)
                 server.run(sockets=[listener])
@@ -65,24 +64,20 @@ def serve(
             engine.close()
 
 
-def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
-    """Make the HTTP server of an application.
+def make_server(models: Models, limits: Limits, metrics: Metrics) -> uvicorn.Server:
+    """Make the HTTP server of an engine.
 
     Args:
-        app: The web application.
-        limits: Limits; the timeout is used.
+        models: The engine that computes responses.
+        limits: Limits of the server.
+        metrics: Metrics of the server.
 
     Returns:
         A server; `run(sockets=[…])` blocks until `should_exit` is set or a signal arrives.
     """
-    timeout = limits.timeout
-
-    class Protocol(_HeadTimeoutProtocol):
-        head_timeout = timeout
-
     config = uvicorn.Config(
-        app,
-        http=Protocol,
+        make_app(models, limits, metrics),
+        http="h11",
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -90,54 +85,50 @@ def make_server(app: ASGIApp, limits: Limits) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=round(timeout) + 1,
+        timeout_graceful_shutdown=round(limits.timeout) + 1,
     )
-    return uvicorn.Server(config)
+    return _Server(config, Connections(limits.max_connections, metrics), limits.timeout)
 
 
-class _HeadTimeoutProtocol(H11Protocol):
-    """Closes a connection if the client takes too long to send the head of a request.
+class _Server(uvicorn.Server):
+    """Accepts connections only while there is room for them."""
 
-    uvicorn itself has no such timeout. The timeout also applies to the rest of a body after an
-    error response.
-    """
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, head_timeout: float
+    ) -> None:
+        super().__init__(config)
+        self._connections, self._head_timeout = connections, head_timeout
+        self._acceptors: list[asyncio.Task[None]] = []
 
-    head_timeout = 30.0
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in sockets or []]
 
-    def connection_made(self, transport: Any) -> None:
-        self._timer: asyncio.TimerHandle | None = None
-        super().connection_made(transport)
-        self._set_timer()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.cancel()
+        await asyncio.gather(*self._acceptors, return_exceptions=True)
+        await super().shutdown(sockets)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._set_timer()
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        listener.setblocking(False)
+        listener.listen(_BACKLOG)
+        while True:
+            await self._connections.room()
+            try:
+                accepted, _ = await loop.sock_accept(listener)
+                await loop.connect_accepted_socket(self._make_connection, accepted)
+            except ConnectionError:  # the client closed the connection
+                continue
+            except OSError as error:  # out of files, of which something else opened too many
+                _LOG.warning("Can't accept a connection (%s)", error.strerror)
+                self._connections.close_one()
+                await asyncio.sleep(_PAUSE_SECONDS)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._clear_timer()
-        super().connection_lost(exc)
-
-    def _is_responding(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _set_timer(self) -> None:
-        if self._is_responding():
-            self._clear_timer()
-        elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self.head_timeout, self._on_timeout)
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_timeout(self) -> None:
-        self._timer = None
-        if not self._is_responding():
-            self.transport.close()
+    def _make_connection(self) -> Connection:
+        return Connection(self._connections, self._head_timeout, self)
 
 
 @contextmanager
