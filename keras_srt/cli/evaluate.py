@@ -46,6 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="measure the accuracy against eps, angle and translation on N images; 0: don't",
     )
+    parser.add_argument(
+        "--corruptions",
+        type=int,
+        metavar="N",
+        help="measure the accuracy on N images under noise, blur, lost pixels and other "
+        "corruptions; 0: don't",
+    )
     parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
     parser.add_argument(
         "--report-dir",
@@ -86,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _with_options(config: Config, options: argparse.Namespace) -> Config:
     """Return the config with the evaluation that the options choose."""
-    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves")}
+    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves", "corruptions")}
     changes = {key: value for key, value in changes.items() if value is not None}
     attacks = _choose_attacks(config, options.attacks, options.target)
     evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
@@ -100,6 +107,7 @@ def _check_options(options: argparse.Namespace) -> None:
         ("limit", options.limit, 1),
         ("masking", options.masking, 0),
         ("curves", options.curves, 0),
+        ("corruptions", options.corruptions, 0),
     ):
         if value is not None and value < least:
             raise UserError(f"--{name}: got {value}; allowed: a whole number of at least {least}")

@@ -256,6 +256,8 @@ class EvaluationSettings:
         masking: The number of test images for the gradient masking checks; 0 for none.
         curves: The number of test images for the curves of accuracy over ε, angle and
             translation; 0 for none.
+        corruptions: The number of test images to corrupt, with each corruption at five
+            severities; 0 for none.
     """
 
     attacks: tuple[Any, ...]
@@ -264,6 +266,7 @@ class EvaluationSettings:
     deployment: Annotated[int, whole(0)] = 500
     masking: Annotated[int, whole(0)] = 100
     curves: Annotated[int, whole(0)] = 100
+    corruptions: Annotated[int, whole(0)] = 0
 
     def __post_init__(self) -> None:
         if not self.attacks:

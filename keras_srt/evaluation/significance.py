@@ -76,8 +76,9 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
     """Compare each evaluation with the first one.
 
     McNemar's exact test compares evaluations on the same test images. Fisher's exact test
-    compares evaluations on different images, or without stored predictions. The p-values of all
-    rows are adjusted together (Holm).
+    compares evaluations on different images, or without stored predictions. Means over
+    corruptions are compared by the t-test, paired on the same images. The p-values of all rows
+    are adjusted together (Holm).
 
     Args:
         folders: Two or more folders of finished runs or of `evaluate --report-dir`.
@@ -110,6 +111,7 @@ def compare(folders: Sequence[Path]) -> dict[str, Any]:
     rows = [_row(name, [name], evaluations) for name in ("clean", *shared)]
     if len(shared) > 1:
         rows += _worst_case(shared, evaluations, left_out)
+    rows += _corruptions(evaluations)
     _adjust([cell for row in rows for cell in row["cells"][1:]])
     runs = [
         {
@@ -187,6 +189,41 @@ def _make_row(
         else:
             cell["p"] = fisher(cells[0], cell)
     return {"name": title, "cells": cells}
+
+
+def _corruptions(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """Row of the mean over corruptions; none if an evaluation lacks it."""
+    results = [each.report.get("corruptions", {}) for each in evaluations]
+    names = [[part["name"] for part in result.get("corruptions", ())] for result in results]
+    if not names[0] or any(other != names[0] for other in names):
+        return []
+    first, *others = results
+    cells = [{key: result[key] for key in ("accuracy", "ci95", "n")} for result in results]
+    for cell, evaluation, other in zip(cells[1:], evaluations[1:], others, strict=True):
+        paired = _have_same_images(evaluations[0], evaluation) and first["n"] == other["n"]
+        cell["difference"] = cell["accuracy"] - cells[0]["accuracy"]
+        cell["p"] = t_test(first["correct_counts"], other["correct_counts"], paired)
+    return [{"name": f"mean of {len(names[0])} corruptions", "cells": cells}]
+
+
+def t_test(counts: Sequence[int], others: Sequence[int], paired: bool) -> float:
+    """Two-sided p-value of the t-test of two means, Welch's unless `paired`.
+
+    Args:
+        counts: Correct predictions of each image by the first model.
+        others: The same of the second model.
+        paired: Whether both are of the same images.
+
+    Example:
+        >>> t_test([3, 4, 5], [3, 4, 5], paired=True)
+        1.0
+    """
+    from scipy.stats import ttest_ind, ttest_rel
+
+    if paired:
+        return 1.0 if list(counts) == list(others) else float(ttest_rel(counts, others).pvalue)
+    p = float(ttest_ind(counts, others, equal_var=False).pvalue)
+    return 1.0 if np.isnan(p) else p  # NaN if all counts are equal
 
 
 def mcnemar(correct: np.ndarray, other: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Evaluate a classifier: attacks, gradient masking and accuracy curves."""
+"""Evaluate a classifier: attacks, gradient masking, accuracy curves and corruptions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
 from keras_srt.evaluation.attacked_images import AttackedImages
+from keras_srt.evaluation.corrupted_images import accuracy_on_corruptions
 from keras_srt.evaluation.curves import accuracy_curves
 from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.evaluation.masking import find_masking
@@ -34,7 +35,7 @@ class Evaluation(NamedTuple):
     Attributes:
         test: The test images.
         robustness: The results of the attacks.
-        parts: The parts `masking`, `curves` and `cost` of report.json.
+        parts: The parts `masking`, `curves`, `corruptions` and `cost` of report.json.
     """
 
     test: Images
@@ -68,7 +69,7 @@ def measure(
     test: Images,
     finished: FinishedParts | None = None,
 ) -> Evaluation:
-    """Attack a model, look for gradient masking and measure curves, as the config says.
+    """Attack a model and make the other measurements of the config's section `evaluation`.
 
     Args:
         config: The settings of the evaluation.
@@ -78,16 +79,19 @@ def measure(
     """
     finished = finished or FinishedParts()
     began, queries = time.perf_counter(), target_model.queries
-    robustness = run_attacks(config, target_model, test, config.evaluation.attacks, finished)
+    attacks = config.evaluation.attacks
+    robustness = run_attacks(config, target_model, test, attacks, finished)
     parts: dict[str, Any] = {}
     for name, function, count in (
-        ("masking", find_masking, config.evaluation.masking),
-        ("curves", accuracy_curves, config.evaluation.curves),
+        ("masking", functools.partial(find_masking, attacks=attacks), config.evaluation.masking),
+        ("curves", functools.partial(accuracy_curves, attacks=attacks), config.evaluation.curves),
+        ("corruptions", accuracy_on_corruptions, config.evaluation.corruptions),
     ):
         if count:
-            attacks = [settings_of(attack) for attack in config.evaluation.attacks]
-            settings = {"count": count, "attacks": attacks, "seed": config.seed}
-            run = functools.partial(_on_first_images, function, count, config, target_model, test)
+            settings = {"count": count, "attacks": settings_of(attacks), "seed": config.seed}
+            run = functools.partial(
+                _on_first_images, function, count, config.seed, target_model, test
+            )
             part = finished.compute_json(name, settings, target_model, run)
             parts |= {} if part is None else {name: part}
     seconds = round(time.perf_counter() - began + finished.seconds, 1)
@@ -126,21 +130,14 @@ def run_attacks(
 def _on_first_images(
     function: Callable[..., dict[str, Any] | None],
     count: int,
-    config: Config,
+    seed: int,
     target_model: QueryModel,
     test: Images,
 ) -> dict[str, Any] | None:
     """Measure a part of report.json on the first test images, with progress bars."""
     images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
     with _progress_bars("part") as progress:
-        return function(
-            target_model,
-            images,
-            labels,
-            config.evaluation.attacks,
-            seed=config.seed,
-            progress=progress,
-        )
+        return function(target_model, images, labels, seed=seed, progress=progress)
 
 
 @contextmanager

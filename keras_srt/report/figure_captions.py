@@ -29,6 +29,8 @@ def caption(stem: str, report: Report) -> str:
         "training": "Loss terms and validation accuracies by step.",
         "masking": "Accuracy under PGD as eps grows; without gradient masking, it falls below "
         "chance level.",
+        "corruptions": "Accuracy under each corruption at each severity.",
+        "corrupted_image": "A test image under each corruption at each severity.",
         "classes": "Clean and worst-case accuracy of each class.",
         "confusion_clean": f"Predictions on clean images. {_CONFUSION}",
         "confusion_attacked": "Predictions in the worst case: for a misclassified image, the "
@@ -82,6 +84,12 @@ def alt_text(stem: str, report: Report) -> str:
             f"Heat map of the accuracy over rotation and translation: from "
             f"{format_percent(min(cells))}% to {format_percent(max(cells))}%."
         )
+    if stem == "corruptions":
+        means = (
+            f"{part['name']} {format_percent(part['accuracy'])}%"
+            for part in report["corruptions"]["corruptions"]
+        )
+        return f"Heat map of the accuracy by corruption and severity; means: {', '.join(means)}."
     if stem == "classes":
         values = (
             f"{each['name']} {format_percent(each['clean']['accuracy'])}% and "

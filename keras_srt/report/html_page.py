@@ -10,6 +10,7 @@ from string import Template
 
 from keras_srt.core.files import write_text
 from keras_srt.report import html_sections as sections
+from keras_srt.report.corruptions_section import corruptions_html
 from keras_srt.report.deployment_section import deployment_html
 from keras_srt.report.masking_section import masking_html
 from keras_srt.report.model_card import write_card
@@ -126,6 +127,9 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         sections.section(
             "Accuracy against perturbation size", shown.html("epsilon", "angle", "transforms")
         ),
+        corruptions_html(report["corruptions"], shown.html("corruptions", "corrupted_image"))
+        if "corruptions" in report
+        else "",
         sections.classes(report, shown),
         sections.section("Attacked images", shown.html("examples", "examples_more")),
         sections.risks(report),

@@ -34,6 +34,8 @@ def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
     lines += [_markdown([plain(row["name"]), *map(_cell, row["cells"])]) for row in rows]
     count = sum(len(row["cells"]) - 1 for row in rows)
     tests = "; ".join(sorted({_TESTS[run["paired"]] for run in runs[1:]}))
+    if any("corruptions" in row["name"] for row in rows):
+        tests += "; t-test for the mean over corruptions"
     lines += [
         "",
         "In brackets: 95% interval, followed by the difference from run 1 in percentage points. "

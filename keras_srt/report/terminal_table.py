@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from keras_srt.core.formatting import shorten
+from keras_srt.report.corruptions_section import corruptions_line
 from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.masking_section import masking_lines
 from keras_srt.report.rows import TABLE_WIDTH, Report, Row, rows_of
@@ -46,6 +47,8 @@ def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
         *(f"  {symbol}: {meaning}" for _, symbol, meaning in RISKS),
         f"  {BOUND_NOTE}",
     ]
+    if "corruptions" in report:
+        lines += ["", *_wrapped([corruptions_line(report["corruptions"])], width)]
     if "masking" in report:
         lines += ["", *_wrapped(masking_lines(report["masking"]), width)]
     if "deployment" in report:

@@ -9,9 +9,9 @@ from report_samples import REPORT
 
 from keras_srt.cli import main as cli
 from keras_srt.core.errors import UserError
-from keras_srt.evaluation.intervals import proportion
+from keras_srt.evaluation.intervals import mean_share, proportion
 from keras_srt.evaluation.per_image import ImagePredictions
-from keras_srt.evaluation.significance import compare, fisher, mcnemar
+from keras_srt.evaluation.significance import compare, fisher, mcnemar, t_test
 from keras_srt.report import comparison_lines
 
 COUNT = 40
@@ -80,6 +80,36 @@ def test_without_stored_predictions_fisher_replaces_mcnemar(tmp_path):
     assert len(made["rows"]) == 3
     assert "b has no outcomes.npz" in made["left_out"][0]
     assert "Fisher's exact test" in "\n".join(comparison_lines(made))
+
+
+def with_corruptions(counts, names=("gray", "hue")):
+    parts = [{"name": name, "accuracy": 0.5, "severities": []} for name in names]
+    shares = np.array(counts) / 10
+    return {"corruptions": {**mean_share(shares), "corruptions": parts, "correct_counts": counts}}
+
+
+def test_the_mean_over_corruptions_is_compared_by_a_paired_t_test(tmp_path):
+    first, other = [8, 6, 7, 9, 5, 8, 7, 6], [6, 5, 5, 8, 3, 7, 5, 4]
+    runs = [
+        write(tmp_path / "a", 38, 30, 20, **with_corruptions(first)),
+        write(tmp_path / "b", 38, 18, 22, **with_corruptions(other)),
+    ]
+    row = compare(runs)["rows"][-1]
+    assert row["name"] == "mean of 2 corruptions"
+    # The differences have mean 1.625 and standard deviation 0.5175: t = 8.88 with 7 degrees.
+    assert row["cells"][1]["p"] == pytest.approx(4.67e-5, rel=0.01)
+    assert row["cells"][1]["difference"] == pytest.approx(-0.1625)
+    assert "t-test for the mean over corruptions" in "\n".join(comparison_lines(compare(runs)))
+    # Welch: t = 1.625 / sqrt((12 / 7 + 17.875 / 7) / 8) = 2.225 with 13.5 degrees.
+    assert t_test(first, other, paired=False) == pytest.approx(0.0437, rel=0.01)
+
+
+def test_other_corruptions_are_not_compared(tmp_path):
+    runs = [
+        write(tmp_path / "a", 38, 30, 20, **with_corruptions([8, 6])),
+        write(tmp_path / "b", 38, 18, 22, **with_corruptions([8, 6], ("gray", "jpeg"))),
+    ]
+    assert all("corruptions" not in row["name"] for row in compare(runs)["rows"])
 
 
 def test_attacks_with_different_settings_are_left_out(tmp_path):

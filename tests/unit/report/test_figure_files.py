@@ -6,6 +6,7 @@ from report_samples import MASKING, NOTE, REPORT, changed, make_examples
 
 from keras_srt import report as reports
 from keras_srt.report.accuracy_figures import accuracy_figure, masking_figure
+from keras_srt.report.corruption_figures import corrupted_image_figure, corruptions_figure
 from keras_srt.report.example_figure import examples_figure
 from keras_srt.report.history import read_history
 from keras_srt.report.training_figure import training_figure
@@ -110,6 +111,37 @@ def test_accuracy_against_epsilon(tmp_path):
     names = [path.name for path in written]
     assert names == ["accuracy.png", "examples.png", "masking.png"]
     assert reports.written_figures(tmp_path) == written
+
+
+CORRUPTIONS = {
+    "n": 4,
+    "accuracy": 0.55,
+    "ci95": [0.5, 0.6],
+    "corruptions": [
+        {
+            "name": name,
+            "accuracy": accuracy,
+            "severities": [{"severity": s, "accuracy": accuracy - s / 100} for s in range(1, 6)],
+        }
+        for name, accuracy in (("lost_pixels", 0.9), ("contrast", 0.2))
+    ],
+}
+
+
+def test_heat_map_of_corruptions():
+    axes = corruptions_figure(changed(corruptions=CORRUPTIONS)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lost_pixels", "contrast"]
+    assert [text.get_text() for text in axes.texts][:5] == ["89", "88", "87", "86", "85"]
+    assert corruptions_figure(REPORT) is None
+
+
+def test_an_image_under_each_corruption():
+    examples = make_examples(1, 3, size=10)
+    figure = corrupted_image_figure(changed(corruptions=CORRUPTIONS), examples)
+    assert len(figure.axes) == 2 * 6
+    shown = figure.axes[5].images[0].get_array()
+    assert (shown == 0).all(axis=-1).sum() >= 50  # half of the pixels are lost at severity 5
+    assert corrupted_image_figure(REPORT, examples) is None
 
 
 def test_reduced_run_says_so(history):
