@@ -33,6 +33,7 @@ setup(
         f"tensorflow==2.15.*; {_REFERENCE}",
         f"tensorflow-addons==0.23.*; {_REFERENCE}",
         f"tensorflow-serving-api==2.15.*; {_REFERENCE}",
+        f"grpcio-health-checking>=1.62.3,<1.63; {_REFERENCE}",  # newer ones need protobuf 5
         # TensorFlow 2.15 was built for NumPy 1 and protobuf 4.
         f"numpy>=1.26,<2; {_REFERENCE}",
         f"protobuf>=4.25,<5; {_REFERENCE}",
@@ -49,6 +50,7 @@ setup(
         f"numpy>=2; {_CURRENT}",
         f"tensorboard>=2.20; {_CURRENT}",
         f"tensorflow-serving-api>=2.19; {_CURRENT}",
+        f"grpcio-health-checking>=1.70; {_CURRENT}",
         "tensorflow-datasets>=4.9.10,<4.10",
         "keras-tuner>=1.4.8,<2",
         "grpcio>=1.60",

@@ -8,7 +8,7 @@ from pathlib import Path
 from keras_srt.cli.options import add_foreign
 from keras_srt.core.errors import UserError
 
-HELP = "Serve models by TF Serving's REST protocol."
+HELP = "Serve models by TF Serving's REST and gRPC protocols."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_foreign(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: only this machine")
     parser.add_argument("--port", type=int, default=8501, help="default: 8501; 0: any free one")
+    parser.add_argument(
+        "--grpc-port", type=int, help="serve gRPC, too; usual: 8500; 0: any free one"
+    )
     parser.add_argument(
         "--backend", metavar="URL", help="be a gateway for a TF Serving, as http://host:8501"
     )
@@ -46,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
     connections = 1 if options.max_connections is None else options.max_connections
     for name, value, low, high in (
         ("--port", options.port, 0, 65535),
+        ("--grpc-port", options.grpc_port or 0, 0, 65535),
         ("--max-body-mb", options.max_body_mb, 0.001, 1024),
         ("--max-connections", connections, 1, 1_000_000),
         ("--max-queue", options.max_queue, 1, 10_000),
@@ -56,15 +60,24 @@ def run(options: argparse.Namespace) -> None:
     from keras_srt.serving.engine.local_models import find_models
     from keras_srt.serving.http.connections import connection_limit
     from keras_srt.serving.http.limits import MEGABYTE, Limits
-    from keras_srt.serving.http.server import serve
+    from keras_srt.serving.http.server import Settings, serve
 
+    if options.backend is not None and options.grpc_port is not None:
+        raise UserError("--grpc-port: not with --backend; the backend itself serves gRPC")
     models = options.model
     if not models and options.backend is None:
-        models = find_models(Path("saved_models"))
+        models = [str(folder) for folder in find_models(Path("saved_models"))]
     limits = Limits(
         max_connections=connection_limit(options.max_connections),
         max_body=int(options.max_body_mb * MEGABYTE),
         max_queue=options.max_queue,
         timeout=options.timeout,
     )
-    serve(models, options.host, options.port, limits, options.backend, options.foreign)
+    settings = Settings(
+        host=options.host,
+        port=options.port,
+        grpc_port=options.grpc_port,
+        backend=options.backend,
+        foreign=options.foreign,
+    )
+    serve(models, settings, limits)

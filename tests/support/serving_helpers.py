@@ -26,7 +26,7 @@ from PIL import Image
 
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
-from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.limits import Admission, Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.server import make_server
 
@@ -161,14 +161,22 @@ def _refuse(constant):
 class Running:
     """An application served in a thread of this process."""
 
-    def __init__(self, models, limits, metrics):
+    def __init__(self, models, limits, metrics, grpc=False):
         self.models, self.metrics = models, metrics
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
-        self._server = make_server(models, limits, metrics)
+        admission = Admission(limits, metrics)
+        others = []
+        if grpc:  # imports TensorFlow, which other tests don't need
+            from keras_srt.serving.rpc.server import GrpcServer
+
+            others = [GrpcServer(models, admission, "127.0.0.1", 0)]
+        self._server = make_server(models, admission, others)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
+        wait_until(lambda: self._server.started)
+        self.grpc = f"127.0.0.1:{others[0].port}" if grpc else None
 
     def stop(self):
         self._server.should_exit = True
@@ -178,10 +186,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder, **limits):
+def running(folder, grpc=False, **limits):
     """Run `serve` for one model folder in this process."""
     chosen, metrics = Limits(**limits), Metrics()
-    server = Running(LocalModels([folder], chosen, metrics), chosen, metrics)
+    server = Running(LocalModels([folder], chosen, metrics), chosen, metrics, grpc)
     try:
         yield server
     finally:

@@ -23,10 +23,11 @@ from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
 from keras_srt.serving.http.predict_response import response_document
 from keras_srt.serving.http.protocol import RequestError, Target, status_document, to_json
-from keras_srt.serving.http.signatures import IMAGE_SIGNATURE
+from keras_srt.serving.http.signatures import IMAGE_SIGNATURE, Signatures
 
 # Larger bodies are parsed in a single thread, one at a time, to bound memory.
 _SMALL_BODY = 2**16
+ReadRequest = Callable[[Signatures, Limits], PredictRequest]
 
 
 class _Key(NamedTuple):
@@ -39,6 +40,14 @@ class _Key(NamedTuple):
     signature: str
     shape: tuple[int, int, int] | None = None
     large: bool = False
+
+
+class Answer(NamedTuple):
+    """A request, its outputs, and the version that computed them."""
+
+    request: PredictRequest
+    outputs: Outputs
+    version: int
 
 
 class LocalModels:
@@ -99,13 +108,27 @@ class LocalModels:
         Raises:
             RequestError: The request is invalid, or the model is not served.
         """
-        large, limits = len(body) > _SMALL_BODY, self._limits
-        document = await self._read(large, parse_json, body, limits)
+        large = len(body) > _SMALL_BODY
+        document = await self._read(large, parse_json, body, self._limits)
+        del body  # may be large, and the request may wait
+        answer = await self.run(target, partial(read_request, document), large)
+        return to_json(response_document(answer.outputs, answer.request.rows))
+
+    async def run(self, target: Target, read: ReadRequest, large: bool) -> Answer:
+        """Run a request of any protocol.
+
+        Args:
+            target: The model.
+            read: (signatures, limits) -> the request.
+            large: Whether `read` takes long.
+
+        Raises:
+            RequestError: The request is invalid, or the model is not served.
+        """
         model = self._find(target)
-        request = await self._read(large, read_request, document, model.signatures, limits)
-        del document, body  # may be large, and the request may wait
-        outputs = await self._run_request(model, target.name, request)
-        return to_json(response_document(outputs, request.rows))
+        request = await self._read(large, read, model.signatures, self._limits)
+        del read
+        return Answer(request, await self._run_request(model, target.name, request), model.version)
 
     def close(self) -> None:
         """Complete running requests and stop all threads."""

@@ -7,6 +7,7 @@ import contextlib
 import time
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import resources
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keras_srt.serving.http.limits import Budget, Limits
+from keras_srt.serving.http.limits import Admission, Budget
 from keras_srt.serving.http.metrics import CONTENT_TYPE, Metrics
 from keras_srt.serving.http.protocol import (
     RequestError,
@@ -67,18 +68,17 @@ class Models(Protocol):
         """Return the response to a predict request as JSON."""
 
 
-def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
+def make_app(models: Models, admission: Admission) -> ASGIApp:
     """Make the web application.
 
     Args:
         models: The engine that computes responses.
-        limits: Limits of the server.
-        metrics: Metrics, exposed at `/metrics`.
+        admission: Limits of the server, and metrics, exposed at `/metrics`.
 
     Returns:
         An ASGI application.
     """
-    api, page = _Api(models, limits, metrics), _Page()
+    api, page = _Api(models, admission), _Page()
     # The annotation of Starlette accepts only handlers of `Exception`.
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
         RequestError: api.refuse,
@@ -98,21 +98,18 @@ def make_app(models: Models, limits: Limits, metrics: Metrics) -> ASGIApp:
         ],
         exception_handlers=handlers,
     )
-    return _Observed(app, metrics)
+    return _Observed(app, admission.metrics)
 
 
 class _Api:
-    def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
-        self._models, self._limits, self._metrics = models, limits, metrics
-        self._held = Budget(limits.max_held, "bytes for request bodies")
-        self._queue = Budget(limits.max_queue, "places in the queue")
-        metrics.watch(lambda: self._queue.used, "queue_length", "Requests waiting or running")
+    def __init__(self, models: Models, admission: Admission) -> None:
+        self._models, self._admission, self._limits = models, admission, admission.limits
 
     async def names(self, request: Request) -> Response:
         return Response(to_json({"models": await self._models.names()}), media_type=_JSON)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._metrics.page(), media_type=CONTENT_TYPE)
+        return Response(self._admission.metrics.page(), media_type=CONTENT_TYPE)
 
     async def respond(self, request: Request) -> Response:
         call = parse_path(request.method, request.scope["path"])
@@ -131,14 +128,9 @@ class _Api:
         return Response(error.body(), error.code, error.headers(), _JSON)
 
     async def _predict(self, request: Request, target: Target) -> bytes:
-        timeout = self._limits.timeout
-        with _Body(request, self._limits.max_body, self._held) as body:
-            await _read_in_time(body, request.state.evicted, timeout)
-            with self._queue.hold(1):
-                try:
-                    return await asyncio.wait_for(self._models.predict(target, body.pop()), timeout)
-                except asyncio.TimeoutError as error:
-                    raise RequestError(504, f"Timed out after {timeout:g} s") from error
+        with _Body(request, self._limits.max_body, self._admission.held) as body:
+            await _read_in_time(body, request.state.evicted, self._limits.timeout)
+            return await self._admission.run(partial(self._models.predict, target, body.pop()))
 
 
 class _Body:

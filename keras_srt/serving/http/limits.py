@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from keras_srt.core.images import MAX_BYTES, MAX_PIXELS
+from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.protocol import RequestError
+
+_Result = TypeVar("_Result")
 
 MEGABYTE = 2**20
 
@@ -99,3 +104,36 @@ class Budget:
             yield
         finally:
             self.release(amount)
+
+
+class Admission:
+    """Admits requests of all protocols within shared limits.
+
+    Args:
+        limits: Limits of the server.
+        metrics: Metrics of the server.
+
+    Attributes:
+        limits: As given.
+        metrics: As given.
+        held: Budget of bytes of request bodies.
+    """
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits, self.metrics = limits, metrics
+        self.held = Budget(limits.max_held, "bytes for request bodies")
+        self._queue = Budget(limits.max_queue, "places in the queue")
+        metrics.watch(lambda: self._queue.used, "queue_length", "Requests waiting or running")
+
+    async def run(self, compute: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Compute a response within the limits.
+
+        Raises:
+            RequestError: 503, the queue is full; 504, the computation took too long.
+        """
+        timeout = self.limits.timeout
+        with self._queue.hold(1):
+            try:
+                return await asyncio.wait_for(compute(), timeout)
+            except asyncio.TimeoutError as error:
+                raise RequestError(504, f"Timed out after {timeout:g} s") from error

@@ -44,12 +44,12 @@ class Metrics:
             "keras_srt_model_version", "Served version", ["model"], registry=self.registry
         )
 
-    def count_request(self, kind: str, code: int, seconds: float) -> None:
+    def count_request(self, kind: str, code: int | str, seconds: float) -> None:
         """Count a request.
 
         Args:
-            kind: predict, status, metadata, page or other.
-            code: HTTP status code.
+            kind: predict, status, metadata, health, page or other.
+            code: HTTP status code, or the name of a gRPC status.
             seconds: Duration.
         """
         self._requests.labels(kind, str(code)).inc()

@@ -131,13 +131,26 @@ def read_request(
     inputs = (
         _from_rows(document, signature) if rows else _from_columns(document["inputs"], signature)
     )
-    _check_tensors(inputs, signature)
     request = PredictRequest(signature, inputs, rows)
+    check_request(request, limits)
+    return request
+
+
+def check_request(request: PredictRequest, limits: Limits) -> None:
+    """Check the tensors of a request.
+
+    Args:
+        request: The request.
+        limits: Limit on images.
+
+    Raises:
+        RequestError: 400, wrong shapes or values; 413, too many images.
+    """
+    _check_tensors(request.inputs, request.signature)
     if request.count > limits.max_images:
         raise RequestError(
             413, f"{request.count:,} images in a request; allowed: {limits.max_images:,}"
         )
-    return request
 
 
 def _check_tensors(inputs: Mapping[str, np.ndarray], signature: Signature) -> None:

@@ -60,6 +60,16 @@ class Target(NamedTuple):
     name: str
     version: int | None = None
 
+    @classmethod
+    def of(cls, name: str, version: int | None) -> Target:
+        """Make a target; version 0 is the latest, as OpenVINO's clients ask for it.
+
+        Example:
+            >>> Target.of("digits", 0)
+            Target(name='digits', version=None)
+        """
+        return cls(name, version or None)
+
     def path(self) -> str:
         """Format the URL path of the model, percent-encoded."""
         version = "" if self.version is None else f"/versions/{self.version}"
@@ -112,7 +122,7 @@ def parse_path(method: str, path: str) -> Call:
     digits = None if version is None else version.lstrip("0") or "0"
     if digits is not None and int(digits[:20]) > _INT64_MAX:
         raise RequestError(400, f"Failed to convert version: {digits[:40]} to numeric.")
-    target = Target(name, None if digits is None else int(digits))
+    target = Target.of(name, None if digits is None else int(digits))
     if method == "GET":
         return Call("metadata" if verb else "status", target)
     if verb.lower() != "predict":

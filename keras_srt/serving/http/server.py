@@ -8,7 +8,9 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
 
@@ -17,7 +19,7 @@ from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
 from keras_srt.serving.http.app import Models, make_app
 from keras_srt.serving.http.connections import Connection, Connections
-from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.limits import Admission, Limits
 from keras_srt.serving.http.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
@@ -26,37 +28,56 @@ _BACKLOG = 1024  # connections that the system holds until they are accepted
 _PAUSE_SECONDS = 0.1
 
 
-def serve(
-    models: Sequence[Path] | Sequence[str],
-    host: str,
-    port: int,
-    limits: Limits,
-    backend: str | None = None,
-    foreign: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a server process.
+
+    Attributes:
+        host: Address to listen on; 127.0.0.1 accepts connections only from this machine.
+        port: Port to listen on; 0 for any free one.
+        grpc_port: Port for gRPC; 0 for any free one, None for no gRPC.
+        backend: Address of a TF Serving, to run as its gateway.
+        foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8501
+    grpc_port: int | None = None
+    backend: str | None = None
+    foreign: bool = False
+
+
+def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
     """Serve until SIGTERM or Ctrl-C, then complete running requests.
 
     Args:
         models: Folders `saved_models/<name>`; with a backend, names of its models.
-        host: Address to listen on; 127.0.0.1 accepts connections only from this machine.
-        port: Port to listen on; 0 for any free one.
+        settings: Settings of the process.
         limits: Limits of the server.
-        backend: Address of a TF Serving, to run as its gateway.
-        foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
 
     Raises:
         UserError: The address can't be used, or there is no model to serve.
         KeyboardInterrupt: Ctrl-C.
     """
-    with _bound_socket(host, port) as listener:
-        metrics = Metrics()
+    host, metrics = settings.host, Metrics()
+    with _bound_socket(host, settings.port) as listener:
+        if settings.grpc_port:  # fail now, and not after the models are loaded
+            with _bound_socket(host, settings.grpc_port):
+                pass
+        admission = Admission(limits, metrics)
         engine: LocalModels | Gateway
-        if backend is None:
-            engine = LocalModels([Path(folder) for folder in models], limits, metrics, foreign)
+        others: list[OtherServer] = []
+        if settings.backend is not None:
+            engine = Gateway(settings.backend, models, limits, metrics)
         else:
-            engine = Gateway(backend, [str(name) for name in models], limits, metrics)
+            folders = [Path(folder) for folder in models]
+            engine = LocalModels(folders, limits, metrics, settings.foreign)
+            if settings.grpc_port is not None:
+                from keras_srt.serving.rpc.server import GrpcServer
+
+                others.append(GrpcServer(engine, admission, host, settings.grpc_port))
         try:
-            server = make_server(engine, limits, metrics)
+            server = make_server(engine, admission, others)
             with _graceful_sigterm():
                 _listen(listener, host)
                 server.run(sockets=[listener])
@@ -64,19 +85,22 @@ def serve(
             engine.close()
 
 
-def make_server(models: Models, limits: Limits, metrics: Metrics) -> uvicorn.Server:
+def make_server(
+    models: Models, admission: Admission, others: Sequence[OtherServer] = ()
+) -> uvicorn.Server:
     """Make the HTTP server of an engine.
 
     Args:
         models: The engine that computes responses.
-        limits: Limits of the server.
-        metrics: Metrics of the server.
+        admission: Limits and metrics of the server.
+        others: Servers of other protocols, which start and stop with it.
 
     Returns:
         A server; `run(sockets=[…])` blocks until `should_exit` is set or a signal arrives.
     """
+    limits = admission.limits
     config = uvicorn.Config(
-        make_app(models, limits, metrics),
+        make_app(models, admission),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -88,28 +112,46 @@ def make_server(models: Models, limits: Limits, metrics: Metrics) -> uvicorn.Ser
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(limits.timeout) + 1,
     )
-    return _Server(config, Connections(limits.max_connections, metrics), limits.timeout)
+    connections = Connections(limits.max_connections, admission.metrics)
+    return _Server(config, connections, limits.timeout, others)
+
+
+class OtherServer(Protocol):
+    """A server of another protocol, in the same event loop."""
+
+    async def start(self) -> None:
+        """Start the server."""
+
+    async def stop(self) -> None:
+        """Complete the running requests and stop the server."""
 
 
 class _Server(uvicorn.Server):
     """Accepts connections only while there is room for them."""
 
     def __init__(
-        self, config: uvicorn.Config, connections: Connections, head_timeout: float
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        head_timeout: float,
+        others: Sequence[OtherServer],
     ) -> None:
         super().__init__(config)
+        self._others = others
         self._connections, self._head_timeout = connections, head_timeout
         self._acceptors: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
+        for other in self._others:
+            await other.start()
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
             acceptor.cancel()
         await asyncio.gather(*self._acceptors, return_exceptions=True)
-        await super().shutdown(sockets)
+        await asyncio.gather(super().shutdown(sockets), *(other.stop() for other in self._others))
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -1,8 +1,12 @@
-"""Budgets."""
+"""Budgets and admission."""
+
+import asyncio
+from functools import partial
 
 import pytest
 
-from keras_srt.serving.http.limits import Budget
+from keras_srt.serving.http.limits import Admission, Budget, Limits
+from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.protocol import RequestError
 
 
@@ -15,3 +19,19 @@ def test_budget_refuses_amounts_above_the_limit():
         budget.acquire(1)
     budget.release(1)
     assert budget.used == 0
+
+
+def test_admission_bounds_the_number_and_the_duration_of_requests():
+    admission = Admission(Limits(max_queue=2, timeout=0.2), Metrics())
+
+    async def run():
+        jobs = [admission.run(partial(asyncio.sleep, seconds, 1)) for seconds in (0, 9)]
+        return await asyncio.gather(*jobs, admission.run(never), return_exceptions=True)
+
+    def never():
+        raise AssertionError("a refused request must not be computed")
+
+    first, *errors = asyncio.run(run())
+    assert first == 1
+    assert [error.code for error in errors] == [504, 503]
+    assert b"keras_srt_queue_length 0.0" in admission.metrics.page()
