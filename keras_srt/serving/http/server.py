@@ -142,9 +142,9 @@ class _Server(uvicorn.Server):
         self._acceptors: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[])
         for other in self._others:
             await other.start()
+        await super().startup(sockets=[])
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
