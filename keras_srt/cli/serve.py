@@ -42,6 +42,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=30, help="seconds for a request; default: 30"
     )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=1,
+        help="seconds at the end in which clients may close their connections; default: 1",
+    )
+    parser.add_argument(
+        "--cors-origin",
+        nargs="+",
+        default=[],
+        metavar="URL",
+        help="sites whose pages may send requests, as https://example.org; * for all",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -54,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
         ("--max-connections", connections, 1, 1_000_000),
         ("--max-queue", options.max_queue, 1, 10_000),
         ("--timeout", options.timeout, 0.1, 3600),
+        ("--drain", options.drain, 0, 3600),
     ):
         if not low <= value <= high:
             raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
@@ -72,6 +86,7 @@ def run(options: argparse.Namespace) -> None:
         max_body=int(options.max_body_mb * MEGABYTE),
         max_queue=options.max_queue,
         timeout=options.timeout,
+        drain=options.drain,
     )
     settings = Settings(
         host=options.host,
@@ -79,5 +94,6 @@ def run(options: argparse.Namespace) -> None:
         grpc_port=options.grpc_port,
         backend=options.backend,
         foreign=options.foreign,
+        origins=tuple(options.cors_origin),
     )
     serve(models, settings, limits)

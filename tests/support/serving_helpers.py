@@ -161,7 +161,7 @@ def _refuse(constant):
 class Running:
     """An application served in a thread of this process."""
 
-    def __init__(self, models, limits, metrics, grpc=False):
+    def __init__(self, models, limits, metrics, grpc=False, origins=()):
         self.models, self.metrics = models, metrics
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
@@ -172,7 +172,7 @@ class Running:
             from keras_srt.serving.rpc.server import GrpcServer
 
             others = [GrpcServer(models, admission, "127.0.0.1", 0)]
-        self._server = make_server(models, admission, others)
+        self._server = make_server(models, admission, others, origins)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
         wait_until(lambda: self._server.started)

@@ -104,8 +104,9 @@ class Gateway:
             return await self._call("POST", f"{target.path()}:predict", body)
         rows = await self._rows(target, request, shape)
         if request.rows:
-            return to_json({"predictions": rows})
-        return to_json({"outputs": {key: [row[key] for row in rows] for key in rows[0]}})
+            return to_json({"predictions": rows}, allow_nan=True)
+        columns = {key: [row[key] for row in rows] for key in rows[0]}
+        return to_json({"outputs": columns}, allow_nan=True)
 
     def close(self) -> None:
         """Stop all threads and close all connections."""

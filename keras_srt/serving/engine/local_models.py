@@ -109,10 +109,11 @@ class LocalModels:
             RequestError: The request is invalid, or the model is not served.
         """
         large = len(body) > _SMALL_BODY
-        document = await self._read(large, parse_json, body, self._limits)
+        read = partial(read_request, await self._read(large, parse_json, body, self._limits))
         del body  # may be large, and the request may wait
-        answer = await self.run(target, partial(read_request, document), large)
-        return to_json(response_document(answer.outputs, answer.request.rows))
+        answer = await self.run(target, read, large)
+        document = response_document(answer.outputs, answer.request.rows)
+        return to_json(document, allow_nan=True)
 
     async def run(self, target: Target, read: ReadRequest, large: bool) -> Answer:
         """Run a request of any protocol.

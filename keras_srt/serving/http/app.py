@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import time
 from asyncio import FIRST_COMPLETED
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib import resources
 from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keras_srt.serving.http.inflate import Inflater
 from keras_srt.serving.http.limits import Admission, Budget
 from keras_srt.serving.http.metrics import CONTENT_TYPE, Metrics
 from keras_srt.serving.http.protocol import (
@@ -68,12 +71,13 @@ class Models(Protocol):
         """Return the response to a predict request as JSON."""
 
 
-def make_app(models: Models, admission: Admission) -> ASGIApp:
+def make_app(models: Models, admission: Admission, origins: Sequence[str] = ()) -> ASGIApp:
     """Make the web application.
 
     Args:
         models: The engine that computes responses.
         admission: Limits of the server, and metrics, exposed at `/metrics`.
+        origins: Origins of pages that browsers allow to send requests; "*" for all.
 
     Returns:
         An ASGI application.
@@ -86,6 +90,9 @@ def make_app(models: Models, admission: Admission) -> ASGIApp:
         ClientDisconnect: _client_closed,
         Exception: _internal_error,
     }
+    cors = Middleware(
+        CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+    )
     app = Starlette(
         routes=[
             Route("/v1/{rest:path}", api.respond, methods=_METHODS),
@@ -97,6 +104,7 @@ def make_app(models: Models, admission: Admission) -> ASGIApp:
             Route("/static/{name}", page.file),
         ],
         exception_handlers=handlers,
+        middleware=[cors] if origins else [],
     )
     return _Observed(app, admission.metrics)
 
@@ -112,6 +120,8 @@ class _Api:
         return Response(self._admission.metrics.page(), media_type=CONTENT_TYPE)
 
     async def respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"allow": "GET, POST, OPTIONS"})
         call = parse_path(request.method, request.scope["path"])
         request.state.kind = call.action
         if call.action == "predict":
@@ -129,7 +139,7 @@ class _Api:
 
     async def _predict(self, request: Request, target: Target) -> bytes:
         with _Body(request, self._limits.max_body, self._admission.held) as body:
-            await _read_in_time(body, request.state.evicted, self._limits.timeout)
+            await _read_in_time(body, request.state.connection.evicted, self._limits.timeout)
             return await self._admission.run(partial(self._models.predict, target, body.pop()))
 
 
@@ -148,14 +158,19 @@ class _Body:
 
     async def read(self) -> None:
         headers = self._request.headers
-        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            raise RequestError(415, "Content-Encoding: allowed: none; send an uncompressed body")
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity", "gzip"):
+            raise RequestError(415, f"Content-Encoding: got {encoding}; allowed: gzip or none")
+        inflate = Inflater() if encoding == "gzip" else None
         self._check(int(headers.get("content-length", 0)))
         async for chunk in self._request.stream():
-            self._check(self._taken + len(chunk))
-            self._held.acquire(len(chunk))
-            self._taken += len(chunk)
-            self._bytes += chunk
+            for part in (chunk,) if inflate is None else inflate.parts(chunk):
+                self._check(self._taken + len(part))
+                self._held.acquire(len(part))
+                self._taken += len(part)
+                self._bytes += part
+        if inflate is not None:
+            inflate.check_end()
         self._request.state.body_read = True
 
     def pop(self) -> bytes:
@@ -242,7 +257,9 @@ class _Page:
 
 async def _health(request: Request) -> Response:
     request.state.kind = "health"
-    return Response(to_json({"status": "ok"}), media_type=_JSON)
+    draining = request.state.connection.draining
+    code, status = (503, "draining") if draining else (200, "ok")
+    return Response(to_json({"status": status}), code, media_type=_JSON)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
@@ -260,6 +277,12 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     )
 
 
+def _without_origin(path: str) -> str:
+    """Return the path of a URI in absolute form, which proxies send."""
+    _, is_absolute, rest = path.partition("://")
+    return path if path.startswith("/") or not is_absolute else "/" + rest.partition("/")[2]
+
+
 class _Observed:
     """Counts every response and adds security headers."""
 
@@ -271,16 +294,19 @@ class _Observed:
             await self._app(scope, receive, send)
             return
         started, code = time.perf_counter(), 500
+        connection = scope["state"]["connection"]
+        scope["path"] = _without_origin(scope["path"])
 
         async def send_and_note(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                message["headers"] = [*message.get("headers", []), *_SAFE_HEADERS]
+                closing = [(b"connection", b"close")] if connection.draining else []
+                message["headers"] = [*message.get("headers", []), *_SAFE_HEADERS, *closing]
             await send(message)
 
         # Health must be known under load, too.
-        refused = not scope["state"]["within_limit"] and scope["path"] != _HEALTH
+        refused = not connection.within_limit and scope["path"] != _HEALTH
         app = _EarlyResponse(too_many_connections(), _REFUSED_SECONDS) if refused else self._app
         try:
             await app(scope, receive, send_and_note)

@@ -74,17 +74,18 @@ class Connections:
     Attributes:
         limit: As given.
         metrics: As given.
+        draining: Whether the server ends, which each response then announces.
     """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
-        self.limit, self.metrics = limit, metrics
+        self.limit, self.metrics, self.draining = limit, metrics, False
         self._open: set[Connection] = set()
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._reading: OrderedDict[Connection, None] = OrderedDict()
         self._room = asyncio.Event()
         self._room.set()
         self._warned = -_WARNING_SECONDS
-        metrics.watch(lambda: len(self._open), "connections", "Open connections")
+        metrics.watch(lambda: len(self), "connections", "Open connections")
         metrics.watch(lambda: limit, "connections_limit", "Limit on open connections")
 
     async def room(self) -> None:
@@ -102,6 +103,9 @@ class Connections:
         if len(self._open) >= self.limit + _RESERVE:
             self._room.clear()
         return within
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def remove(self, connection: Connection) -> None:
         """Remove a closed connection."""
@@ -150,16 +154,17 @@ class Connections:
 class Connection(H11Protocol):
     """A connection of uvicorn with a state in `Connections`, a head timeout and JSON errors.
 
-    The application finds in the state of a request:
-
-    - `within_limit`: Whether the connection is within the limit on connections.
-    - `evicted`: A future that is done when the connection is closed for another one.
+    The application finds it as `connection` in the state of a request.
 
     Args:
         connections: All connections of the server.
         head_timeout: Seconds for the head of a request, and for the rest of a body after an error
             response.
         server: The server that accepted the connection.
+
+    Attributes:
+        evicted: A future that is done when the connection is closed for another one.
+        within_limit: Whether the connection is within the limit on connections.
     """
 
     def __init__(
@@ -169,13 +174,19 @@ class Connection(H11Protocol):
         self._connections, self._head_timeout = connections, head_timeout
         self._timer: asyncio.TimerHandle | None = None
         self._head_begun = False
-        self._evicted = self.loop.create_future()
+        self.evicted: asyncio.Future[None] = self.loop.create_future()
+        self.within_limit = True
+        self.app_state = {**self.app_state, "connection": self}
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server ends, so that a client should open another connection elsewhere."""
+        return self._connections.draining
 
     @override
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        within = self._connections.add(self)
-        self.app_state = {**self.app_state, "within_limit": within, "evicted": self._evicted}
+        self.within_limit = self._connections.add(self)
         self._note_state()
         self._update_timer()
 
@@ -214,8 +225,8 @@ class Connection(H11Protocol):
         """Close this connection for another one."""
         self._connections.metrics.count_evicted("reading" if self._is_responding() else "waiting")
         if self._is_responding():
-            if not self._evicted.done():
-                self._evicted.set_result(None)
+            if not self.evicted.done():
+                self.evicted.set_result(None)
         elif self._head_begun and self.conn.our_state is h11.IDLE:
             self._send_error(too_many_connections())
         else:

@@ -27,6 +27,7 @@ class Limits:
         max_connections: Connections at a time; see `Connections`.
         max_queue: Requests that may wait or run at a time; further ones are refused with 503.
         timeout: Seconds each for the head and the body of a request, and for its response.
+        drain: Seconds in which clients may end their connections, before the server closes them.
         max_batch: Images per call of the model.
         max_image_bytes: Bytes per encoded image.
         max_pixels: Pixels per encoded image.
@@ -41,6 +42,7 @@ class Limits:
     max_connections: int = 4096
     max_queue: int = 256
     timeout: float = 30.0
+    drain: float = 1.0
     max_batch: int = 32
     max_image_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS

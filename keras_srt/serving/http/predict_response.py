@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.serving.http.protocol import RequestError
-
 
 def response_document(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str, Any]:
     """Convert outputs to the JSON object of a predict response.
@@ -21,9 +19,6 @@ def response_document(outputs: Mapping[str, np.ndarray], rows: bool) -> dict[str
 
     Returns:
         A JSON object.
-
-    Raises:
-        RequestError: 500, an output has NaN or infinity, which JSON can't represent.
 
     Example:
         >>> response_document({"score": np.float32([0.2])}, rows=True)
@@ -46,8 +41,6 @@ def _plain(name: str, tensor: np.ndarray) -> Any:
         return _map_nested(_bytes_to_json if name.endswith("_bytes") else _text, tensor.tolist())
     if not np.issubdtype(tensor.dtype, np.floating):
         return tensor.tolist()
-    if not np.isfinite(tensor).all():
-        raise RequestError(500, f"The model's output {name} has NaN or infinite values")
     digits = 9 if tensor.dtype == np.float32 else 17
     # Rounded by formatting, so that a float32 0.2 is written as 0.2 and not 0.20000000298.
     flat = [_decimal(value, digits, tensor.dtype.type) for value in tensor.ravel().tolist()]

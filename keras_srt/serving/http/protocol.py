@@ -175,16 +175,18 @@ def status_document(target: Target, states: list[VersionState]) -> dict[str, Any
     }
 
 
-def to_json(document: Any) -> bytes:
+def to_json(document: Any, allow_nan: bool = False) -> bytes:
     """Encode a response.
 
     Args:
         document: Plain Python values.
+        allow_nan: Whether to write NaN and infinity as `NaN`, `Infinity` and `-Infinity`, which is
+            not JSON, but what TF Serving writes for outputs.
 
     Returns:
         JSON text, UTF-8, without a final line break.
 
     Raises:
-        ValueError: A number is NaN or infinite, which JSON can't represent.
+        ValueError: A number is NaN or infinite, and that is not allowed.
     """
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return json.dumps(document, ensure_ascii=False, allow_nan=allow_nan).encode("utf-8", "replace")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Protocol
 import uvicorn
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.signals import TERMINATION_SIGNALS
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
 from keras_srt.serving.http.app import Models, make_app
@@ -38,6 +40,7 @@ class Settings:
         grpc_port: Port for gRPC; 0 for any free one, None for no gRPC.
         backend: Address of a TF Serving, to run as its gateway.
         foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
+        origins: Origins of pages that browsers allow to send requests; "*" for all.
     """
 
     host: str = "127.0.0.1"
@@ -45,10 +48,11 @@ class Settings:
     grpc_port: int | None = None
     backend: str | None = None
     foreign: bool = False
+    origins: tuple[str, ...] = ()
 
 
 def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
-    """Serve until SIGTERM or Ctrl-C, then complete running requests.
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, then complete running requests.
 
     Args:
         models: Folders `saved_models/<name>`; with a backend, names of its models.
@@ -77,8 +81,8 @@ def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
 
                 others.append(GrpcServer(engine, admission, host, settings.grpc_port))
         try:
-            server = make_server(engine, admission, others)
-            with _graceful_sigterm():
+            server = make_server(engine, admission, others, settings.origins)
+            with _graceful_signals(server):
                 _listen(listener, host)
                 server.run(sockets=[listener])
         finally:
@@ -86,7 +90,10 @@ def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
 
 
 def make_server(
-    models: Models, admission: Admission, others: Sequence[OtherServer] = ()
+    models: Models,
+    admission: Admission,
+    others: Sequence[OtherServer] = (),
+    origins: Sequence[str] = (),
 ) -> uvicorn.Server:
     """Make the HTTP server of an engine.
 
@@ -94,13 +101,14 @@ def make_server(
         models: The engine that computes responses.
         admission: Limits and metrics of the server.
         others: Servers of other protocols, which start and stop with it.
+        origins: Origins of pages that browsers allow to send requests; "*" for all.
 
     Returns:
         A server; `run(sockets=[…])` blocks until `should_exit` is set or a signal arrives.
     """
     limits = admission.limits
     config = uvicorn.Config(
-        make_app(models, admission),
+        make_app(models, admission, origins),
         http="h11",
         ws="none",
         loop="asyncio",
@@ -113,7 +121,7 @@ def make_server(
         timeout_graceful_shutdown=round(limits.timeout) + 1,
     )
     connections = Connections(limits.max_connections, admission.metrics)
-    return _Server(config, connections, limits.timeout, others)
+    return _Server(config, connections, limits, others)
 
 
 class OtherServer(Protocol):
@@ -133,12 +141,12 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         connections: Connections,
-        head_timeout: float,
+        limits: Limits,
         others: Sequence[OtherServer],
     ) -> None:
         super().__init__(config)
-        self._others = others
-        self._connections, self._head_timeout = connections, head_timeout
+        self._others, self._connections = others, connections
+        self._head_timeout, self._drain_seconds = limits.timeout, limits.drain
         self._acceptors: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -148,10 +156,18 @@ class _Server(uvicorn.Server):
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._drain()
         for acceptor in self._acceptors:
             acceptor.cancel()
         await asyncio.gather(*self._acceptors, return_exceptions=True)
         await asyncio.gather(super().shutdown(sockets), *(other.stop() for other in self._others))
+
+    async def _drain(self) -> None:
+        """Let clients end their connections: one that is closed may just have sent a request."""
+        self._connections.draining = True
+        end = time.monotonic() + self._drain_seconds
+        while self._connections and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -210,10 +226,15 @@ def _unusable(host: str, port: int, error: OSError) -> UserError:
 
 
 @contextmanager
-def _graceful_sigterm() -> Iterator[None]:
-    """Ignore the SIGTERM that uvicorn raises again after a graceful shutdown."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+def _graceful_signals(server: uvicorn.Server) -> Iterator[None]:
+    """End the server on SIGHUP as uvicorn does on SIGTERM, which it raises again afterwards."""
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in TERMINATION_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,9 @@
 """The web application, over HTTP."""
 
 import asyncio
+import gzip
+import http.client
+import json
 import socket
 import threading
 import time
@@ -285,6 +288,92 @@ def test_disconnected_client_releases_its_budget(held):
     assert predict(held, None, data=b"x" * 900)[0] == 200
 
 
-def test_compressed_bodies_are_refused(held):
-    code, answer, _ = predict(held, {"a": 1}, headers={"Content-Encoding": "gzip"})
-    assert (code, "uncompressed" in answer["error"]) == (415, True)
+def test_other_encodings_are_refused(held):
+    code, answer, _ = predict(held, {"a": 1}, headers={"Content-Encoding": "br"})
+    assert (code, answer) == (415, {"error": "Content-Encoding: got br; allowed: gzip or none"})
+
+
+GZIP = {"Content-Encoding": "gzip"}
+
+
+def test_gzip_bodies_are_inflated(server):
+    body = gzip.compress(json.dumps(rows(png(0), png(255))).encode())
+    code, answer, _ = predict(server, None, data=body, headers=GZIP)
+    assert (code, [row["class_id"] for row in answer["predictions"]]) == (200, [0, 2])
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        (gzip.compress(b" " * 5 * 10**5), 413, "has 65,536 bytes or more; allowed: 1,000"),
+        (gzip.compress(b" " * 1001), 413, "has 1,001 bytes or more; allowed: 1,000"),
+        (gzip.compress(b"{}" * 40)[:-9], 400, "The gzip body is truncated"),
+        (gzip.compress(b"{}") + b"x", 400, "The gzip body has data after its end"),
+        (b"{}", 400, "The gzip body is damaged"),
+    ],
+)
+def test_invalid_gzip_bodies(held, body, code, text):
+    held.models.go.set()
+    got, answer, _ = predict(held, None, data=body, headers=GZIP)
+    assert (got, text in answer["error"]) == (code, True)
+    assert predict(held, None, data=gzip.compress(b" " * 1000), headers=GZIP)[0] == 200
+
+
+def test_uri_in_absolute_form(server):
+    text = f"GET http://elsewhere:80{MODEL}?a=/b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer = received(connect(server, text.encode()))
+    assert b'"state": "AVAILABLE"' in answer
+    root = b"GET http://elsewhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert b"<!DOCTYPE html>" in received(connect(server, root))
+
+
+def test_infinite_outputs_are_written_as_by_tf_serving(server):
+    body = json.dumps({"signature_name": "logits", "instances": floats(3e38)}).encode()
+    answer = received(connect(server, head(Content_Length=len(body), Connection="close") + body))
+    assert answer.endswith(b'{"predictions": [[Infinity, Infinity, Infinity]]}')
+
+
+def test_options_and_cors_on_request():
+    origin = {"Origin": "https://example.org"}
+    asked = {**origin, "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "content-type"
+    for origins, allowed in (((), None), (("https://example.org",), "https://example.org")):
+        server = Running(HeldModels(), Limits(), Metrics(), origins=origins)
+        server.models.go.set()
+        try:
+            code, _, headers = ask(f"{server.url}{MODEL}:predict", method="OPTIONS", headers=asked)
+            assert code == (204 if allowed is None else 200)
+            assert headers["access-control-allow-origin"] == allowed
+            code, _, headers = predict(server, {"a": 1}, headers=origin)
+            assert (code, headers["access-control-allow-origin"]) == (200, allowed)
+            code, _, headers = ask(f"{server.url}{MODEL}", method="OPTIONS")
+            assert (code, headers["allow"]) == (204, "GET, POST, OPTIONS")
+        finally:
+            server.stop()
+
+
+def test_keep_alive_clients_see_no_reset_at_the_end(held):
+    """Each client uses one connection, until a response announces that it is closed."""
+    held.models.go.set()
+    started = threading.Barrier(5)
+
+    def client():
+        link = http.client.HTTPConnection(*held.address, timeout=10)
+        codes, closing = [], False
+        while not closing:
+            link.request("POST", f"{MODEL}:predict", b"{}")
+            response = link.getresponse()
+            response.read()
+            codes.append(response.status)
+            closing = response.getheader("connection") == "close"
+            if len(codes) == 1:
+                started.wait(10)
+        return codes
+
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(client) for _ in range(4)]
+        started.wait(10)
+        held.stop()
+        codes = [code for job in clients for code in job.result()]
+    assert set(codes) == {200}
+    assert len(codes) >= 8
