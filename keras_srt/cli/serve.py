@@ -19,7 +19,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="DIR",
-        help="folders saved_models/NAME (default: all in saved_models); with --backend, names",
+        help="folders saved_models/NAME (default: all in --models-dir); with --backend, names",
+    )
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=Path("saved_models"),
+        metavar="DIR",
+        help="serve its models, also those that are added later; default: saved_models",
+    )
+    parser.add_argument(
+        "--version-policy",
+        default="latest",
+        metavar="POLICY",
+        help="latest (default), latest:2, all, or specific:3,4",
+    )
+    parser.add_argument(
+        "--version-labels",
+        nargs="+",
+        default=[],
+        metavar="LABEL=VERSION",
+        help="such as stable=3, or digits:canary=4 for one model; these versions are served, too",
     )
     add_foreign(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: only this machine")
@@ -72,15 +92,23 @@ def run(options: argparse.Namespace) -> None:
         if not low <= value <= high:
             raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
     from keras_srt.serving.engine.local_models import find_models
+    from keras_srt.serving.engine.version_policy import parse_policy
     from keras_srt.serving.http.connections import connection_limit
     from keras_srt.serving.http.limits import MEGABYTE, Limits
     from keras_srt.serving.http.server import Settings, serve
 
-    if options.backend is not None and options.grpc_port is not None:
-        raise UserError("--grpc-port: not with --backend; the backend itself serves gRPC")
-    models = options.model
+    if options.backend is not None:
+        for name, value in (
+            ("--grpc-port", options.grpc_port),
+            ("--version-policy", None if options.version_policy == "latest" else "given"),
+            ("--version-labels", options.version_labels or None),
+        ):
+            if value is not None:
+                raise UserError(f"{name}: not with --backend; set it for the backend itself")
+    models, root = options.model, None
     if not models and options.backend is None:
-        models = [str(folder) for folder in find_models(Path("saved_models"))]
+        root = options.models_dir
+        models = [str(folder) for folder in find_models(root)]
     limits = Limits(
         max_connections=connection_limit(options.max_connections),
         max_body=int(options.max_body_mb * MEGABYTE),
@@ -94,6 +122,8 @@ def run(options: argparse.Namespace) -> None:
         grpc_port=options.grpc_port,
         backend=options.backend,
         foreign=options.foreign,
+        policy=parse_policy(options.version_policy, options.version_labels),
+        root=root,
         origins=tuple(options.cors_origin),
     )
     serve(models, settings, limits)

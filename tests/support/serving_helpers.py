@@ -26,6 +26,7 @@ from PIL import Image
 
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
+from keras_srt.serving.engine.version_policy import LATEST
 from keras_srt.serving.http.limits import Admission, Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.server import make_server
@@ -186,10 +187,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder, grpc=False, **limits):
+def running(folder, grpc=False, policy=LATEST, root=None, **limits):
     """Run `serve` for one model folder in this process."""
     chosen, metrics = Limits(**limits), Metrics()
-    server = Running(LocalModels([folder], chosen, metrics), chosen, metrics, grpc)
+    models = LocalModels([folder], chosen, metrics, policy=policy, root=root)
+    server = Running(models, chosen, metrics, grpc)
     try:
         yield server
     finally:

@@ -17,7 +17,8 @@ from keras_srt.core.version_folders import version_folders
 from keras_srt.serving.engine.batching import Batcher, Outputs
 from keras_srt.serving.engine.image_decoder import Decoder
 from keras_srt.serving.engine.loaded_model import LoadedModel
-from keras_srt.serving.engine.model_folder import FolderWatcher, ModelFolder
+from keras_srt.serving.engine.model_folder import ModelFolder, Watcher
+from keras_srt.serving.engine.version_policy import LATEST, VersionPolicy
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
@@ -58,38 +59,50 @@ class LocalModels:
         limits: Limits of the server.
         metrics: Metrics that count images and show versions.
         foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
+        policy: The versions to serve.
+        root: A folder such as `saved_models`, whose new models are served, too.
 
     Raises:
         UserError: A folder has no loadable version, or two folders have the same name.
     """
 
     def __init__(
-        self, folders: Sequence[Path], limits: Limits, metrics: Metrics, foreign: bool = False
+        self,
+        folders: Sequence[Path],
+        limits: Limits,
+        metrics: Metrics,
+        foreign: bool = False,
+        policy: VersionPolicy = LATEST,
+        root: Path | None = None,
     ) -> None:
-        self._limits, self._metrics = limits, metrics
-        load = partial(LoadedModel, foreign=foreign)
-        self._models = {folder.resolve().name: ModelFolder(folder, load) for folder in folders}
-        if len(self._models) < len(folders):
+        if len({folder.resolve().name for folder in folders}) < len(folders):
             raise UserError("--model: two folders have the same name; a name serves one model")
-        for model in self._models.values():
-            model.refresh()
+        self._limits, self._metrics, self._root = limits, metrics, root
+        load = partial(LoadedModel, foreign=foreign)
+        self._make_model = partial(ModelFolder, load=load, policy=policy)
+        # Replaced as a whole, because the watcher adds models.
+        self._models: dict[str, ModelFolder] = {}
+        for folder in folders:
+            model = self._add(folder)
             if model.current is None:
                 raise UserError(_no_version_message(model))
-            metrics.watch_version(model.name, partial(_served_version, model))
         self._decoder = Decoder(limits)
         self._batcher = Batcher(self._run, limits.max_batch)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._watcher = FolderWatcher(list(self._models.values()))
+        self._watcher = Watcher(self._refresh)
 
     async def names(self) -> list[str]:
-        """Return the names of all models."""
-        return sorted(self._models)
+        """Return the names of all models with a loaded version."""
+        models = self._models
+        return sorted(name for name, model in models.items() if model.current is not None)
 
     async def status(self, target: Target) -> bytes:
         """Respond to `GET /v1/models/NAME[/versions/N]`."""
-        if target.name not in self._models:
+        model = self._models.get(target.name)
+        if model is None:
             raise RequestError(404, f"Could not find any versions of model {target.name}")
-        return to_json(status_document(target, self._models[target.name].states()))
+        target = Target(target.name, model.version_of(target))
+        return to_json(status_document(target, model.states()))
 
     async def metadata(self, target: Target) -> bytes:
         """Respond to `GET /v1/models/NAME[/versions/N]/metadata`."""
@@ -138,12 +151,25 @@ class LocalModels:
         self._decoder.close()
         self._reader.shutdown()
 
-    def _find(self, target: Target) -> LoadedModel:
-        folder = self._models.get(target.name)
-        model = folder.current if folder is not None else None
-        if model is None or target.version not in (None, model.version):
-            raise target.missing()
+    def _add(self, folder: Path) -> ModelFolder:
+        model = self._make_model(folder)
+        model.refresh()
+        self._models = {**self._models, model.name: model}
+        self._metrics.watch_version(model.name, partial(_served_version, model))
         return model
+
+    def _refresh(self) -> None:
+        for model in self._models.values():
+            model.refresh()
+        for folder in () if self._root is None else _model_folders(self._root):
+            if folder.resolve().name not in self._models:
+                self._add(folder)
+
+    def _find(self, target: Target) -> LoadedModel:
+        model = self._models.get(target.name)
+        if model is None:
+            raise target.missing()
+        return model.find(target)
 
     async def _read(self, large: bool, function: Callable[..., Any], *arguments: Any) -> Any:
         if not large:
@@ -226,11 +252,15 @@ def find_models(root: Path) -> list[Path]:
         keras_srt.core.errors.UserError: no-such-folder: contains no model; export one with
         `keras-srt export --run runs/NAME`, or give its folder with --model
     """
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    found = [folder for folder in folders if version_folders(folder)]
+    found = _model_folders(root)
     if not found:
         raise UserError(
             f"{root}: contains no model; export one with `keras-srt export --run runs/NAME`, or "
             "give its folder with --model"
         )
     return found
+
+
+def _model_folders(root: Path) -> list[Path]:
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [folder for folder in folders if version_folders(folder)]

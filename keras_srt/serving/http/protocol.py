@@ -54,25 +54,29 @@ class Target(NamedTuple):
 
     Attributes:
         name: Name of the model.
-        version: Version; None for the latest.
+        version: Version; None for the latest, or that of the label.
+        label: Label of a version, such as "stable".
     """
 
     name: str
     version: int | None = None
+    label: str | None = None
 
     @classmethod
-    def of(cls, name: str, version: int | None) -> Target:
+    def of(cls, name: str, version: int | None, label: str | None = None) -> Target:
         """Make a target; version 0 is the latest, as OpenVINO's clients ask for it.
 
         Example:
             >>> Target.of("digits", 0)
-            Target(name='digits', version=None)
+            Target(name='digits', version=None, label=None)
         """
-        return cls(name, version or None)
+        return cls(name, version or None, label)
 
     def path(self) -> str:
         """Format the URL path of the model, percent-encoded."""
         version = "" if self.version is None else f"/versions/{self.version}"
+        if self.label is not None:
+            version = f"/labels/{quote(self.label, safe='')}"
         return f"/v1/models/{quote(self.name, safe='')}{version}"
 
     def missing(self) -> RequestError:
@@ -107,7 +111,7 @@ def parse_path(method: str, path: str) -> Call:
 
     Example:
         >>> parse_path("POST", "/v1/models/digits/versions/3:predict")
-        Call(action='predict', target=Target(name='digits', version=3))
+        Call(action='predict', target=Target(name='digits', version=3, label=None))
     """
     pattern = {"POST": _CALL, "GET": _LOOK}.get(method)
     match = pattern.fullmatch(path) if pattern is not None else None
@@ -116,13 +120,11 @@ def parse_path(method: str, path: str) -> Call:
     name, version, label, verb = match.groups()
     if name is None:
         raise RequestError(400, "Missing model name in request.")
-    if label is not None:
-        raise RequestError(400, f"Unrecognized servable version label: {label}")
     # Leading zeros don't count, and Python refuses to convert thousands of digits.
     digits = None if version is None else version.lstrip("0") or "0"
     if digits is not None and int(digits[:20]) > _INT64_MAX:
         raise RequestError(400, f"Failed to convert version: {digits[:40]} to numeric.")
-    target = Target.of(name, None if digits is None else int(digits))
+    target = Target.of(name, None if digits is None else int(digits), label)
     if method == "GET":
         return Call("metadata" if verb else "status", target)
     if verb.lower() != "predict":

@@ -19,6 +19,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.signals import TERMINATION_SIGNALS
 from keras_srt.serving.engine.gateway import Gateway
 from keras_srt.serving.engine.local_models import LocalModels
+from keras_srt.serving.engine.version_policy import LATEST, VersionPolicy
 from keras_srt.serving.http.app import Models, make_app
 from keras_srt.serving.http.connections import Connection, Connections
 from keras_srt.serving.http.limits import Admission, Limits
@@ -40,6 +41,8 @@ class Settings:
         grpc_port: Port for gRPC; 0 for any free one, None for no gRPC.
         backend: Address of a TF Serving, to run as its gateway.
         foreign: Whether to load SavedModels with any operations, see `load_savedmodel`.
+        policy: The versions to serve.
+        root: A folder whose new models are served, too.
         origins: Origins of pages that browsers allow to send requests; "*" for all.
     """
 
@@ -48,6 +51,8 @@ class Settings:
     grpc_port: int | None = None
     backend: str | None = None
     foreign: bool = False
+    policy: VersionPolicy = LATEST
+    root: Path | None = None
     origins: tuple[str, ...] = ()
 
 
@@ -75,7 +80,9 @@ def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
             engine = Gateway(settings.backend, models, limits, metrics)
         else:
             folders = [Path(folder) for folder in models]
-            engine = LocalModels(folders, limits, metrics, settings.foreign)
+            engine = LocalModels(
+                folders, limits, metrics, settings.foreign, settings.policy, settings.root
+            )
             if settings.grpc_port is not None:
                 from keras_srt.serving.rpc.server import GrpcServer
 

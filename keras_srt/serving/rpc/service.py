@@ -124,6 +124,5 @@ class Services(
 def _target(spec: Any) -> Target:
     if not spec.name:
         raise RequestError(400, "Missing ModelSpec")
-    if spec.version_label:
-        raise RequestError(400, f"Unrecognized servable version label: {spec.version_label}")
-    return Target.of(spec.name, spec.version.value if spec.HasField("version") else None)
+    version = spec.version.value if spec.HasField("version") else None
+    return Target.of(spec.name, version, spec.version_label or None)

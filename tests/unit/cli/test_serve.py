@@ -42,6 +42,9 @@ def test_missing_models_and_unusable_addresses_are_one_line_errors(capsys, tmp_p
             (["--model", "x", "--host", "no.such.host.invalid"], "not an address of this machine"),
             (["--model", "a/m", "b/m"], "--model: two folders have the same name"),
             (["--backend", "http://x", "--grpc-port", 0], "--grpc-port: not with --backend"),
+            (["--backend", "http://x", "--version-policy", "all"], "--version-policy: not with"),
+            (["--model", "x", "--version-policy", "new"], "--version-policy: got new; allowed: l"),
+            (["--models-dir", "none"], "none: contains no model"),
             (["--backend", "localhost:8501"], "--backend localhost:8501: allowed: an address"),
         ):
             more = [] if "--port" in arguments else ["--port", 0]

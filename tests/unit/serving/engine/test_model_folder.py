@@ -3,7 +3,11 @@
 import logging
 import shutil
 
+import pytest
+
 from keras_srt.serving.engine.model_folder import ModelFolder
+from keras_srt.serving.engine.version_policy import parse_policy
+from keras_srt.serving.http.protocol import RequestError, Target
 
 
 class Loads:
@@ -63,3 +67,59 @@ def test_a_version_with_zeros_is_served(tmp_path):
     model = ModelFolder(tmp_path, Loads)
     model.refresh()
     assert model.current.version == 2
+
+
+def available(model):
+    return {version for version, (state, _) in states(model).items() if state == "AVAILABLE"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "versions"),
+    [
+        ("latest", [], {5}),
+        ("latest:2", [], {4, 5}),
+        ("all", [], {1, 2, 4, 5}),
+        ("specific:2,9", [], {2}),
+        ("latest", ["stable=2"], {2, 5}),
+        ("latest", ["other:stable=2"], {5}),
+        ("specific:2", ["canary=4"], {2, 4}),
+    ],
+)
+def test_versions_of_a_policy_are_served(tmp_path, policy, labels, versions):
+    model = ModelFolder(tmp_path, Loads, parse_policy(policy, labels))
+    for version in (1, 2, 4, 5):
+        write_version(tmp_path, version)
+    model.refresh()
+    assert available(model) == versions
+    assert model.current.version == max(versions)
+    for version in versions:
+        assert model.find(Target("m", version)).version == version
+    with pytest.raises(RequestError, match=r"Servable not found for request: Specific\(m, 3\)"):
+        model.find(Target("m", 3))
+
+
+def test_latest_two_follow_new_and_broken_versions(tmp_path):
+    model = ModelFolder(tmp_path, Loads, parse_policy("latest:2"))
+    for version, text in ((1, "fine"), (2, "fine"), (3, "broken")):
+        write_version(tmp_path, version, text)
+    model.refresh()
+    assert available(model) == {1, 2}
+    write_version(tmp_path, 4)
+    model.refresh()
+    assert available(model) == {2, 4}
+
+
+def test_labels(tmp_path):
+    model = ModelFolder(tmp_path, Loads, parse_policy("latest", ["stable=1", "canary=7"]))
+    for version in (1, 2):
+        write_version(tmp_path, version)
+    model.refresh()
+    assert model.find(Target("m", label="stable")).version == 1
+    assert model.find(Target("m")).version == 2
+    for label, code, text in (
+        ("canary", 404, r"Specific\(m, 7\)"),
+        ("no", 400, "Unrecognized servable version label: no"),
+    ):
+        with pytest.raises(RequestError, match=text) as caught:
+            model.find(Target("m", label=label))
+        assert caught.value.code == code
