@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from keras_srt.config.schema import Config
 
 HELP = "Attack a finished run or an external model."
+# Options that replace a setting of the section `evaluation`.
+_EVALUATION_SETTINGS = ("limit", "masking", "curves", "corruptions", "smoothing", "sigma")
 _TARGETS = ("random", "next", "least_likely")
 
 
@@ -53,6 +55,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="measure the accuracy on N images under noise, blur, lost pixels and other "
         "corruptions; 0: don't",
     )
+    parser.add_argument(
+        "--smoothing",
+        type=int,
+        metavar="N",
+        help="certify N images by randomized smoothing (L2); 0: don't",
+    )
+    parser.add_argument("--sigma", type=float, help="sigma of the smoothing noise; default: 0.25")
     parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
     parser.add_argument(
         "--report-dir",
@@ -93,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _with_options(config: Config, options: argparse.Namespace) -> Config:
     """Return the config with the evaluation that the options choose."""
-    changes = {key: getattr(options, key) for key in ("limit", "masking", "curves", "corruptions")}
+    changes = {key: getattr(options, key) for key in _EVALUATION_SETTINGS}
     changes = {key: value for key, value in changes.items() if value is not None}
     attacks = _choose_attacks(config, options.attacks, options.target)
     evaluation = dataclasses.replace(config.evaluation, attacks=attacks, **changes)
@@ -103,12 +112,8 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
 def _check_options(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.model is None):
         raise UserError("evaluate: give one of --run RUN and --model MODEL (with --config)")
-    for name, value, least in (
-        ("limit", options.limit, 1),
-        ("masking", options.masking, 0),
-        ("curves", options.curves, 0),
-        ("corruptions", options.corruptions, 0),
-    ):
+    for name in ("limit", "masking", "curves", "corruptions", "smoothing"):
+        value, least = getattr(options, name), int(name == "limit")
         if value is not None and value < least:
             raise UserError(f"--{name}: got {value}; allowed: a whole number of at least {least}")
     target = options.target

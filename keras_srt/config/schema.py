@@ -258,6 +258,9 @@ class EvaluationSettings:
             translation; 0 for none.
         corruptions: The number of test images to corrupt, with each corruption at five
             severities; 0 for none.
+        smoothing: The number of test images to certify by randomized smoothing; 0 for none.
+        sigma: σ of the smoothing noise, in units of pixel values in [0, 1].
+        noise_samples: Random images for each certificate.
     """
 
     attacks: tuple[Any, ...]
@@ -267,6 +270,9 @@ class EvaluationSettings:
     masking: Annotated[int, whole(0)] = 100
     curves: Annotated[int, whole(0)] = 100
     corruptions: Annotated[int, whole(0)] = 0
+    smoothing: Annotated[int, whole(0)] = 0
+    sigma: Annotated[float, real(0.001, 10)] = 0.25
+    noise_samples: Annotated[int, whole(1)] = 1000
 
     def __post_init__(self) -> None:
         if not self.attacks:

@@ -1,4 +1,4 @@
-"""Evaluate a classifier: attacks, gradient masking, accuracy curves and corruptions."""
+"""Evaluate a classifier: attacks, and the other measurements of a report."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from keras_srt.evaluation.masking import find_masking
 from keras_srt.evaluation.per_image import fingerprint
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import Progress, evaluate_robustness
+from keras_srt.evaluation.smoothing import certify
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import saved_split
 
@@ -35,7 +36,7 @@ class Evaluation(NamedTuple):
     Attributes:
         test: The test images.
         robustness: The results of the attacks.
-        parts: The parts `masking`, `curves`, `corruptions` and `cost` of report.json.
+        parts: The parts `masking`, `curves`, `corruptions`, `smoothing` and `cost` of report.json.
     """
 
     test: Images
@@ -79,20 +80,26 @@ def measure(
     """
     finished = finished or FinishedParts()
     began, queries = time.perf_counter(), target_model.queries
-    attacks = config.evaluation.attacks
+    settings = config.evaluation
+    attacks = settings.attacks
     robustness = run_attacks(config, target_model, test, attacks, finished)
     parts: dict[str, Any] = {}
     for name, function, count in (
-        ("masking", functools.partial(find_masking, attacks=attacks), config.evaluation.masking),
-        ("curves", functools.partial(accuracy_curves, attacks=attacks), config.evaluation.curves),
-        ("corruptions", accuracy_on_corruptions, config.evaluation.corruptions),
+        ("masking", functools.partial(find_masking, attacks=attacks), settings.masking),
+        ("curves", functools.partial(accuracy_curves, attacks=attacks), settings.curves),
+        ("corruptions", functools.partial(accuracy_on_corruptions), settings.corruptions),
+        (
+            "smoothing",
+            functools.partial(certify, sigma=settings.sigma, samples=settings.noise_samples),
+            settings.smoothing,
+        ),
     ):
         if count:
-            settings = {"count": count, "attacks": settings_of(attacks), "seed": config.seed}
+            about = {"count": count, "seed": config.seed, **settings_of(function.keywords)}
             run = functools.partial(
                 _on_first_images, function, count, config.seed, target_model, test
             )
-            part = finished.compute_json(name, settings, target_model, run)
+            part = finished.compute_json(name, about, target_model, run)
             parts |= {} if part is None else {name: part}
     seconds = round(time.perf_counter() - began + finished.seconds, 1)
     parts["cost"] = {"evaluation": {"queries": target_model.queries - queries, "seconds": seconds}}

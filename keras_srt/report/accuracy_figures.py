@@ -114,6 +114,33 @@ def transforms_figure(report: Report) -> Figure | None:
     return figure
 
 
+def smoothing_figure(report: Report) -> Figure | None:
+    """Draw certified and attacked accuracy against the L2 radius; None if not measured."""
+    if "smoothing" not in report:
+        return None
+    part = report["smoothing"]
+    figure = new_figure(report, "certified accuracy by smoothing", 2.6)
+    axes = figure.add_subplot()
+    for key, color, name in (
+        ("certified", BLUE, "certified (lower bound)"),
+        ("attacked", VERMILION, "under PGD (upper bound)"),
+    ):
+        if part[key] is not None:
+            radii = [point["radius"] for point in part[key]]
+            values = np.array([100 * point["accuracy"] for point in part[key]])
+            bounds = 100 * np.array([point["ci95"] for point in part[key]]).T
+            axes.errorbar(
+                radii, values, yerr=np.abs(bounds - values),
+                color=color, marker="o", ms=4, lw=1.7, capsize=3, label=name,
+            )  # fmt: skip
+    axes.set_ylim(-3, 103)
+    axes.set_xlabel(f"L2 radius (sigma = {format_number(part['sigma'])})")
+    axes.set_ylabel(f"accuracy in %, n = {part['n']:,}")
+    axes.grid(axis="y")
+    axes.legend(loc="upper right", fontsize=8)
+    return figure
+
+
 def masking_figure(report: Report) -> Figure | None:
     """Draw accuracy under PGD against ε beside chance level; None if not measured."""
     if "masking" not in report:

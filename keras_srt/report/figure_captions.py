@@ -31,6 +31,8 @@ def caption(stem: str, report: Report) -> str:
         "chance level.",
         "corruptions": "Accuracy under each corruption at each severity.",
         "corrupted_image": "A test image under each corruption at each severity.",
+        "smoothing": "Accuracy of the smoothed classifier against the L2 norm of a perturbation: "
+        "certified, and under PGD. Lines: 95% intervals.",
         "classes": "Clean and worst-case accuracy of each class.",
         "confusion_clean": f"Predictions on clean images. {_CONFUSION}",
         "confusion_attacked": "Predictions in the worst case: for a misclassified image, the "
@@ -90,6 +92,12 @@ def alt_text(stem: str, report: Report) -> str:
             for part in report["corruptions"]["corruptions"]
         )
         return f"Heat map of the accuracy by corruption and severity; means: {', '.join(means)}."
+    if stem == "smoothing":
+        points = ", ".join(
+            f"{format_percent(point['accuracy'])}% at {format_number(point['radius'])}"
+            for point in report["smoothing"]["certified"]
+        )
+        return f"Certified accuracy by L2 radius: {points}."
     if stem == "classes":
         values = (
             f"{each['name']} {format_percent(each['clean']['accuracy'])}% and "

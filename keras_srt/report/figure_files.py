@@ -11,6 +11,7 @@ from keras_srt.report.accuracy_figures import (
     angle_figure,
     epsilon_figure,
     masking_figure,
+    smoothing_figure,
     transforms_figure,
 )
 from keras_srt.report.class_figures import classes_figure, confusion_figure
@@ -23,7 +24,7 @@ from keras_srt.report.training_figure import training_figure
 
 FIGURES = (
     *("accuracy.png", "epsilon.png", "angle.png", "transforms.png"),
-    *("corruptions.png", "corrupted_image.png"),
+    *("corruptions.png", "corrupted_image.png", "smoothing.png"),
     *("classes.png", "confusion_clean.png", "confusion_attacked.png"),
     *("examples.png", "examples_more.png", "training.png", "masking.png"),
 )
@@ -40,8 +41,8 @@ def write_figures(
     """Write the figures for which the report has data.
 
     Args:
-        report: Content of `report.json`; the figures of `curves`, `corruptions`, `classes`,
-            `confusion` and `masking` are skipped where these keys are absent.
+        report: Content of `report.json`; the figures of `curves`, `corruptions`, `smoothing`,
+            `classes`, `confusion` and `masking` are skipped where these keys are absent.
         history_path: `history.csv` of the training; if None or absent, no `training.png`.
         examples: Images before and after attacks; if empty, no `examples.png`.
         class_names: Names of class ids 0, 1, …; an id without a name is shown as a number.
@@ -64,6 +65,7 @@ def write_figures(
             "transforms.png": transforms_figure(report),
             "corruptions.png": corruptions_figure(report),
             "corrupted_image.png": corrupted_image_figure(report, examples),
+            "smoothing.png": smoothing_figure(report),
             "classes.png": classes_figure(report),
             "confusion_clean.png": confusion_figure(report, "clean"),
             "confusion_attacked.png": confusion_figure(report, "worst_case"),

@@ -15,6 +15,7 @@ from keras_srt.report.deployment_section import deployment_html
 from keras_srt.report.masking_section import masking_html
 from keras_srt.report.model_card import write_card
 from keras_srt.report.rows import Report
+from keras_srt.report.smoothing_section import smoothing_html
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -129,6 +130,9 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         ),
         corruptions_html(report["corruptions"], shown.html("corruptions", "corrupted_image"))
         if "corruptions" in report
+        else "",
+        smoothing_html(report["smoothing"], shown.html("smoothing"))
+        if "smoothing" in report
         else "",
         sections.classes(report, shown),
         sections.section("Attacked images", shown.html("examples", "examples_more")),

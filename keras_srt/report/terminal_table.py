@@ -10,6 +10,7 @@ from keras_srt.report.corruptions_section import corruptions_line
 from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.masking_section import masking_lines
 from keras_srt.report.rows import TABLE_WIDTH, Report, Row, rows_of
+from keras_srt.report.smoothing_section import smoothing_line
 from keras_srt.report.summary import BOUND_NOTE, RISKS, reduced_note, summary
 
 _MIN_WIDTH = 80  # columns
@@ -49,6 +50,8 @@ def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
     ]
     if "corruptions" in report:
         lines += ["", *_wrapped([corruptions_line(report["corruptions"])], width)]
+    if "smoothing" in report:
+        lines += ["", *_wrapped([smoothing_line(report["smoothing"])], width)]
     if "masking" in report:
         lines += ["", *_wrapped(masking_lines(report["masking"]), width)]
     if "deployment" in report:

@@ -5,7 +5,7 @@ import pytest
 from report_samples import MASKING, NOTE, REPORT, changed, make_examples
 
 from keras_srt import report as reports
-from keras_srt.report.accuracy_figures import accuracy_figure, masking_figure
+from keras_srt.report.accuracy_figures import accuracy_figure, masking_figure, smoothing_figure
 from keras_srt.report.corruption_figures import corrupted_image_figure, corruptions_figure
 from keras_srt.report.example_figure import examples_figure
 from keras_srt.report.history import read_history
@@ -142,6 +142,19 @@ def test_an_image_under_each_corruption():
     shown = figure.axes[5].images[0].get_array()
     assert (shown == 0).all(axis=-1).sum() >= 50  # half of the pixels are lost at severity 5
     assert corrupted_image_figure(REPORT, examples) is None
+
+
+def test_certified_accuracy_beside_the_attack():
+    points = [{"radius": r, "accuracy": a, "ci95": [0, 1]} for r, a in ((0.0, 0.9), (0.1, 0.5))]
+    upper = [{**point, "accuracy": point["accuracy"] + 0.05} for point in points]
+    part = {"sigma": 0.2, "n": 50, "samples": 100, "certified": points, "attacked": upper}
+    axes = smoothing_figure(changed(smoothing=part)).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [90, 50])
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["certified (lower bound)", "under PGD (upper bound)"]
+    alone = smoothing_figure(changed(smoothing={**part, "attacked": None})).axes[0]
+    assert len(alone.get_legend().get_texts()) == 1
+    assert smoothing_figure(REPORT) is None
 
 
 def test_reduced_run_says_so(history):
