@@ -25,6 +25,7 @@ _TARGETS = ("random", "next", "least_likely")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     shared.add_config_options(parser, positional=False)
+    shared.add_quiet(parser)
     parser.add_argument("--run", type=Path, help="folder of a finished run")
     parser.add_argument(
         "--model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from keras_srt.cli.options import add_data_dir
+from keras_srt.cli.options import add_data_dir, add_quiet
 from keras_srt.core.errors import UserError
 
 HELP = "Publish a finished run as SavedModel and TFLite."
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--keep", type=int, metavar="N", help="then remove the oldest versions beyond N"
     )
     add_data_dir(parser)
+    add_quiet(parser)
     parser.add_argument(
         "--trainable",
         action="store_true",

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     saves_work = hasattr(options.module, "resume_command")
     try:
-        with lossy_output() if saves_work else contextlib.nullcontext(), shown_logs():
+        quiet = getattr(options, "quiet", False)
+        with lossy_output() if saves_work else contextlib.nullcontext(), shown_logs(quiet):
             code = options.module.run(options)
             sys.stdout.flush()
         return EXIT_DONE if code is None else code

@@ -42,6 +42,13 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of prepared datasets")
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option that hides progress; `main` reads it."""
+    parser.add_argument(
+        "--quiet", action="store_true", help="print only results, warnings and errors"
+    )
+
+
 def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add the option that allows any SavedModel."""
     parser.add_argument(

@@ -112,11 +112,15 @@ class _TerminalHandler(logging.Handler):
 
 
 @contextlib.contextmanager
-def shown_logs() -> Iterator[None]:
-    """Show what the package logs, from INFO up, while the body runs."""
+def shown_logs(quiet: bool = False) -> Iterator[None]:
+    """Show what the package logs, from INFO up, while the body runs.
+
+    Args:
+        quiet: Whether to show only warnings, and no progress.
+    """
     logger, handler = logging.getLogger("keras_srt"), _TerminalHandler()
     level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
     try:

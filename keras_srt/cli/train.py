@@ -27,6 +27,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="devices to train on, instead of the config's: all GPUs of this machine (mirrored), "
         "or the cluster of TF_CONFIG (multi_worker)",
     )
+    parser.add_argument(
+        "--no-export", action="store_true", help="export no model; `--resume` without it does"
+    )
+    parser.add_argument(
+        "--no-report", action="store_true", help="write report.json without figures and pages"
+    )
+    shared.add_quiet(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,6 +51,8 @@ def run(options: argparse.Namespace) -> None:
             resume=options.resume,
             strategy=options.strategy,
             wait=options.wait,
+            export=not options.no_export,
+            pages=not options.no_report,
         )
 
 

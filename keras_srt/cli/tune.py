@@ -15,6 +15,7 @@ HELP = "Search settings with keras-tuner, by robust validation accuracy."
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     shared.add_config_options(parser)
+    shared.add_quiet(parser)
     parser.add_argument(
         "--run-dir", type=Path, help="folder of the search (default: runs/NAME-tune)"
     )

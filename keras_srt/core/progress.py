@@ -22,7 +22,8 @@ class ProgressBar:
     """The progress of a task.
 
     A thread updates the elapsed time, so that a task whose parts take minutes, or that has no
-    parts, is seen as well. Nothing else is shown of tasks that take less.
+    parts, is seen as well. Nothing else is shown of tasks that take less, and nothing at all if
+    the level of the logger `keras_srt` is above INFO.
 
     Args:
         title: What is done.
@@ -50,6 +51,7 @@ class ProgressBar:
 
         self.done = done
         self._title, self._total, self._unit = title, total, unit
+        self._shown = shown and logging.getLogger("keras_srt").level <= logging.INFO
         self._values: dict[str, str] = {}
         self._began = time.perf_counter()
         self._timed_from: tuple[float, int] | None = None
@@ -62,11 +64,11 @@ class ProgressBar:
             dynamic_ncols=True,
             file=sys.stderr,
             bar_format="{desc}: {elapsed}" if total is None else None,
-            disable=None if shown else True,  # None: disabled unless it is a terminal
+            disable=None if self._shown else True,  # None: disabled unless it is a terminal
         )
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._update, daemon=True)
-        if shown:
+        if self._shown:
             self._thread.start()
 
     def advance(self, count: int = 1, values: Mapping[str, str] | None = None) -> None:
@@ -98,6 +100,8 @@ class ProgressBar:
 
     def write(self, line: str) -> None:
         """Print a line to stdout, above the bar."""
+        if not self._shown:
+            return
         self._bar.write(line, file=sys.stdout)
         sys.stdout.flush()
 

@@ -38,7 +38,11 @@ class Probabilities(NamedTuple):
 
 
 def measure(
-    classifier: keras.Model, savedmodel: Path, tflite: Path, images: AttackedImages
+    classifier: keras.Model,
+    savedmodel: Path,
+    tflite: Path,
+    images: AttackedImages,
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure an exported version.
 
@@ -47,6 +51,7 @@ def measure(
         savedmodel: Folder of the version.
         tflite: Folder of its .tflite files.
         images: Test images before and after attacks on the Keras model.
+        advance: Called after the latencies, and after the predictions of each model.
 
     Returns:
         The section `deployment` of report.json: accuracies of "keras", "savedmodel" and each
@@ -55,8 +60,10 @@ def measure(
     files = {kind.name: tflite / f"model_{kind.name}.tflite" for kind in QUANTIZATIONS}
     files = {name: path for name, path in files.items() if path.is_file()}
     latencies = measure_latency(savedmodel, files, images.images[0])
+    advance()
     images = images.first(_affordable(images, latencies))
     reference = predict_all(_of_keras(classifier), images)
+    advance()
     exported = {"savedmodel": _of_savedmodel(savedmodel)}
     exported |= {name: _of_tflite(path) for name, path in files.items()}
     models = [{"name": "keras", **accuracies(reference, images.labels)}]
@@ -71,6 +78,7 @@ def measure(
                 **accuracies(probabilities, images.labels),
             }
         )
+        advance()
     return {
         "version": int(savedmodel.name),
         "interpreter": installed_interpreter(),

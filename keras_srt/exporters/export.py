@@ -101,8 +101,7 @@ def export_classifier(
                 write_trainable(classifier, class_names, path, trainable, samples)
         with ProgressBar("SavedModel"):
             savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
-        with ProgressBar("TFLite"):
-            tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
+        tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
         # In the order of the renames.
         drafts = [(path.name, path.stat().st_ino) for path in (tflite_draft, draft)]
         made = _Made(number, savedmodel_difference, tflite_files)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.stderr_filter import filter_stderr
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.device import Classifier
@@ -140,10 +141,11 @@ def write_tflite(
     files = []
     for quantization in QUANTIZATIONS:
         path = folder / f"model_{quantization.name}.tflite"
-        with filter_stderr(CONVERTER_NOISE):
-            path.write_bytes(_convert(classifier, quantization.name, calibration))
-        add_labels(path, class_names)
-        file = _check(quantization, expected, path, samples)
+        with ProgressBar(f"TFLite, {quantization.name}"):
+            with filter_stderr(CONVERTER_NOISE):
+                path.write_bytes(_convert(classifier, quantization.name, calibration))
+            add_labels(path, class_names)
+            file = _check(quantization, expected, path, samples)
         if not file.published:
             path.unlink()
         files.append(file)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from keras_srt.config.schema import Config
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
@@ -63,7 +64,8 @@ def prepare(
             yield None
             return
         strategy, task = "one_device", Task()
-    distribution = Distribution.make(strategy, task)
+    with ProgressBar("loading TensorFlow"):
+        distribution = Distribution.make(strategy, task)
     check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
     with writable_folder(task, folder) as own:
         context = RunContext(exporting, source, plan, own, distribution, resume, tuple(callbacks))

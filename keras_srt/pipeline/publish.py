@@ -167,10 +167,14 @@ def add_deployment(context: RunContext, exported: ExportResult) -> dict[str, Any
     if not context.config.evaluation.deployment or not folder.report.is_file():
         return {}
     attacked = _attacked(context)
-    with ProgressBar("exported files"):
-        measured = measure(context.best_classifier, exported.savedmodel, exported.tflite, attacked)
+    classifier = context.best_classifier
+    # The latencies, Keras and the SavedModel, and each TFLite file.
+    parts = 3 + sum(file.published for file in exported.tflite_files)
+    with ProgressBar("measuring", parts) as bar:
+        measured = measure(classifier, exported.savedmodel, exported.tflite, attacked, bar.advance)
     report = read_json(folder.report) | {"deployment": measured}
-    reports.write_pages(report, reports.written_figures(folder.path), folder.path)
+    if (folder.path / "report.html").is_file():  # the training was asked for pages
+        reports.write_pages(report, reports.written_figures(folder.path), folder.path)
     write_json(folder.report, report)
     logger.info("\n" + reports.deployment_table(measured))
     return {"deployment": measured}

@@ -14,6 +14,7 @@ from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import write_json
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.per_image import ImagePredictions, describe_classes, fingerprint
 from keras_srt.evaluation.robustness import Robustness
@@ -28,18 +29,21 @@ _NUM_EXAMPLES = 8
 _NUM_SKIPPED = 100
 
 
-def report(context: RunContext, evaluation: Evaluation) -> dict[str, Any]:
+def report(context: RunContext, evaluation: Evaluation, pages: bool = True) -> dict[str, Any]:
     """Write the reports of a run into its folder.
 
     Args:
         context: The run.
         evaluation: The results of its evaluation.
+        pages: Whether to write figures and pages beside report.json and outcomes.npz.
 
     Returns:
         The content of report.json.
     """
     config, folder = context.config, context.folder.path
-    content = write_report(config, context.source, evaluation, config.name, folder, trained=context)
+    content = write_report(
+        config, context.source, evaluation, config.name, folder, pages=pages, trained=context
+    )
     logger.info(reports.terminal_table(content))
     return content
 
@@ -51,6 +55,7 @@ def write_report(
     name: str,
     folder: Path,
     *,
+    pages: bool = True,
     trained: RunContext | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -62,20 +67,23 @@ def write_report(
         evaluation: The results.
         name: The name of the report.
         folder: An existing folder.
+        pages: Whether to write the figures, report.html and MODEL_CARD.md.
         trained: The run that was evaluated; None for an external model.
         about: More parts of report.json.
 
     Returns:
         The content of report.json, which is written last.
     """
-    content = make_report(config, source, evaluation, name, trained=trained, about=about)
-    content["dataset"]["test_sha256"] = fingerprint(*evaluation.test)
-    ImagePredictions.of(evaluation.robustness).save(folder / "outcomes.npz")
-    examples = choose_examples(evaluation.test.images, evaluation.robustness)
-    history = None if trained is None else trained.folder.history
-    class_names = source.info.class_names
-    figures = reports.write_figures(content, history, examples, class_names, folder)
-    reports.write_pages(content, figures, folder)
+    with ProgressBar("report"):
+        content = make_report(config, source, evaluation, name, trained=trained, about=about)
+        content["dataset"]["test_sha256"] = fingerprint(*evaluation.test)
+        ImagePredictions.of(evaluation.robustness).save(folder / "outcomes.npz")
+        if pages:
+            examples = choose_examples(evaluation.test.images, evaluation.robustness)
+            history = None if trained is None else trained.folder.history
+            class_names = source.info.class_names
+            figures = reports.write_figures(content, history, examples, class_names, folder)
+            reports.write_pages(content, figures, folder)
     write_json(folder / "report.json", content)
     return content
 

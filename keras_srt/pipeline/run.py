@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_srt.config.schema import Config
 from keras_srt.core.files import absolute
+from keras_srt.core.formatting import format_duration
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.evaluate import evaluate
 from keras_srt.pipeline.prepare import prepare
@@ -30,6 +32,8 @@ def run(
     resume: bool = False,
     strategy: str | None = None,
     wait: bool = False,
+    export: bool = True,
+    pages: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Train, evaluate on the test part, report and publish.
@@ -41,6 +45,8 @@ def run(
         resume: Whether to continue an interrupted run.
         strategy: The strategy to use instead of the config's.
         wait: Whether to wait until another training on the processors of this machine ends.
+        export: Whether to publish the model.
+        pages: Whether to write figures, report.html and MODEL_CARD.md beside report.json.
         callbacks: Keras callbacks for the training, such as W&B's or MLflow's.
 
     Returns:
@@ -51,6 +57,7 @@ def run(
         UserError: The dataset, the folder, the devices or a checkpoint can't be used.
         Interrupted: Training was interrupted; its state is saved.
     """
+    began = time.perf_counter()
     # The working directory may be removed during the run.
     folder = RunFolder(absolute(folder.path, "run folder"))
     data_dir = None if data_dir is None else absolute(data_dir, "data folder")
@@ -60,16 +67,19 @@ def run(
     ) as context:
         if context is None:
             return {}
-        if context.folder.report.is_file() and is_published(context):
+        if context.folder.report.is_file() and (is_published(context) or not export):
             logger.info("this run is finished; its results are in %s", folder.report)
             return read_json(folder.report)
         train(context, wait=wait)
         if not context.distribution.task.is_chief:
             return {}
         if not context.folder.report.is_file():
-            report(context, evaluate(context))
+            report(context, evaluate(context), pages=pages)
         # Its results are in the report.
         shutil.rmtree(context.folder.evaluation, ignore_errors=True)
-        complete_publication(context)
-        logger.info("report      %s", folder.path / "report.html")
+        if export:
+            complete_publication(context)
+        written = folder.path / "report.html"
+        logger.info("report      %s", written if written.is_file() else folder.report)
+        logger.info("total time  %s", format_duration(time.perf_counter() - began))
         return read_json(context.folder.report)

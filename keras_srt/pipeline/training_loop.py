@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_srt.core.errors import Interrupted, NotFinite, UserError
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.signals import TERMINATION_SIGNALS, deferred_signals
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import Images, evaluation_batches
@@ -69,16 +70,18 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
         return
     data = load()
     is_chief = context.distribution.task.is_chief
-    bar = callbacks.TrainingProgress(plan.steps, first_step, plan.labeled_passes, shown=is_chief)
+    validation = _validation(context, data)
+    bar = callbacks.TrainingProgress(
+        plan.steps, first_step, plan.labeled_passes, validation[1], shown=is_chief
+    )
     watching = _callbacks(context, data.validation, bar, checkpoints, history)
     try:
         with deferred_signals(_interrupting()) as came:
             watching.append(callbacks.StopAtSignal(came))
             if unvalidated:
-                batches, steps = _validation(context, data)
                 interval = (first_step - 1) // plan.interval
-                _validate_late(model, interval, batches, steps, watching, checkpoints.means())
-            _fit(context, first_step, data, watching)
+                _validate_late(model, interval, *validation, watching, checkpoints.means())
+            _fit(context, first_step, data, validation, watching)
         if came():  # after the last batch
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -109,7 +112,8 @@ def _restore(context: RunContext) -> Checkpoints:
 
 def _describe_cost(context: RunContext) -> None:
     plan, strategy = context.plan, context.distribution.strategy
-    step = cost.time_step(context.model, plan, context.info, strategy)
+    with ProgressBar("compiling", shown=context.distribution.task.is_chief):
+        step = cost.time_step(context.model, plan, context.info, strategy)
     logger.info(describe_cost(plan, step))
     if cost.training_seconds(plan, step) > _LONG_TRAINING:
         logger.info(
@@ -165,12 +169,18 @@ def _callbacks(
     ]
 
 
-def _fit(context: RunContext, first_step: int, data: TrainingData, watching: Sequence[Any]) -> None:
+def _fit(
+    context: RunContext,
+    first_step: int,
+    data: TrainingData,
+    validation: tuple[Any, int],
+    watching: Sequence[Any],
+) -> None:
     """Train from a step to the end, segment by segment."""
     from keras_srt.training import callbacks
 
     config, plan, strategy = context.config, context.plan, context.distribution.strategy
-    validation, validation_steps = _validation(context, data)
+    validation_batches, validation_steps = validation
     for segment in segments(plan, first_step):
         batches = functools.partial(data.batches, config, plan, segment.first_step)
         try:
@@ -179,7 +189,7 @@ def _fit(context: RunContext, first_step: int, data: TrainingData, watching: Seq
                 initial_epoch=segment.initial_epoch,
                 epochs=segment.epochs,
                 steps_per_epoch=segment.steps_per_epoch,
-                validation_data=validation,
+                validation_data=validation_batches,
                 validation_steps=validation_steps,
                 callbacks=watching,
                 verbose=0,

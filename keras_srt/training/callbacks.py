@@ -48,6 +48,7 @@ class TrainingProgress(keras.callbacks.Callback):
         total_steps: Number of steps of the whole training.
         first_step: First step of this process.
         labeled_passes_per_step: Passes over the labeled images per step.
+        validation_batches: Number of batches of a validation.
         shown: Whether to show the progress between validations.
     """
 
@@ -56,15 +57,34 @@ class TrainingProgress(keras.callbacks.Callback):
         total_steps: int,
         first_step: int,
         labeled_passes_per_step: float,
+        validation_batches: int,
         shown: bool = True,
     ) -> None:
         super().__init__()
         self._total, self._passes = total_steps, labeled_passes_per_step
         self._bar = ProgressBar("training", total_steps, "step", first_step, shown)
+        self._validation_batches, self._shown = validation_batches, shown
+        self._validation: ProgressBar | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
         self._bar.advance(values={name: f"{value:.3f}" for name, value in (logs or {}).items()})
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Show a bar for the validation."""
+        count, shown = self._validation_batches, self._shown
+        self._validation = ProgressBar("validation", count, "batch", shown=shown)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Advance the bar of the validation."""
+        if self._validation is not None:
+            self._validation.advance()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Close the bar of the validation."""
+        if self._validation is not None:
+            self._validation.close()
+            self._validation = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Print the validation result above the bar."""
@@ -82,7 +102,8 @@ class TrainingProgress(keras.callbacks.Callback):
         )
 
     def close(self) -> None:
-        """Close the bar."""
+        """Close the bars."""
+        self.on_test_end()
         self._bar.close()
 
 

@@ -21,6 +21,7 @@ def typed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("typed")
     command = [ROOT / "train.py", "--config", "digits_pixel.json", "--variant", "smoke"]
     command += ["--run-dir", folder / "run", "--set", f"export={folder / 'exported'}"]
+    command += ["--set", "evaluation.deployment=50", "--set", "evaluation.masking=10"]
     return python(*command), folder
 
 

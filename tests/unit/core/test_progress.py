@@ -67,5 +67,8 @@ def test_short_tasks_and_hidden_ones_print_nothing(caplog, capsys):
         bar.advance(2)
     with ProgressBar("pgd", 2, "image", shown=False) as bar:
         bar.advance(2)
+    caplog.set_level(logging.WARNING, "keras_srt")
+    with ProgressBar("pgd", 2, "image") as bar:
+        bar.write("quiet")
     assert caplog.text == ""
     assert capsys.readouterr() == ("", "")

@@ -7,10 +7,12 @@ import pytest
 from helpers import resident
 
 from keras_srt.core import files
+from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT, Standard
-from keras_srt.training.callbacks import CollapseHint, Summaries
+from keras_srt.training import callbacks
+from keras_srt.training.callbacks import CollapseHint, Summaries, TrainingProgress
 from keras_srt.training.checkpoints import Checkpoints
 from keras_srt.training.model import RobustModel
 
@@ -32,6 +34,30 @@ def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, capsys):
 def test_better_than_one_class_is_not(logs, capsys):
     CollapseHint(LABELS).on_epoch_end(0, logs)
     assert capsys.readouterr().out == ""
+
+
+def test_a_validation_has_a_bar_of_its_own(monkeypatch, capsys):
+    bars = []
+
+    class Recorded(ProgressBar):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            bars.append((args, self))
+
+    monkeypatch.setattr(callbacks, "ProgressBar", Recorded)
+    progress = TrainingProgress(10, 0, 0.5, validation_batches=3)
+    progress.on_train_batch_end(0, {"loss": 1.0})
+    progress.on_test_begin()
+    progress.on_test_batch_end(0)
+    progress.on_test_batch_end(1)
+    progress.on_test_end()
+    progress.on_epoch_end(0, {"loss": 1.0, "val_accuracy": 0.5})
+    progress.close()
+    (training, first), (validation, second) = bars
+    assert (training[:3], first.done) == (("training", 10, "step"), 1)
+    assert (validation, second.done) == (("validation", 3, "batch"), 2)
+    line = "step      1 of 10  (0.5 passes over the labels)  loss 1.0000  validation: clean 50.0%\n"
+    assert capsys.readouterr().out == line
 
 
 @pytest.mark.parametrize(
