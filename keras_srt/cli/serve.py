@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from keras_srt.cli.options import add_foreign
+from keras_srt.cli.output import lossy_output
 from keras_srt.core.errors import UserError
 
 HELP = "Serve models by TF Serving's REST and gRPC protocols."
@@ -75,6 +77,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="sites whose pages may send requests, as https://example.org; * for all",
     )
+    parser.add_argument(
+        "--access-log", action="store_true", help="print each request as a line of JSON"
+    )
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -125,5 +133,8 @@ def run(options: argparse.Namespace) -> None:
         policy=parse_policy(options.version_policy, options.version_labels),
         root=root,
         origins=tuple(options.cors_origin),
+        access_log=options.access_log,
     )
-    serve(models, settings, limits)
+    logging.getLogger("keras_srt").setLevel(options.log_level.upper())
+    with lossy_output():  # a server continues if nobody reads its output
+        serve(models, settings, limits)

@@ -21,8 +21,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keras_srt.serving.http.inflate import Inflater
-from keras_srt.serving.http.limits import Admission, Budget
-from keras_srt.serving.http.metrics import CONTENT_TYPE, Metrics
+from keras_srt.serving.http.limits import Admission, Budget, Finished
+from keras_srt.serving.http.metrics import CONTENT_TYPE
 from keras_srt.serving.http.protocol import (
     RequestError,
     Target,
@@ -106,7 +106,7 @@ def make_app(models: Models, admission: Admission, origins: Sequence[str] = ()) 
         exception_handlers=handlers,
         middleware=[cors] if origins else [],
     )
-    return _Observed(app, admission.metrics)
+    return _Observed(app, admission)
 
 
 class _Api:
@@ -286,8 +286,8 @@ def _without_origin(path: str) -> str:
 class _Observed:
     """Counts every response and adds security headers."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app, self._admission = app, admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -311,5 +311,8 @@ class _Observed:
         try:
             await app(scope, receive, send_and_note)
         finally:
-            kind = scope["state"].get("kind", "other")
-            self._metrics.count_request(kind, code, time.perf_counter() - started)
+            kind, seconds = scope["state"].get("kind", "other"), time.perf_counter() - started
+            client = scope["client"][0] if scope["client"] else ""
+            self._admission.record(
+                Finished(kind, code, seconds, client, scope["method"], scope["path"])
+            )

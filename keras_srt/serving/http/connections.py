@@ -15,8 +15,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from keras_srt.core.errors import UserError
-from keras_srt.serving.http.limits import Limits
-from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.limits import Admission, Finished, Limits
 from keras_srt.serving.http.protocol import RequestError, to_json, too_many_connections
 
 _LOG = logging.getLogger(__name__)
@@ -68,25 +67,26 @@ class Connections:
     longest. Those whose response is being computed are kept.
 
     Args:
-        limit: Maximum number of connections.
-        metrics: Metrics that count closed connections.
+        admission: The limit, and metrics that count closed connections.
 
     Attributes:
-        limit: As given.
-        metrics: As given.
+        admission: As given.
+        limit: Maximum number of connections.
         draining: Whether the server ends, which each response then announces.
     """
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
-        self.limit, self.metrics, self.draining = limit, metrics, False
+    def __init__(self, admission: Admission) -> None:
+        self.admission, self.limit = admission, admission.limits.max_connections
+        self.draining = False
         self._open: set[Connection] = set()
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._reading: OrderedDict[Connection, None] = OrderedDict()
         self._room = asyncio.Event()
         self._room.set()
         self._warned = -_WARNING_SECONDS
-        metrics.watch(lambda: len(self), "connections", "Open connections")
-        metrics.watch(lambda: limit, "connections_limit", "Limit on open connections")
+        watch = admission.metrics.watch
+        watch(lambda: len(self), "connections", "Open connections")
+        watch(lambda: self.limit, "connections_limit", "Limit on open connections")
 
     async def room(self) -> None:
         """Wait until a connection may be accepted."""
@@ -223,7 +223,8 @@ class Connection(H11Protocol):
 
     def evict(self) -> None:
         """Close this connection for another one."""
-        self._connections.metrics.count_evicted("reading" if self._is_responding() else "waiting")
+        metrics = self._connections.admission.metrics
+        metrics.count_evicted("reading" if self._is_responding() else "waiting")
         if self._is_responding():
             if not self.evicted.done():
                 self.evicted.set_result(None)
@@ -246,7 +247,8 @@ class Connection(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event))
-        self._connections.metrics.count_request("other", error.code, 0.0)
+        client = self.client[0] if self.client else ""
+        self._connections.admission.record(Finished("other", error.code, 0.0, client, "", ""))
         self.transport.close()
 
     def _abort_soon(self) -> None:

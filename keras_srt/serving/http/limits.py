@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime, timezone
+from typing import NamedTuple, TypeVar
 
 from keras_srt.core.images import MAX_BYTES, MAX_PIXELS
 from keras_srt.serving.http.metrics import Metrics
@@ -14,6 +17,9 @@ from keras_srt.serving.http.protocol import RequestError
 
 _Result = TypeVar("_Result")
 
+# Its level doesn't follow that of the other messages.
+ACCESS_LOG = logging.getLogger(f"{__name__}.access")
+ACCESS_LOG.setLevel(logging.INFO)
 MEGABYTE = 2**20
 
 
@@ -108,12 +114,33 @@ class Budget:
             self.release(amount)
 
 
+class Finished(NamedTuple):
+    """A request that got its response.
+
+    Attributes:
+        kind: predict, status, metadata, health, page or other.
+        code: HTTP status code, or the name of a gRPC status.
+        seconds: Duration.
+        client: Address of the client.
+        method: HTTP method, or "gRPC".
+        path: Path, without the query.
+    """
+
+    kind: str
+    code: int | str
+    seconds: float
+    client: str
+    method: str
+    path: str
+
+
 class Admission:
-    """Admits requests of all protocols within shared limits.
+    """Admits requests of all protocols within shared limits, and records them.
 
     Args:
         limits: Limits of the server.
         metrics: Metrics of the server.
+        access_log: Whether to log each request as a line of JSON.
 
     Attributes:
         limits: As given.
@@ -121,8 +148,8 @@ class Admission:
         held: Budget of bytes of request bodies.
     """
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
-        self.limits, self.metrics = limits, metrics
+    def __init__(self, limits: Limits, metrics: Metrics, access_log: bool = False) -> None:
+        self.limits, self.metrics, self._access_log = limits, metrics, access_log
         self.held = Budget(limits.max_held, "bytes for request bodies")
         self._queue = Budget(limits.max_queue, "places in the queue")
         metrics.watch(lambda: self._queue.used, "queue_length", "Requests waiting or running")
@@ -139,3 +166,17 @@ class Admission:
                 return await asyncio.wait_for(compute(), timeout)
             except asyncio.TimeoutError as error:
                 raise RequestError(504, f"Timed out after {timeout:g} s") from error
+
+    def record(self, request: Finished) -> None:
+        """Count a request, and log it if the access log is on."""
+        self.metrics.count_request(request.kind, request.code, request.seconds)
+        if self._access_log:
+            line = {
+                "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                "client": request.client,
+                "method": request.method,
+                "path": request.path,
+                "code": request.code,
+                "milliseconds": round(1000 * request.seconds, 2),
+            }
+            ACCESS_LOG.info("%s", json.dumps(line))

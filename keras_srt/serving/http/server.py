@@ -44,6 +44,7 @@ class Settings:
         policy: The versions to serve.
         root: A folder whose new models are served, too.
         origins: Origins of pages that browsers allow to send requests; "*" for all.
+        access_log: Whether to log each request as a line of JSON.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +55,7 @@ class Settings:
     policy: VersionPolicy = LATEST
     root: Path | None = None
     origins: tuple[str, ...] = ()
+    access_log: bool = False
 
 
 def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
@@ -73,7 +75,7 @@ def serve(models: Sequence[str], settings: Settings, limits: Limits) -> None:
         if settings.grpc_port:  # fail now, and not after the models are loaded
             with _bound_socket(host, settings.grpc_port):
                 pass
-        admission = Admission(limits, metrics)
+        admission = Admission(limits, metrics, settings.access_log)
         engine: LocalModels | Gateway
         others: list[OtherServer] = []
         if settings.backend is not None:
@@ -127,8 +129,7 @@ def make_server(
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(limits.timeout) + 1,
     )
-    connections = Connections(limits.max_connections, admission.metrics)
-    return _Server(config, connections, limits, others)
+    return _Server(config, Connections(admission), others)
 
 
 class OtherServer(Protocol):
@@ -148,12 +149,11 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         connections: Connections,
-        limits: Limits,
         others: Sequence[OtherServer],
     ) -> None:
         super().__init__(config)
         self._others, self._connections = others, connections
-        self._head_timeout, self._drain_seconds = limits.timeout, limits.drain
+        self._limits = connections.admission.limits
         self._acceptors: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -172,7 +172,7 @@ class _Server(uvicorn.Server):
     async def _drain(self) -> None:
         """Let clients end their connections: one that is closed may just have sent a request."""
         self._connections.draining = True
-        end = time.monotonic() + self._drain_seconds
+        end = time.monotonic() + self._limits.drain
         while self._connections and not self.force_exit and time.monotonic() < end:
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -193,7 +193,7 @@ class _Server(uvicorn.Server):
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     def _make_connection(self) -> Connection:
-        return Connection(self._connections, self._head_timeout, self)
+        return Connection(self._connections, self._limits.timeout, self)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 from typing_extensions import override
 
 from keras_srt.serving.engine.local_models import LocalModels
-from keras_srt.serving.http.limits import Admission
+from keras_srt.serving.http.limits import Admission, Finished
 from keras_srt.serving.http.protocol import RequestError, Target
 from keras_srt.serving.rpc.tensors import chosen_outputs, read_tensors
 
@@ -33,6 +33,11 @@ _CODES = {
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_METHODS = {
+    "predict": "/tensorflow.serving.PredictionService/Predict",
+    "metadata": "/tensorflow.serving.PredictionService/GetModelMetadata",
+    "status": "/tensorflow.serving.ModelService/GetModelStatus",
 }
 # Larger requests are converted in a thread.
 _SMALL_REQUEST = 2**16
@@ -83,7 +88,9 @@ class Services(
             return await context.abort(code, "Internal error; see the log of the server")
         finally:
             seconds = time.perf_counter() - started
-            self._admission.metrics.count_request(kind, code.name, seconds)
+            self._admission.record(
+                Finished(kind, code.name, seconds, context.peer(), "gRPC", _METHODS[kind])
+            )
 
     async def _predict(self, request: Any) -> Any:
         size = request.ByteSize()

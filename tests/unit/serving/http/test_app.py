@@ -176,6 +176,8 @@ def test_metrics_count_requests_images_and_versions(server):
     )
     assert after['keras_srt_model_version{model="shades"}'] == 1
     assert after["keras_srt_queue_length"] == 0
+    assert after["keras_srt_connections"] == 1
+    assert after["process_resident_memory_bytes"] > 10**7
     assert ask(server.url + "/monitoring/prometheus/metrics")[0] == 200
 
 
@@ -355,7 +357,7 @@ def test_options_and_cors_on_request():
 def test_keep_alive_clients_see_no_reset_at_the_end(held):
     """Each client uses one connection, until a response announces that it is closed."""
     held.models.go.set()
-    started = threading.Barrier(5)
+    started = threading.Barrier(3)
 
     def client():
         link = http.client.HTTPConnection(*held.address, timeout=10)
@@ -370,10 +372,10 @@ def test_keep_alive_clients_see_no_reset_at_the_end(held):
                 started.wait(10)
         return codes
 
-    with ThreadPoolExecutor(4) as pool:
-        clients = [pool.submit(client) for _ in range(4)]
+    with ThreadPoolExecutor(2) as pool:  # as many as the queue holds
+        clients = [pool.submit(client) for _ in range(2)]
         started.wait(10)
         held.stop()
         codes = [code for job in clients for code in job.result()]
     assert set(codes) == {200}
-    assert len(codes) >= 8
+    assert len(codes) >= 4

@@ -14,7 +14,7 @@ from serving_helpers import Running, ask, wait_until
 
 from keras_srt.core.errors import UserError
 from keras_srt.serving.http.connections import Connections, connection_limit
-from keras_srt.serving.http.limits import Limits
+from keras_srt.serving.http.limits import Admission, Limits
 from keras_srt.serving.http.metrics import Metrics
 
 LIMIT, RESERVE = 4, 16
@@ -129,7 +129,7 @@ def test_running_requests_are_kept_and_health_responds_beyond_the_limit(server):
 
 
 def test_accepting_pauses_at_the_end_of_the_reserve():
-    registry = Connections(LIMIT, Metrics())
+    registry = Connections(Admission(Limits(max_connections=LIMIT), Metrics()))
 
     def is_open():
         return asyncio.run(asyncio.wait_for(registry.room(), 0.05)) is None
