@@ -27,6 +27,8 @@ from keras_srt.neighborhoods.draws import fold
 _MULTIPLES = (1.0, 2.0, 4.0)
 _STEPS, _TIMES, _STARTS = 8, 5, 5
 _APGD_STEPS, _SQUARE_QUERIES = 20, 100
+# For images that must have an adversarial image in the ball, but survive PGD.
+_SMALL_STEPS = 50
 _NOISE_DRAWS = 5
 # Largest drop of the accuracy without a warning.
 _TOLERANCE = 0.02
@@ -38,6 +40,7 @@ _SETTINGS = {
     "more_steps": _TIMES * _STEPS,
     "starts": _STARTS,
     "apgd_steps": _APGD_STEPS,
+    "small_steps": _SMALL_STEPS,
     "square_queries": _SQUARE_QUERIES,
     "noise_draws": _NOISE_DRAWS,
 }
@@ -127,6 +130,11 @@ def measure_drop(surviving: np.ndarray, trial: Trial) -> Drop:
 def pgd_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np.ndarray]]:
     """Measure the accuracy under PGD of 8 steps from ε = 0 to where every image is in the ball.
 
+    PGD's step size is in proportion to ε, and too coarse for some images in large balls. Images
+    that survive although their ball contains an adversarial image (those that fell in a smaller
+    ball, and all of them at the largest ε) are therefore attacked again, in 50 steps. Its start is
+    the image: at the largest ε, random starts mislead any model, with useless gradients too.
+
     Args:
         sample: The model and the images.
 
@@ -138,8 +146,12 @@ def pgd_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np.ndar
     inside = {radius for radius in inside if radius < largest}
     surviving = {0.0: sample.correct}
     for radius in sorted(inside | {epsilon, largest}):
-        pgd = sample.pgd(radius, num_steps=_STEPS)
-        surviving[radius] = sample.surviving(pgd, sample.correct)
+        still = sample.surviving(sample.pgd(radius, num_steps=_STEPS), sample.correct)
+        fell = ~np.logical_and.reduce(list(surviving.values())) | (radius == largest)
+        if (still & fell).any():
+            again = sample.pgd(radius, num_steps=_SMALL_STEPS)
+            still = (still & ~fell) | sample.surviving(again, still & fell)
+        surviving[radius] = still
     curve = [{"epsilon": radius, **proportion(still)} for radius, still in surviving.items()]
     return curve, surviving
 

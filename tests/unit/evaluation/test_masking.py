@@ -15,6 +15,7 @@ from keras_srt.evaluation.masking import (
     measure_drop,
     more_effort,
     never_rises,
+    pgd_curve,
 )
 from keras_srt.evaluation.threats import Sample, Threat
 
@@ -120,6 +121,20 @@ def quantized(images):
     """32 levels of brightness, and 0 as the gradient of the rounding."""
     levels = tf.round(32 * images) / 32
     return linear(tf.stop_gradient(levels) + 0.0 * images)
+
+
+def test_steps_that_are_too_coarse_in_large_balls_are_no_masking():
+    def band(x):
+        """Class 1 where the mean brightness is within 0.03 of 0.63, which 8 steps to 1 miss."""
+        distance = tf.abs(tf.reduce_mean(x, axis=[1, 2, 3]) - 0.63)
+        return 20 * tf.stack([distance, 0.06 - distance], axis=1)
+
+    gray, zeros = np.full((10, 8, 8, 1), 0.5, np.float32), np.zeros(10, np.int32)
+    model, seed = target_model(band), tf.constant([0, 1])
+    sample = Sample(model, gray, zeros, np.ones(10, bool), 0.5, Threat("linf", 0.12), seed)
+    assert sample.surviving(sample.pgd(1.0, num_steps=8), sample.correct).all()
+    curve, _ = pgd_curve(sample)
+    assert [point["accuracy"] for point in curve] == [1, 0, 0, 0, 0]
 
 
 def test_large_logits_are_no_masking(images, labels):
