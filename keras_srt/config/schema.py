@@ -44,11 +44,14 @@ class DataSettings:
         labeled: The number of training images whose labels the loss uses; null for all labeled
             images outside the validation set.
         validation: The number of training images held out to select the best checkpoint; null
-            for a tenth of the labeled images.
+            for a tenth of the labeled images, but ten per class if that takes at most a fifth.
         unlabeled: The number of images that are used without labels; null for all others.
         validation_from: "rest" holds out images beside `labeled`; "labeled" holds out a part of
             `labeled`, so that no other label is used.
         selection: "stratified", "random" as in the patent, or "first" as in the paper's code.
+        balance: Whether every class has the same share of the labeled images of the batches: the
+            images of small classes are repeated. "auto": if the sizes of two classes differ by
+            more than 3:1.
         augmentation: The data augmentation.
         shuffle_buffer: Read unlabeled images on demand, shuffled in a buffer of this size; null
             to load all images into memory.
@@ -61,6 +64,7 @@ class DataSettings:
     unlabeled: Annotated[int, whole(0)] | None = None
     validation_from: Literal["rest", "labeled"] = "rest"
     selection: Literal["stratified", "random", "first"] = "stratified"
+    balance: pydantic.StrictBool | Literal["auto"] = "auto"
     augmentation: AugmentationSettings = AugmentationSettings()
     shuffle_buffer: Annotated[int, whole(1)] | None = None
     readers: Annotated[int, whole(1)] = 1

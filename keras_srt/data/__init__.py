@@ -23,7 +23,14 @@ from keras_srt.data.record_reader import (
 from keras_srt.data.records import Records
 from keras_srt.data.registry import DATASETS
 from keras_srt.data.source import Dataset, DatasetInfo, Images, Source
-from keras_srt.data.split import Sizes, Split, make_split, make_streamed_split, split_sizes
+from keras_srt.data.split import (
+    VALIDATION_PER_CLASS,
+    Sizes,
+    Split,
+    make_split,
+    make_streamed_split,
+    split_sizes,
+)
 from keras_srt.data.streaming import Streaming, streamed_batches
 from keras_srt.data.synthetic import Synthetic
 from keras_srt.data.tfds import CIFAR10, MNIST, AnyTFDS
@@ -33,6 +40,7 @@ __all__ = [
     "DATASETS",
     "MNIST",
     "ONE_REPLICA",
+    "VALIDATION_PER_CLASS",
     "AnyTFDS",
     "Arrays",
     "BatchSizes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from keras_srt.config.schema import AugmentationSettings
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.augmentation import augment
+
+Balance = Literal["auto"] | bool
+
+# With "auto", the classes are balanced if their sizes differ by more than this factor.
+_UNEVEN = 3
 
 
 class BatchSizes(NamedTuple):
@@ -157,6 +162,28 @@ def batch_positions(
     return drawn[:count] if padded else drawn
 
 
+def pass_order(labels: np.ndarray, balance: Balance) -> np.ndarray:
+    """Return the rows of a pass over the labeled images.
+
+    Args:
+        labels: int32 [n].
+        balance: Whether the images of small classes are repeated, so that every class has as many
+            rows as the largest; "auto" if the sizes of two classes differ by more than 3:1.
+
+    Returns:
+        int64 [at least n].
+
+    Example:
+        >>> pass_order(np.int32([0, 0, 0, 0, 1]), "auto")
+        array([0, 1, 2, 3, 4, 4, 4, 4])
+    """
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if not balance or (balance == "auto" and counts.max() <= _UNEVEN * counts.min()):
+        return np.arange(len(labels))
+    own = [np.flatnonzero(inverse == number) for number in range(len(counts))]
+    return np.sort(np.concatenate([np.resize(rows, counts.max()) for rows in own]))
+
+
 def assemble_batch(
     labeled: tuple[tf.Tensor, tf.Tensor],
     unlabeled: tf.Tensor | None,
@@ -197,6 +224,7 @@ def training_batches(
     first_step: int = 0,
     augmentation: AugmentationSettings | None = None,
     pseudo_labels: np.ndarray | None = None,
+    balance: Balance = False,
     replicas: Replicas = ONE_REPLICA,
 ) -> tf.data.Dataset:
     """Return endless batches `{"labeled": (images, labels), "unlabeled": images}`.
@@ -215,6 +243,7 @@ def training_batches(
         augmentation: The data augmentation, or None.
         pseudo_labels: The pseudo-labels of the unlabeled images, class ids int32 [|U|] or
             probabilities [|U|, classes], or None.
+        balance: Whether the classes of the labeled images are balanced, see `pass_order`.
         replicas: The replicas that the batches are for.
 
     Returns:
@@ -222,13 +251,15 @@ def training_batches(
     """
     # Constants outside `batch` are captured by its graph instead of copied into it.
     known = tf.constant(labeled_images), tf.constant(labels, tf.int32)
+    order = tf.constant(pass_order(labels, balance))
     unknown = tf.constant(unlabeled_images) if sizes.unlabeled else None
     targets = tf.constant(pseudo_labels) if pseudo_labels is not None else None
 
     def batch(element: tf.Tensor) -> dict[str, object]:
         step, replica = replicas.at(element)
         rows = replicas.rows(sizes.labeled, replica)
-        drawn = batch_positions(len(labeled_images), sizes.labeled, rows, step, seed, stream=0)
+        drawn = batch_positions(len(order), sizes.labeled, rows, step, seed, stream=0)
+        drawn = tf.gather(order, drawn)
         labeled = tf.gather(known[0], drawn), tf.gather(known[1], drawn)
         others = pseudo = None
         if unknown is not None:

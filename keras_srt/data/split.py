@@ -17,6 +17,8 @@ from keras_srt.data.index_ranges import IndexRanges
 Selection = Literal["stratified", "random", "first"]
 ValidationSource = Literal["rest", "labeled"]
 
+# Fewer validation images per class are too few to compare two checkpoints.
+VALIDATION_PER_CLASS = 10
 # Longer index lists are saved as ranges if that takes fewer numbers.
 _MAX_LISTED = 100_000
 
@@ -169,8 +171,8 @@ def split_sizes(
         num_classes: The number of classes.
         labeled: Images whose labels the loss uses; None for all labeled images outside the
             validation set.
-        validation: Images held out from training; None for a tenth of the labeled images, at
-            least one per class.
+        validation: Images held out from training; None for a tenth of the labeled images, but ten
+            per class if that takes at most a fifth of them, and at least one per class.
         unlabeled: Images without labels; None for all others.
         known: The number of images that have a label; None if all have one.
         validation_from: "rest" holds out images beside `labeled`; "labeled" holds out a part of
@@ -184,7 +186,7 @@ def split_sizes(
 
     Example:
         >>> split_sizes(1000, 10, None, None, None, known=100)
-        Sizes(labeled=90, validation=10, unlabeled=900)
+        Sizes(labeled=80, validation=20, unlabeled=900)
         >>> split_sizes(60_000, 10, 10_000, None, None, validation_from="labeled")
         Sizes(labeled=9000, validation=1000, unlabeled=50000)
     """
@@ -193,7 +195,8 @@ def split_sizes(
         part = split_sizes(labeled, num_classes, None, validation, 0)
         labeled, validation = part.labeled, part.validation
     if validation is None:
-        validation = max(num_classes, round(known / 10))
+        enough = min(VALIDATION_PER_CLASS * num_classes, known // 5)
+        validation = max(num_classes, round(known / 10), enough)
         # Few labels: each class keeps one for training.
         spare = known - (num_classes if labeled is None else labeled)
         validation = max(1, min(validation, spare))

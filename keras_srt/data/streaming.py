@@ -21,6 +21,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.batches import (
     ONE_REPLICA,
+    Balance,
     BatchSizes,
     Replicas,
     assemble_batch,
@@ -28,6 +29,7 @@ from keras_srt.data.batches import (
     element_numbers,
     make_augmenter,
     mark_infinite,
+    pass_order,
     permute,
 )
 from keras_srt.data.index_ranges import IndexRanges
@@ -124,6 +126,7 @@ def streamed_batches(
     first_step: int = 0,
     augmentation: AugmentationSettings | None = None,
     pseudo_labels: np.ndarray | None = None,
+    balance: Balance = False,
     replicas: Replicas = ONE_REPLICA,
 ) -> tf.data.Dataset:
     """Return batches as `training_batches` does, with unlabeled images that are read on demand.
@@ -139,6 +142,7 @@ def streamed_batches(
         augmentation: The data augmentation, or None.
         pseudo_labels: The pseudo-labels of `unlabeled`, class ids int32 [|U|] or probabilities
             [|U|, classes], or None.
+        balance: Whether the classes of the labeled images are balanced, see `pass_order`.
         replicas: The replicas that the batches are for.
 
     Returns:
@@ -159,6 +163,7 @@ def streamed_batches(
             ]
         )
     known = tf.constant(labeled.images), tf.constant(labeled.labels, tf.int32)
+    order = tf.constant(pass_order(labeled.labels, balance))
     targets = tf.constant(pseudo_labels) if pseudo_labels is not None else None
     others = _unlabeled_rows(
         records, unlabeled, sizes.unlabeled, streaming, seed, first_step, replicas
@@ -167,7 +172,8 @@ def streamed_batches(
     def batch(element: tf.Tensor, read: tuple[tf.Tensor, tf.Tensor]) -> dict[str, object]:
         step, replica = replicas.at(element)
         rows = replicas.rows(sizes.labeled, replica)
-        drawn = batch_positions(len(labeled.images), sizes.labeled, rows, step, seed, stream=0)
+        drawn = batch_positions(len(order), sizes.labeled, rows, step, seed, stream=0)
+        drawn = tf.gather(order, drawn)
         ordinals, images = read
         shape = [replicas.rows(sizes.unlabeled, replica).shape[0], *records.image_shape]
         augment_images = make_augmenter(augmentation, sizes, replicas, replica, seed, step)

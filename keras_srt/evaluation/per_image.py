@@ -133,7 +133,8 @@ def describe_classes(predictions: ImagePredictions, names: Sequence[str]) -> dic
         names: Class names in the order of their ids.
 
     Returns:
-        The sections `classes`, `mistakes` and, for up to 20 classes, `confusion` of report.json.
+        The sections `classes`, `balanced` (the mean accuracy of the classes), `worst_class`,
+        `mistakes` and, for up to 20 classes, `confusion` of report.json.
         The rows of a confusion matrix are true classes, its columns predicted classes.
 
     Example:
@@ -146,15 +147,24 @@ def describe_classes(predictions: ImagePredictions, names: Sequence[str]) -> dic
         [{'label': 'cat', 'answer': 'dog', 'count': 1}]
     """
     predicted = {"clean": predictions.clean, "worst_case": predictions.worst_case()}
-    classes = []
+    classes: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         own = predictions.labels == number
         shares = {
             kind: proportion(got[own] == number) for kind, got in predicted.items() if own.any()
         }
         classes.append({"name": name, "n": int(own.sum()), **shares})
+    known = [each for each in classes if each["n"]]
+    worst = {kind: min(known, key=lambda each: each[kind]["accuracy"]) for kind in predicted}
     parts: dict[str, Any] = {
         "classes": classes,
+        "balanced": {
+            kind: float(np.mean([each[kind]["accuracy"] for each in known])) for kind in predicted
+        },
+        "worst_class": {
+            kind: {"name": each["name"], "accuracy": each[kind]["accuracy"], "n": each["n"]}
+            for kind, each in worst.items()
+        },
         "mistakes": {
             kind: _mistakes(predictions.labels, got, names) for kind, got in predicted.items()
         },

@@ -93,6 +93,7 @@ class InMemoryData(NamedTuple):
             first_step=first_step,
             augmentation=config.data.augmentation,
             pseudo_labels=self.pseudo_labels,
+            balance=config.data.balance,
             replicas=replicas,
         )
 

@@ -64,6 +64,7 @@ class StreamedData(NamedTuple):
             "seed": config.seed,
             "first_step": first_step,
             "augmentation": data.augmentation,
+            "balance": data.balance,
             "replicas": replicas,
         }
         if not plan.num_unlabeled:

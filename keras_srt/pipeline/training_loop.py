@@ -16,7 +16,7 @@ from keras_srt.core.errors import Interrupted, NotFinite, UserError
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.signals import TERMINATION_SIGNALS, deferred_signals
 from keras_srt.core.tensorflow import keras
-from keras_srt.data import Images, evaluation_batches
+from keras_srt.data import VALIDATION_PER_CLASS, Images, evaluation_batches
 from keras_srt.data.sharding import distribute, shared_batch_size, split_rows
 from keras_srt.pipeline import cost
 from keras_srt.pipeline.context import RunContext
@@ -28,7 +28,7 @@ from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.training.schedules import learning_rate
 
 if TYPE_CHECKING:
-    from keras_srt.training.callbacks import History, TrainingProgress
+    from keras_srt.training.callbacks import ClassAccuracy, History, TrainingProgress
     from keras_srt.training.checkpoints import Checkpoints
     from keras_srt.training.model import RobustModel
 
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 VALIDATION_BATCH = 250
 _PICTURES = 8
 _LONG_TRAINING = 3600  # seconds
+# The number of validations whose mean accuracy selects the checkpoint if they have few images.
+_AVERAGED = 5
 
 
 def train_classifier(context: RunContext, load: Callable[[], TrainingData]) -> None:
@@ -71,10 +73,11 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
     data = load()
     is_chief = context.distribution.task.is_chief
     validation = _validation(context, data)
+    classes = callbacks.ClassAccuracy(data.validation, context.info.class_names, plan.steps)
     bar = callbacks.TrainingProgress(
         plan.steps, first_step, plan.labeled_passes, validation[1], shown=is_chief
     )
-    watching = _callbacks(context, data.validation, bar, checkpoints, history)
+    watching = _callbacks(context, data.validation, classes, bar, checkpoints, history)
     try:
         with deferred_signals(_interrupting()) as came:
             watching.append(callbacks.StopAtSignal(came))
@@ -96,7 +99,8 @@ def _restore(context: RunContext) -> Checkpoints:
     from keras_srt.training.checkpoints import Checkpoints
 
     model, plan, training = context.model, context.plan, context.config.training
-    checkpoints = Checkpoints(context.folder.checkpoints, model)
+    few = plan.num_validation < VALIDATION_PER_CLASS * len(context.info.class_names)
+    checkpoints = Checkpoints(context.folder.checkpoints, model, _AVERAGED if few else 1)
     checkpoints.set_model(model)
     if context.resume and checkpoints.restore():
         rate = learning_rate(training, plan.steps, plan.steps_per_epoch)
@@ -105,6 +109,14 @@ def _restore(context: RunContext) -> Checkpoints:
         logger.info("resuming at step %d", int(model.optimizer.iterations.numpy()))
         return checkpoints
     _describe_cost(context)
+    if few:
+        logger.info(
+            "selection %s validation images, fewer than %d per class: the checkpoint with the best "
+            "mean of %d validations is kept",
+            f"{plan.num_validation:,}",
+            VALIDATION_PER_CLASS,
+            _AVERAGED,
+        )
     if training.on_nan.name == "go_back":
         checkpoints.save()
     return checkpoints
@@ -139,6 +151,7 @@ def _interrupting() -> list[signal.Signals]:
 def _callbacks(
     context: RunContext,
     validation: Images,
+    classes: ClassAccuracy,
     bar: TrainingProgress,
     checkpoints: Checkpoints,
     history: History,
@@ -159,6 +172,7 @@ def _callbacks(
         callbacks.AllSteps(),
         callbacks.StopAtNaN(),
         callbacks.StepLogs(),
+        classes,
         bar,
         callbacks.CollapseHint(validation.labels),
         *pictures,

@@ -12,7 +12,7 @@ from keras_srt.core.formatting import format_interval, format_percent
 from keras_srt.report.facts import Fact, costs, origin
 from keras_srt.report.figure_captions import alt_text, caption
 from keras_srt.report.rows import Report, rows_of
-from keras_srt.report.summary import BOUND_NOTE, RISKS, reduced_note, summary
+from keras_srt.report.summary import BOUND_NOTE, RISKS, balanced_line, reduced_note, summary
 
 _SEARCH_NOTE = (
     "Attacks give upper bounds of the robust accuracy: a stronger attack can only lower it and "
@@ -165,6 +165,7 @@ def classes(report: Report, figures: Figures) -> str:
     )
     return section(
         "Classes",
+        f"<p>{escape(balanced_line(report))}</p>" if "balanced" in report else "",
         figures.html("classes", "confusion_clean", "confusion_attacked"),
         _mistakes(report["mistakes"]),
         f"<details><summary>Accuracy of each class</summary>{numbers}</details>",

@@ -22,6 +22,19 @@ def reduced_note(report: Report) -> str:
     return f"Reduced run: {report['reduced']}" if report.get("reduced") else ""
 
 
+def balanced_line(report: Report) -> str:
+    """Describe the balanced accuracy and the worst class; empty for a report without classes."""
+    if "balanced" not in report:
+        return ""
+    balanced, worst = report["balanced"], report["worst_class"]
+    parts = [
+        f"{format_percent(balanced[kind])}% {title} (worst class {worst[kind]['name']}: "
+        f"{format_percent(worst[kind]['accuracy'])}%, n={worst[kind]['n']:,})"
+        for kind, title in (("clean", "clean"), ("worst_case", "worst case"))
+    ]
+    return f"Balanced accuracy, the mean over the classes: {'; '.join(parts)}"
+
+
 def summary(report: Report) -> list[str]:
     """Describe data and training, one sentence per topic; only the data without training."""
     topics = [_dataset_text(report["dataset"])]

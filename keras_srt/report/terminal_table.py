@@ -11,7 +11,7 @@ from keras_srt.report.deployment_section import deployment_table
 from keras_srt.report.masking_section import masking_lines
 from keras_srt.report.rows import TABLE_WIDTH, Report, Row, rows_of
 from keras_srt.report.smoothing_section import smoothing_line
-from keras_srt.report.summary import BOUND_NOTE, RISKS, reduced_note, summary
+from keras_srt.report.summary import BOUND_NOTE, RISKS, balanced_line, reduced_note, summary
 
 _MIN_WIDTH = 80  # columns
 
@@ -44,6 +44,7 @@ def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
         "",
         *_table_lines(rows_of(report), width),
         "",
+        *_wrapped([balanced_line(report)], width),
         f"Risks: {risks}",
         *(f"  {symbol}: {meaning}" for _, symbol, meaning in RISKS),
         f"  {BOUND_NOTE}",

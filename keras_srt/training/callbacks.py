@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,16 @@ from keras_srt.core import files
 from keras_srt.core.errors import NotFinite, UserError
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.training.checkpoint_files import CLEAN, ROBUST, not_finite
+from keras_srt.data import Images
+from keras_srt.training.checkpoint_files import BALANCED, CLEAN, ROBUST, WORST, not_finite
 from keras_srt.training.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 250
+_SHOWN = ((CLEAN, "clean"), (ROBUST, "robust"), (BALANCED, "balanced"), (WORST, "worst class"))
+# Classes that a warning names.
+_NAMED = 5
 
 
 class StepLogs(keras.callbacks.Callback):
@@ -39,6 +48,50 @@ class StepLogs(keras.callbacks.Callback):
         # A mirrored variable converts to a tensor, but not to a float.
         logs["learning_rate"] = float(tf.convert_to_tensor(rate))
         logs["seconds"] = round(time.perf_counter() - self._began, 2)
+
+
+class ClassAccuracy(keras.callbacks.Callback):
+    """Add the accuracy of the classes on clean validation images to the logs of an interval.
+
+    It adds the balanced accuracy, which is the mean over the classes, and the lowest accuracy of a
+    class. From the middle of the training on, it warns once of classes that are never right.
+
+    Args:
+        validation: The validation images, uint8, and their labels.
+        names: Class names in the order of their ids.
+        total_steps: Number of steps of the whole training.
+    """
+
+    def __init__(self, validation: Images, names: Sequence[str], total_steps: int) -> None:
+        super().__init__()
+        self._validation, self._names, self._total = validation, names, total_steps
+        self._warned = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Classify the validation images."""
+        if logs is None:
+            return
+        images, labels = self._validation
+        parts = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+        classifier = self.model.inference_model
+        logits = [classifier(tf.constant(np.float32(p / 255.0)), training=False) for p in parts]
+        right = np.concatenate(logits).argmax(axis=1) == labels
+        accuracy = {int(c): float(right[labels == c].mean()) for c in np.unique(labels)}
+        logs[BALANCED], logs[WORST] = float(np.mean([*accuracy.values()])), min(accuracy.values())
+        never = [number for number, share in accuracy.items() if share == 0]
+        # A model that predicts one class for all images is the subject of `CollapseHint`.
+        if self._warned or not never or len(never) >= len(accuracy) - 1:
+            return
+        if 2 * logs.get("step", 0) >= self._total:
+            self._warned = True
+            named = [f"{self._names[c]} ({(labels == c).sum()} images)" for c in never[:_NAMED]]
+            logger.warning(
+                "%d of %d classes are never right in validation: %s; label more of their images, "
+                "check their labels, or set data.balance to true",
+                len(never),
+                len(accuracy),
+                ", ".join(named) + (", …" if len(never) > _NAMED else ""),
+            )
 
 
 class TrainingProgress(keras.callbacks.Callback):
@@ -89,11 +142,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Print the validation result above the bar."""
         logs = logs or {}
-        shown = "  ".join(
-            f"{label} {100 * logs[key]:.1f}%"
-            for key, label in ((CLEAN, "clean"), (ROBUST, "robust"))
-            if key in logs
-        )
+        shown = "  ".join(f"{label} {100 * logs[key]:.1f}%" for key, label in _SHOWN if key in logs)
         step, left = self._bar.done, self._bar.left
         self._bar.write(
             f"step {step:>6,} of {self._total:,}  ({step * self._passes:.1f} passes "

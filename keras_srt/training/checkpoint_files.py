@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from keras_srt.core import files
 from keras_srt.core.errors import UserError
 
-# Validation metrics that select the best classifier.
+# Validation metrics, one of which selects the best classifier.
 CLEAN, ROBUST = "val_accuracy", "val_robust_accuracy"
+# The mean and the lowest accuracy of the classes.
+BALANCED, WORST = "val_balanced_accuracy", "val_worst_class_accuracy"
 _WAY_OUT = (
     "restore it, or remove best.weights.h5 and best.json: --resume then selects the best of the "
     "remaining training"

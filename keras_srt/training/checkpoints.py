@@ -47,14 +47,16 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         folder: Folder of the checkpoints.
         model: The compiled `RobustModel`.
+        averaged: Number of last validations over which the accuracy is averaged before it is
+            compared. Few validation images can't tell two checkpoints apart.
 
     Attributes:
         rows: The history: the logs of each interval, with its number as `epoch`.
     """
 
-    def __init__(self, folder: Path, model: keras.Model) -> None:
+    def __init__(self, folder: Path, model: keras.Model, averaged: int = 1) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._averaged = folder, averaged
         self._selected_by = ROBUST if model.objective.uses_neighborhood else CLEAN
         self._means = model.term_metrics
         self._begun: list[np.ndarray] | None = None  # means to restore in the next interval
@@ -143,7 +145,8 @@ class Checkpoints(keras.callbacks.Callback):
         """Save the classifier if it is the best so far, then the state."""
         logs = logs or {}
         self._check_finite()
-        score = float(logs.get(self._selected_by, 0.0))
+        last = [*self.rows, logs][-self._averaged :]
+        score = float(np.mean([float(row.get(self._selected_by, 0.0)) for row in last]))
         # Prefer the later of equal scores, which has been trained longer.
         if score >= best_score(self._folder, self._selected_by):
             self._save_best({"step": int(logs.get("step", 0)), self._selected_by: score})

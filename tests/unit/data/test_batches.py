@@ -17,6 +17,7 @@ from keras_srt.data import (
     training_batches,
 )
 from keras_srt.data.augmentation import augment
+from keras_srt.data.batches import pass_order
 
 
 @pytest.mark.parametrize(
@@ -260,3 +261,27 @@ def test_labeled_and_unlabeled_images_are_augmented_alike(part, numbered):
             assert len(matches) == 1
             seen.add(matches[0])
     assert len(seen) > 9
+
+
+@pytest.mark.parametrize(("balance", "rows"), [("auto", 12), (True, 12), (False, 8)])
+def test_uneven_classes_have_equal_rows_in_a_pass(balance, rows):
+    labels = np.int32([2, 2, 0, 5, 2, 0, 2, 0])  # 4, 3 and 1 images
+    order = pass_order(labels, balance)
+    assert len(order) == rows
+    assert set(order) == set(range(8))
+    if rows == 12:
+        assert np.bincount(labels[order]).tolist() == [4, 0, 4, 0, 0, 4]
+
+
+def test_classes_within_three_to_one_are_left_alone():
+    labels = np.int32([0, 0, 0, 1])
+    np.testing.assert_array_equal(pass_order(labels, "auto"), [0, 1, 2, 3])
+    np.testing.assert_array_equal(pass_order(labels, True), [0, 1, 2, 3, 3, 3])
+
+
+def test_balanced_batches_draw_the_small_class_as_often():
+    labels = np.int32([0] * 9 + [1])
+    images = np.uint8(np.arange(10)).reshape(10, 1, 1, 1)
+    batches = training_batches(images, labels, images[:0], BatchSizes(6, 0), seed=1, balance="auto")
+    drawn = np.concatenate([batch["labeled"][1] for batch in batches.take(3)])  # one pass
+    assert np.bincount(drawn).tolist() == [9, 9]

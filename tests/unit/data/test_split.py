@@ -72,7 +72,7 @@ def test_validation_from_the_labeled_images_uses_no_other_label(selection, valid
     split = make_split(
         class_ids, 4, 100, validation, selection=selection, validation_from="labeled"
     )
-    held_out = 10 if validation is None else 40
+    held_out = 20 if validation is None else 40  # a fifth
     assert [len(getattr(split, part)) for part in PARTS] == [100 - held_out, 900, held_out]
     split.check(1000)
     together = np.concatenate([split.labeled, split.validation])

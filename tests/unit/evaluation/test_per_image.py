@@ -25,6 +25,8 @@ def test_classes_and_mistakes_by_hand():
     assert "clean" not in parts["classes"][3]  # no image, no share
     shares = [each["worst_case"]["accuracy"] for each in parts["classes"][:3]]
     assert shares == [0.0, 0.5, 0.0]
+    assert parts["balanced"] == {"clean": 0.5, "worst_case": pytest.approx(1 / 6)}
+    assert parts["worst_class"]["clean"] == {"name": "c", "accuracy": 0.0, "n": 1}
     assert parts["confusion"]["clean"] == [[2, 0, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
     assert parts["confusion"]["worst_case"][0] == [0, 0, 2, 0]
     assert parts["mistakes"]["clean"] == [

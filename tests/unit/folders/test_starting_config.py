@@ -38,7 +38,7 @@ def test_a_starting_config_for_each_layout(layout, root, capsys):
     for variant in (None, "smoke"):
         config = load_config(str(path), variant)
         planned = plan.make_plan(config, config.data.dataset.open().info)
-        assert (planned.num_labeled, planned.num_validation) == (29, 3)
+        assert (planned.num_labeled, planned.num_validation) == (26, 6)
         assert planned.num_unlabeled == unlabeled
         assert config.objective.name == ("rt" if layout == "classes" else "srt")
     assert cli.main(["data", "check", str(path)]) == 0

@@ -8,11 +8,12 @@ from helpers import resident
 
 from keras_srt.core import files
 from keras_srt.core.progress import ProgressBar
-from keras_srt.core.tensorflow import keras
+from keras_srt.core.tensorflow import keras, tf
+from keras_srt.data import Images
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT, Standard
 from keras_srt.training import callbacks
-from keras_srt.training.callbacks import CollapseHint, Summaries, TrainingProgress
+from keras_srt.training.callbacks import ClassAccuracy, CollapseHint, Summaries, TrainingProgress
 from keras_srt.training.checkpoints import Checkpoints
 from keras_srt.training.model import RobustModel
 
@@ -58,6 +59,45 @@ def test_a_validation_has_a_bar_of_its_own(monkeypatch, capsys):
     assert (validation, second.done) == (("validation", 3, "batch"), 2)
     line = "step      1 of 10  (0.5 passes over the labels)  loss 1.0000  validation: clean 50.0%\n"
     assert capsys.readouterr().out == line
+
+
+class AlwaysTheSecond:
+    """A model whose classifier predicts class 1 for dark images and class 0 for bright ones."""
+
+    @staticmethod
+    def inference_model(images, training):
+        bright = images[:, 0, 0, 0]
+        return tf.stack([bright, 0.5 + 0 * bright, 0 * bright], axis=1)
+
+
+def test_balanced_accuracy_and_a_class_that_is_never_right(caplog):
+    # Class 0: 4 of 4 are right, class 1: 1 of 2, class 2: none.
+    images = np.uint8([255, 255, 255, 255, 0, 255, 0]).reshape(7, 1, 1, 1)
+    labels = np.int32([0, 0, 0, 0, 1, 1, 2])
+    classes = ClassAccuracy(Images(images, labels), ["cat", "dog", "owl"], total_steps=10)
+    classes.set_model(AlwaysTheSecond())
+    for step in (4, 5, 10):
+        logs = {"step": step}
+        classes.on_epoch_end(0, logs)
+        assert logs["val_balanced_accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
+        assert logs["val_worst_class_accuracy"] == 0.0
+        assert len(caplog.messages) == (step >= 5)
+    (text,) = caplog.messages
+    assert "1 of 3 classes are never right in validation: owl (1 images)" in text
+    assert "data.balance" in text
+
+
+def test_few_validation_images_select_by_the_mean_of_several_validations(tmp_path):
+    layers = [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = RobustModel(keras.Sequential(layers), LInf(epsilon=0.1, num_steps=1), SRT())
+    model.compile("sgd", run_eagerly=True)
+    checkpoints = Checkpoints(tmp_path, model, averaged=2)
+    checkpoints.set_model(model)
+    for number, score in enumerate([0.2, 0.9, 0.3, 0.7, 0.6]):
+        checkpoints.on_epoch_end(number, {"step": number + 1, "val_robust_accuracy": score})
+    about = files.read_checksummed_json(tmp_path / "best.json")
+    # The means are 0.2, 0.55, 0.6, 0.5, 0.65.
+    assert (about["step"], about["val_robust_accuracy"]) == (5, pytest.approx(0.65))
 
 
 @pytest.mark.parametrize(
