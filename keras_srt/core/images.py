@@ -14,6 +14,14 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from keras_srt.core.image_structure import (
+    MAX_SIDE,
+    BadImage,
+    check_jpeg,
+    check_png_rows,
+    checked_png,
+)
+
 # Limits for one image. The pixel limit is checked before the pixels are decoded.
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 2**24
@@ -21,15 +29,6 @@ MAX_PIXELS = 2**24
 # Rec. 601 luma, as in JPEG and Pillow's mode "L".
 _LUMA = np.float32([0.299, 0.587, 0.114])
 _CHANNELS = (1, 3)
-# PNG: samples per pixel by color type; (first column, first row, column step, row step) of the
-# passes of an image that is not interlaced, and of an interlaced one (Adam7); the end chunk.
-_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_ONE_PASS = ((0, 0, 1, 1),)
-_ADAM7 = (
-    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
-    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
-)
-_CHUNK = 2**20
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Exceptions that Pillow raises for damaged files, according to its tests.
 _DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError)
@@ -53,10 +52,6 @@ IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp"),
 )
-
-
-class BadImage(ValueError):
-    """An unreadable image; the message says why, without naming the file."""
 
 
 def decode_image(
@@ -121,20 +116,25 @@ def open_image(data: bytes, max_bytes: int, max_pixels: int) -> Iterator[Image.I
         raise BadImage("is empty")
     name = _format(data)
     _check_end(data, name)
+    if name == "PNG":
+        data = checked_png(data)
+    elif name == "JPEG":
+        check_jpeg(data)
     try:
         with warnings.catch_warnings():
             # `max_pixels` replaces Pillow's limit, and its warnings do not name the file.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=[name]) as image:
-                if image.width * image.height > max_pixels:
+                width, height = image.size
+                if width * height > max_pixels or max(width, height) > MAX_SIDE:
                     raise BadImage(
-                        f"has {image.width:,} x {image.height:,} pixels; allowed: at most "
-                        f"{max_pixels:,}"
+                        f"has {width:,} x {height:,} pixels; allowed: at most {max_pixels:,}, and "
+                        f"{MAX_SIDE:,} in a row or column"
                     )
                 _check_mode(image)
                 yield image
         if name == "PNG":
-            _check_png_rows(data)
+            check_png_rows(data)
     except Image.DecompressionBombError as error:
         raise BadImage(f"has too many pixels ({error})") from error
     except UnidentifiedImageError as error:  # its message only names a Python object
@@ -213,35 +213,3 @@ def _resized(image: Image.Image, height: int, width: int) -> Iterator[Image.Imag
         yield (
             image.getchannel(index).convert("F").resize((width, height), Image.Resampling.BILINEAR)
         )
-
-
-def _check_png_rows(data: bytes) -> None:
-    """Check that a PNG contains all of its rows; Pillow fills missing rows with black.
-
-    Raises:
-        BadImage: Rows are missing.
-    """
-    width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    missing = 0
-    for x, y, dx, dy in _ADAM7 if interlaced else _ONE_PASS:
-        columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
-        if columns > 0 and rows > 0:
-            # Each row is a filter byte and the pixels.
-            missing += rows * (1 + -(-columns * depth * _SAMPLES[color] // 8))
-    inflate = zlib.decompressobj()
-    for chunk in _pixel_chunks(data):
-        # Decompress in chunks, and no more than the size in the header, which was checked.
-        while chunk and missing > 0:
-            missing -= len(inflate.decompress(chunk, _CHUNK))
-            chunk = inflate.unconsumed_tail
-    if missing > 0:
-        raise BadImage("is a damaged PNG (its last rows are missing)")
-
-
-def _pixel_chunks(data: bytes) -> Iterator[bytes]:
-    offset = 8
-    while offset + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, offset)
-        if kind == b"IDAT":
-            yield data[offset + 8 : offset + 8 + length]
-        offset += 12 + length

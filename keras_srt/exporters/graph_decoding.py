@@ -1,11 +1,11 @@
 """Decoding of PNG and JPEG images inside a TensorFlow graph.
 
 The counterpart of `keras_srt.core.images`, which decodes more formats with Pillow. Other formats
-and CMYK JPEG are unreadable here. If a decoder operation
-fails, the whole batch fails. Therefore the header, the length and the end of each image are
-checked before it is decoded. These checks miss damage inside a complete file: a PNG with corrupt
-compressed data, or a JPEG without its tables, still raises. `keras-srt serve` avoids this by
-decoding with `keras_srt.core.images` and passing floats to the model.
+and CMYK JPEG are unreadable here. If a decoder operation fails, the whole batch fails. Therefore
+the structure of each image is checked before it is decoded, as by
+`keras_srt.core.image_structure`. The checks miss damage inside a complete file: a PNG with a wrong
+checksum or corrupt compressed data, or a JPEG with invalid tables, still raises. `keras-srt serve`
+avoids this by decoding with `keras_srt.core.images` and passing floats to the model.
 """
 
 from __future__ import annotations
@@ -13,6 +13,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from keras_srt.core.image_structure import (
+    JPEG_EOI,
+    JPEG_FRAMES,
+    JPEG_HEAD_BYTES,
+    JPEG_MAX_SEGMENTS,
+    JPEG_SOS,
+    MAX_SIDE,
+    PNG_DEPTHS,
+    PNG_MAGIC,
+    PNG_MAX_CHUNKS,
+    PNG_PALETTE,
+)
 from keras_srt.core.images import MAX_BYTES, MAX_PIXELS
 from keras_srt.core.tensorflow import tf
 
@@ -20,19 +32,12 @@ MAX_BATCH = 1024
 
 _LUMA = ((0.299,), (0.587,), (0.114,))  # ITU-R BT.601, as in `keras_srt.core.images`
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_IHDR = b"\0\0\0\x0dIHDR"
+_PNG_IHDR_END = 8 + 25
 _PNG_IEND = b"\0\0\0\0IEND\xaeB\x60\x82"
-_PNG_MIN_BYTES = 8 + 25 + 12 + 12  # signature, IHDR, empty IDAT, IEND
-_PNG_MAX_SIDE = 1_000_000  # limit of libpng; a longer row raises
+_PNG_MIN_BYTES = _PNG_IHDR_END + 12 + 12  # with an empty IDAT and IEND
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
-_JPEG_EOI = b"\xff\xd9"
-_JPEG_SOS = 0xDA
-# Frame types that every build of libjpeg reads: baseline, extended and progressive.
-_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
-_JPEG_HEAD_BYTES = 10  # of a frame header, up to the number of components
-_JPEG_MAX_SEGMENTS = 1000
 
 
 def decode_images(image_bytes: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -66,7 +71,7 @@ def decode_images(image_bytes: tf.Tensor, shape: Sequence[int]) -> tuple[tf.Tens
 
 def _decode(data: tf.Tensor, shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
     short = tf.strings.length(data) <= MAX_BYTES
-    is_png = short & (tf.strings.substr(data, 0, len(_PNG_MAGIC)) == _PNG_MAGIC)
+    is_png = short & (tf.strings.substr(data, 0, len(PNG_MAGIC)) == PNG_MAGIC)
     is_jpeg = short & (tf.strings.substr(data, 0, len(_JPEG_MAGIC)) == _JPEG_MAGIC)
     png = tf.cond(is_png, lambda: _is_readable_png(data), lambda: False)
     jpeg = tf.cond(is_jpeg, lambda: _is_readable_jpeg(data), lambda: False)
@@ -101,16 +106,81 @@ def _resize(rgb: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 
 
 def _is_readable_png(data: tf.Tensor) -> tf.Tensor:
-    """Whether a PNG has a valid header, an allowed number of pixels, and an end marker."""
+    """Whether a PNG has a valid header, an allowed size, and its chunks in order up to the end."""
 
     def header() -> tf.Tensor:
         side = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
-        in_range = tf.reduce_all((side >= 1) & (side <= _PNG_MAX_SIDE))
+        in_range = tf.reduce_all((side >= 1) & (side <= MAX_SIDE))
         few = tf.reduce_prod(tf.cast(side, tf.int64)) <= MAX_PIXELS
         begins = tf.strings.substr(data, 8, len(_PNG_IHDR)) == _PNG_IHDR
-        return begins & in_range & few & _contains(data, _PNG_IEND)
+        fields = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 24, 5), tf.uint8), tf.int32)
+        fits = begins & in_range & few & _are_valid_fields(fields) & _contains(data, _PNG_IEND)
+        return tf.cond(fits, lambda: _are_ordered_chunks(data, fields[1]), lambda: False)
 
     return tf.cond(tf.strings.length(data) >= _PNG_MIN_BYTES, header, lambda: False)
+
+
+def _are_valid_fields(fields: tf.Tensor) -> tf.Tensor:
+    """Whether depth, color type, compression, filter and interlacing of a PNG are valid."""
+    pairs = [depth * 256 + color for color, depths in PNG_DEPTHS.items() for depth in depths]
+    known = tf.reduce_any(fields[0] * 256 + fields[1] == tf.constant(pairs))
+    return known & (fields[2] == 0) & (fields[3] == 0) & (fields[4] <= 1)
+
+
+def _are_ordered_chunks(data: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
+    """Whether the chunks of a PNG are as in `checked_png`, after the header, without checksums."""
+    total = tf.cast(tf.strings.length(data), tf.int64)
+    plte, idat, iend = (int.from_bytes(name, "big") for name in (b"PLTE", b"IDAT", b"IEND"))
+
+    def chunk_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Length and name of a chunk, padded with zeros."""
+        head = tf.strings.substr(data, tf.minimum(position, total), 8)
+        values = tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=8), tf.int64)
+        numbers = tf.reduce_sum(tf.reshape(values, [2, 4]) * [2**24, 2**16, 2**8, 1], axis=1)
+        is_upper = (values[4:] >= ord("A")) & (values[4:] <= ord("Z"))
+        is_lower = (values[4:] >= ord("a")) & (values[4:] <= ord("z"))
+        named = tf.reduce_all(is_upper | is_lower)
+        return numbers[0], tf.where(named, numbers[1], 0)
+
+    def before_end(_: tf.Tensor, __: tf.Tensor, name: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        return others[-1] & (name != iend)
+
+    def step(
+        position: tf.Tensor,
+        length: tf.Tensor,
+        name: tf.Tensor,
+        before: tf.Tensor,
+        palettes: tf.Tensor,
+        pixels: tf.Tensor,
+        fits: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        is_palette, is_pixels = name == plte, name == idat
+        is_critical = name < ord("a") * 2**24  # its first letter is uppercase
+        fits &= (name != 0) & (position + 12 + length <= total)
+        fits &= ~is_critical | is_palette | is_pixels
+        in_bounds = (length % 3 == 0) & (length >= 3) & (length <= 768)
+        fits &= ~is_palette | (~palettes & ~pixels & (in_bounds | (color != PNG_PALETTE)))
+        fits &= ~is_pixels | ~pixels | (before == idat)
+        position += 12 + length
+        return (
+            position,
+            *chunk_at(position),
+            name,
+            palettes | is_palette,
+            pixels | is_pixels,
+            fits,
+        )
+
+    start, no = tf.constant(_PNG_IHDR_END, tf.int64), tf.constant(False)
+    nothing = tf.constant(0, tf.int64)
+    *_, last, _, palettes, pixels, fits = tf.while_loop(
+        before_end,
+        step,
+        (start, *chunk_at(start), nothing, no, no, tf.constant(True)),
+        maximum_iterations=PNG_MAX_CHUNKS,
+        parallel_iterations=1,
+    )
+    return fits & (last == iend) & pixels & (palettes | (color != PNG_PALETTE))
 
 
 def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
@@ -122,35 +192,36 @@ def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
 
     def head_at(position: tf.Tensor) -> tf.Tensor:
         """Read the first bytes of a segment, int32 [10], padded with zeros."""
-        head = tf.strings.substr(data, tf.minimum(position, length), _JPEG_HEAD_BYTES)
-        return tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=_JPEG_HEAD_BYTES), tf.int32)
+        head = tf.strings.substr(data, tf.minimum(position, length), JPEG_HEAD_BYTES)
+        return tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=JPEG_HEAD_BYTES), tf.int32)
 
     def before_pixels(_: tf.Tensor, head: tf.Tensor, *__: tf.Tensor) -> tf.Tensor:
         # Markers below 0xC0 don't occur before the pixels.
-        return (head[0] == 0xFF) & (head[1] >= 0xC0) & (head[1] != _JPEG_SOS)
+        return (head[0] == 0xFF) & (head[1] >= 0xC0) & (head[1] != JPEG_SOS)
 
     def step(
         position: tf.Tensor, head: tf.Tensor, frames: tf.Tensor, fits: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        is_frame = tf.reduce_any(head[1] == tf.constant(_JPEG_FRAMES))
+        is_frame = tf.reduce_any(head[1] == tf.constant(JPEG_FRAMES))
+        is_fill = head[1] == 0xFF
         size = head[2] * 256 + head[3]  # of the segment without its marker
-        fits &= (size >= 2) & (_is_fitting_frame(head) | ~is_frame)
-        position += 2 + size
+        fits &= is_fill | ((size >= 2) & (_is_fitting_frame(head) | ~is_frame))
+        position += tf.where(is_fill, 1, 2 + size)
         return position, head_at(position), frames + tf.cast(is_frame, tf.int32), fits
 
-    start = tf.constant(len(_JPEG_EOI))
+    start = tf.constant(len(JPEG_EOI))
     position, head, frames, fits = tf.while_loop(
         before_pixels,
         step,
         (start, head_at(start), tf.constant(0), tf.constant(True)),
-        maximum_iterations=_JPEG_MAX_SEGMENTS,
+        maximum_iterations=JPEG_MAX_SEGMENTS,
         parallel_iterations=1,
     )
     # Within pixels, 0xFF is followed by 0, so the end marker can't occur there by chance. Data may
     # follow the end marker: some cameras append metadata.
     return tf.cond(
-        fits & (frames == 1) & (head[1] == _JPEG_SOS),
-        lambda: _contains(tf.strings.substr(data, position, length), _JPEG_EOI),
+        fits & (frames == 1) & (head[0] == 0xFF) & (head[1] == JPEG_SOS),
+        lambda: _contains(tf.strings.substr(data, position, length), JPEG_EOI),
         lambda: False,
     )
 

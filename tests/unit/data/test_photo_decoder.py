@@ -168,7 +168,7 @@ def test_training_reads_all_server_formats(name):
         (encoded.UNREADABLE["tiff of floats"], "has float values; allowed: 8 or 16 bits"),
         (encoded.encode(COLORS, "BMP")[:-9], "is a damaged BMP"),
         (encoded.encode(COLORS, "GIF")[:-30], "is a damaged GIF"),
-        (encoded.JPEG[:-200], "is a damaged JPEG"),
+        (encoded.JPEG[:-200], "is a truncated JPEG"),
         (encoded.PNG[:-200], "is a truncated PNG"),
     ],
 )

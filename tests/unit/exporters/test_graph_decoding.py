@@ -16,8 +16,10 @@ from encoded import (
     encode,
     png,
 )
+from odd_images import ODD_IMAGES, chunk, ihdr
+from odd_images import png as png_of
 
-from keras_srt.core.images import MAX_BYTES, decode_image
+from keras_srt.core.images import MAX_BYTES, BadImage, decode_image
 from keras_srt.exporters.graph_decoding import decode_images
 
 COLOR, GRAY = (12, 10, 3), (9, 11, 1)
@@ -154,3 +156,86 @@ def test_only_damage_inside_a_whole_file_raises(decode, is_valid):
     middle = len(JPEG) * 3 // 4
     assert is_valid(JPEG[:middle] + b"\0\0\0\0" + JPEG[middle + 4 :])
     assert decode([PNG])[1].tolist() == [True]
+
+
+# Damage inside the pixels or tables of a file with an intact structure: `serve` and devices call it
+# unreadable, and the graph raises, which fails the batch.
+RAISING = {
+    "PNG, bad IDAT CRC",
+    "PNG, bad IHDR CRC",
+    "PNG, no Adler checksum",
+    "PNG, half an Adler checksum",
+    "PNG, wrong Adler checksum",
+    "PNG, pixels cut",
+    "PNG, rows missing",
+    "PNG, bad zlib header",
+    "PNG, large zlib window",
+    "PNG, bad compressed data",
+    "PNG, bad filter",
+    "JPEG, marker in the pixels",
+    "JPEG, progressive cut, EOI",
+    "JPEG, no quantization tables",
+    "JPEG, said to be progressive",
+    "JPEG, sampling factor 0",
+    "JPEG, unknown quantization table",
+}
+# The graph has no conversion for it.
+NOT_IN_THE_GRAPH = {"JPEG, CMYK"}
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """The graph's image, None if it is invalid; raises what the graph raises."""
+    run = graph(COLOR)
+
+    def call(data):
+        (image,), (valid,) = run(tf.constant([data]))
+        return image.numpy() if valid else None
+
+    return call
+
+
+def verdict(decode, data):
+    """Whether a decoder calls a file valid or invalid, or raises; and the image."""
+    try:
+        image = decode(data)
+    except BadImage:
+        return "invalid", None
+    except tf.errors.InvalidArgumentError:
+        return "raises", None
+    return ("invalid" if image is None else "valid"), image
+
+
+def test_graph_and_pillow_judge_a_file_in_the_same_way(judge):
+    differing = {}
+    for name, data in ODD_IMAGES.items():
+        ours, expected = verdict(lambda data: decode_image(data, COLOR), data)
+        of_graph, image = verdict(judge, data)
+        if ours == of_graph == "valid":
+            np.testing.assert_allclose(image, expected, atol=TOLERANCE, err_msg=name)
+        elif ours != of_graph:
+            differing[name] = ours, of_graph
+    assert differing == {
+        **dict.fromkeys(RAISING, ("invalid", "raises")),
+        **dict.fromkeys(NOT_IN_THE_GRAPH, ("valid", "invalid")),
+    }
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 2**24), (2**24, 1), (65_536, 1)])
+def test_thin_images_are_refused_before_they_are_resized(judge, width, height):
+    data = png_of(ihdr(width, height), chunk(b"IDAT", b"no pixels"))
+    assert judge(data) is None
+    with pytest.raises(BadImage, match="65,535 in a row or column"):
+        decode_image(data, COLOR)
+
+
+def test_a_png_of_very_many_chunks_is_invalid(judge):
+    whole = ODD_IMAGES["PNG, rgb"]
+    for count, valid in ((2**12 - 8, True), (2**12, False)):
+        data = whole[:33] + chunk(b"abCd") * count + whole[33:]
+        assert (judge(data) is not None) == valid
+        if valid:
+            assert decode_image(data, COLOR).shape == COLOR
+        else:
+            with pytest.raises(BadImage, match="too many chunks"):
+                decode_image(data, COLOR)
