@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from keras_srt.cli import options as shared
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int | None:
         split_of(config, checked.labels, len(checked.classes))
     except InvalidSettings as error:
         checked = checked.with_error("not trainable", "train will refuse this", error.problems)
-    show(check.table(checked, shutil.get_terminal_size((100, 24)).columns))
+    show(check.table(checked))
     if options.json is not None:
         write_json(options.json, checked.as_json())
     return _FAILED if checked.has_errors else None

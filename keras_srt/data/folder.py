@@ -67,7 +67,8 @@ class Folder(Source):
 
     Args:
         labeled: Folder with one subfolder per class, which may have subfolders of its own.
-        unlabeled: Folder with unlabeled images at any depth; null for none.
+        unlabeled: Folder with unlabeled images at any depth; null for none. It may be a folder
+            above the labeled or test images, which are then not taken.
         csv: UTF-8 file with the columns `path` and `label`; a blank label marks an unlabeled image.
         test: Test images, in the same form as `labeled` or `csv`; null to hold out labeled images.
         test_share: Share of each class that is held out if `test` is null. Files are chosen by
@@ -148,7 +149,8 @@ class Folder(Source):
                 f"data.test: got the class {unknown[0]!r}; allowed: those of the labeled images, "
                 f"{', '.join(labeled.classes[:20])}"
             )
-        return FolderFiles(labeled, unlabeled, test)
+        taken = {*labeled.files, *(test.files if test is not None else ())}
+        return FolderFiles(labeled, tuple(path for path in unlabeled if path not in taken), test)
 
     @override
     def open(self, data_dir: Path | None = None) -> Dataset:

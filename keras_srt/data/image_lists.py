@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
 import unicodedata
@@ -14,7 +15,11 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.images import IMAGE_SUFFIXES
 from keras_srt.core.validation import did_you_mean
 
+logger = logging.getLogger(__name__)
+
 _CSV_COLUMNS = ("path", "label")
+# Folders that operating systems and unpackers add.
+_NOT_IMAGES = ("__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found")
 
 
 class Listing(NamedTuple):
@@ -78,9 +83,20 @@ def find_parts(root: Path) -> dict[str, str]:
 
 
 def subfolders(root: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones."""
-    entries = os.scandir(root)
-    return sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
+    """Names of the folders in a folder, sorted, without hidden ones and those of systems."""
+    return sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and _counts(entry.name)
+    )
+
+
+def loose_images(root: Path) -> list[Path]:
+    """Images in a folder itself, sorted."""
+    return [path for path in walk(root) if path.parent == root]
+
+
+def _counts(name: str) -> bool:
+    """Whether a folder may have images of the dataset."""
+    return name[0] != "." and name.casefold() not in _NOT_IMAGES
 
 
 def has_class_folders(root: Path) -> bool:
@@ -131,14 +147,17 @@ def list_part(path: Path, setting: str) -> Listing:
 def list_classes(root: Path, setting: str, others: Sequence[Path] = ()) -> Listing:
     """List the images in class folders: each subfolder of `root` is a class.
 
+    Empty class folders and images in no class folder are left out with a warning.
+
     Args:
         root: The folder of class folders; hidden folders are ignored.
         setting: The setting that holds the path, for messages.
-        others: Folders in `root` that are no classes, because they hold other parts.
+        others: Folders of other parts. Those in `root` are no classes; if `root` itself is one,
+            its images in no class folder belong to that part.
 
     Raises:
-        UserError: The folder is missing, or has no class, or a class has no image, or its folders
-            are parts of a dataset.
+        UserError: The folder is missing, or has no class with an image, or its folders are parts
+            of a dataset.
     """
     check_folder(root, setting)
     apart = {path.resolve() for path in others}
@@ -154,12 +173,22 @@ def list_classes(root: Path, setting: str, others: Sequence[Path] = ()) -> Listi
     for name in names:
         found = list(walk(root / name))
         if not found:
-            raise UserError(
-                f"{setting}: the class {name!r} has no image in {root / name}; allowed: at least "
-                f"one file with a suffix of {' '.join(IMAGE_SUFFIXES)}, or no folder"
-            )
+            logger.warning("%s: %s has no image, it is no class", setting, root / name)
         files += found
         labels += [class_name(name)] * len(found)
+    if not files:
+        raise UserError(
+            f"{setting}: the class folders in {root} have no image; allowed: files with a suffix "
+            f"of {' '.join(IMAGE_SUFFIXES)}"
+        )
+    loose = [] if root.resolve() in apart else loose_images(root)
+    if loose:
+        logger.warning(
+            "%s: %d images are in no class folder, they are left out, such as %s",
+            setting,
+            len(loose),
+            loose[0],
+        )
     return Listing(tuple(files), tuple(labels))
 
 
@@ -194,7 +223,7 @@ def check_folder(root: Path, setting: str) -> None:
 def walk(root: Path) -> Iterator[Path]:
     """Yield the images below a folder, sorted; hidden entries and linked folders are skipped."""
     for folder, subfolders, names in os.walk(root, onerror=_raise_list_error):
-        subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
+        subfolders[:] = sorted(filter(_counts, subfolders))
         for name in sorted(names):
             if name[0] != "." and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield Path(folder, name)

@@ -259,13 +259,8 @@ def _training_labels(readable: Sequence[CheckedFile], parts: FolderFiles) -> np.
     return np.int32([*ids, *[-1] * len(parts.unlabeled)])
 
 
-def table(checked: Checked, columns: int) -> str:
-    """Format the result as text.
-
-    Args:
-        checked: The result of the check.
-        columns: Width of the terminal.
-    """
+def table(checked: Checked) -> str:
+    """Format the result as text; paths are never shortened, so that they can be copied."""
     counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
     sizes = sorted(labeled for labeled, _ in checked.classes.values())
     lines = [
@@ -275,23 +270,13 @@ def table(checked: Checked, columns: int) -> str:
     for finding in checked.findings:
         level = "error" if finding.is_error else "warning"
         lines.append(f"{level:<9} {finding.kind}: {len(finding.items):,} ({finding.text})")
-        lines += [
-            _cut(f"          {printable(str(item))}", columns) for item in finding.items[:_SHOWN]
-        ]
+        lines += [f"          {printable(str(item))}" for item in finding.items[:_SHOWN]]
         if len(finding.items) > _SHOWN:
             more = len(finding.items) - _SHOWN
             lines.append(f"          … {more:,} more (--json FILE lists them)")
     if not checked.findings:
         lines.append("ok        no problems found")
     return "\n".join(lines)
-
-
-def _cut(line: str, columns: int) -> str:
-    """Shorten a long line in the middle, because file names differ at the end."""
-    if len(line) <= columns or columns < 40:
-        return line
-    half = (columns - 1) // 2
-    return f"{line[:half]}…{line[half + 1 - columns :]}"
 
 
 def checked_source(dataset: Any) -> Folder:

@@ -12,8 +12,14 @@ import numpy as np
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
 from keras_srt.core.images import FORMATS, BadImage, open_image
-from keras_srt.data import Folder, FolderFiles, parallel_map
-from keras_srt.data.image_lists import find_parts, has_class_folders, subfolders
+from keras_srt.data import DatasetInfo, Folder, FolderFiles, parallel_map
+from keras_srt.data.image_lists import (
+    find_parts,
+    has_class_folders,
+    loose_images,
+    subfolders,
+    walk,
+)
 from keras_srt.data.photo_decoder import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -21,14 +27,19 @@ from keras_srt.data.photo_decoder import (
     read_error_reason,
     to_upright_rgb,
 )
+from keras_srt.folders.network_choice import Candidate
 
 # Number of files to open, evenly spread over all files.
 _SAMPLE_SIZE = 200
 # Candidate input sizes; the largest that is at most the median photo size is chosen.
 _SIZES = (28, 32, 48, 64, 96, 128, 160, 224)
-# From this size on, the model is a network for photos.
+# From this size on, images count as photos.
 _PHOTOS = 64
-_BATCH, _STEPS = 64, 3000
+# Images in no class folder are used without labels if they are at least this share of the labeled
+# ones.
+_WORTH_USING = 0.05
+# Validations of a training, and test images that are attacked.
+_VALIDATIONS, _EVALUATED = 20, 1000
 # Larger datasets are streamed from disk, with a shuffle buffer of this many images.
 _IN_MEMORY, _BUFFER = 2**30, 4096
 _CHANNEL_SPREAD = 4
@@ -77,20 +88,35 @@ def find_source(root: Path) -> Folder:
                 "allowed: one of them"
             )
         parts[part] = (root / name).as_posix()
+    loose = loose_images(root)
     # Without test images, those for validation serve: validation images are drawn from training.
     test = parts.get("test") or parts.get("validation")
     if test is not None and not has_class_folders(Path(test)):
         test = None
     tables = [] if "labeled" in parts else sorted(root.glob("*.csv"))
-    if parts and not tables:
-        labeled = parts.get("labeled", root.as_posix())
-        return Folder(labeled=labeled, unlabeled=parts.get("unlabeled"), test=test)
+    if not tables:
+        labeled, unlabeled = parts.get("labeled", root.as_posix()), parts.get("unlabeled")
+        _check_class_folders(Path(labeled), loose)
+        # A folder above the other parts adds its own images.
+        if loose and set(parts) <= {"labeled", "unlabeled", "test"}:
+            count = sum(1 for path in walk(Path(labeled)) if path.parent != root)
+            unlabeled = root.as_posix() if len(loose) >= _WORTH_USING * count else unlabeled
+        return Folder(labeled=labeled, unlabeled=unlabeled, test=test)
     if len(tables) > 1:
         named = ", ".join(path.name for path in tables)
         raise UserError(
             f"init: {root} holds {named}; allowed: one CSV, with the columns path,label"
         )
-    return Folder(csv=tables[0].as_posix()) if tables else Folder(labeled=root.as_posix())
+    return Folder(csv=tables[0].as_posix())
+
+
+def _check_class_folders(labeled: Path, loose: Sequence[Path]) -> None:
+    if not subfolders(labeled):
+        found = f", but {len(loose):,} images without labels" if loose else ""
+        raise UserError(
+            f"init: {labeled} has no class folders{found}; put a few images of each class into "
+            f"{labeled}/CLASS, or add a CSV with the columns path,label"
+        )
 
 
 def _labeled_alone(root: Path) -> dict[str, str]:
@@ -99,14 +125,20 @@ def _labeled_alone(root: Path) -> dict[str, str]:
 
 
 def unused_parts(root: Path, source: Folder) -> list[str]:
-    """Describe the parts of a dataset that `find_source` leaves out, one line each."""
+    """Describe the parts of a dataset that `find_source` leaves out, and images in no part."""
     used = {source.labeled, source.unlabeled, source.test}
     unused = [name for name in find_parts(root) if (root / name).as_posix() not in used]
-    return [
+    lines = [
         f"warning: {root / name} is not used"
         + ("" if has_class_folders(root / name) else ", because it has no class folders")
         for name in unused
     ]
+    loose = [] if source.csv is not None else loose_images(root)
+    if loose and source.unlabeled == root.as_posix():
+        lines.append(f"note: {len(loose):,} images in {root} itself are used without labels")
+    elif loose and source.labeled != root.as_posix():  # else listing the classes warns
+        lines.append(f"warning: {len(loose):,} images in {root} itself are not used")
+    return lines
 
 
 def look(parts: FolderFiles) -> FolderSummary:
@@ -164,35 +196,42 @@ def _reason(path: Path) -> str:
     return "is no photo"
 
 
-def starting_config(name: str, source: Folder, seen: FolderSummary) -> dict[str, Any]:
+def starting_config(
+    name: str, source: Folder, seen: FolderSummary, network: Candidate, steps: int
+) -> dict[str, Any]:
     """Make a config that trains on the images of a folder.
 
     Args:
         name: The name of the run.
         source: The dataset, from `find_source`.
         seen: The summary, from `look`.
+        network: The network, and the size of its images and batches.
+        steps: The number of steps of the training.
 
     Returns:
         A config for `keras-srt train`, with a `smoke` variant.
     """
     found = {key: getattr(source, key) for key in ("labeled", "unlabeled", "csv", "test")}
-    total = (seen.num_labeled + seen.num_unlabeled) * seen.size**2 * seen.channels
+    total = (seen.num_labeled + seen.num_unlabeled) * network.size**2 * seen.channels
     semi = seen.num_unlabeled > 0
+    threat = _threat(seen, network.size)
     training: dict[str, Any] = {
-        "steps": _STEPS,
-        "batch_size": _BATCH,
+        "steps": steps,
+        "batch_size": network.batch_size,
         "learning_rate": 0.05,
         "schedule": {"name": "cosine"},
         "strength_warmup": 0.3,
         # Without these two settings, training can collapse to one class.
         "weight_warmup": 0.2,
         "gradient_clip": 1.0,
+        "interval": max(1, steps // _VALIDATIONS),
     }
     if semi:
         # The proportional fraction would be too small with few labels.
         share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
-        training["labeled_per_batch"] = round(_BATCH * min(0.75, max(0.25, share)))
-    smoke = {"steps": 4, "batch_size": 16} | ({"labeled_per_batch": 8} if semi else {})
+        labeled = round(network.batch_size * min(0.75, max(0.25, share)))
+        training["labeled_per_batch"] = labeled
+    smoke = {"steps": 4, "batch_size": 16, "interval": 2}
     return {
         "name": name,
         "description": [
@@ -202,38 +241,59 @@ def starting_config(name: str, source: Folder, seen: FolderSummary) -> dict[str,
         "data": {
             "source": "folder",
             **{key: path for key, path in found.items() if path is not None},
-            "size": seen.size,
+            "size": network.size,
             "channels": seen.channels,
             "resize": source.resize,
             "shuffle_buffer": _BUFFER if total > _IN_MEMORY and semi else None,
         },
-        "model": _model(seen),
-        "neighborhood": {"name": "linf", "epsilon": "4/255", "num_steps": 5},
+        "model": network.model,
+        "neighborhood": {"name": "linf", **threat, "num_steps": 5},
         "objective": {"name": "srt" if semi else "rt", "robust_weight": 1.0},
         "training": training,
         "evaluation": {
-            "attacks": [
-                {"name": "pgd", "epsilon": "4/255", "num_steps": 20, "step_size": "1/255"},
-                {"name": "randadv", "max_rotation": 15, "max_translation": seen.size // 16},
-            ],
+            "attacks": [{"name": "fgsm", **threat}, {"name": "pgd", **threat, "num_steps": 20}],
+            "limit": _EVALUATED,
             "batch_size": 100,
+            "masking": 50,
+            "curves": 50,
         },
         "variants": {
             "smoke": {
-                "training": smoke,
-                "evaluation": {"limit": 16, "deployment": 8, "masking": 0, "curves": 0},
+                "neighborhood": {"num_steps": 2},
+                "training": smoke | ({"labeled_per_batch": 8} if semi else {}),
+                "evaluation": {"limit": 16, "deployment": 0, "masking": 0, "curves": 0},
             }
         },
     }
 
 
-def _model(seen: FolderSummary) -> dict[str, Any]:
-    if seen.size >= _PHOTOS:
-        return {"name": "mobilenet_v2"}
-    normalization = {"mean": [0.5], "std": [0.5]}
-    if seen.channels == 1:
-        return {"name": "small_cnn", "dropout": 0.0, **normalization}
-    return {"name": "resnet", **normalization}
+def _threat(seen: FolderSummary, size: int) -> dict[str, Any]:
+    """Return the radius of the noise for a kind of image."""
+    if seen.channels == 1 and size < _PHOTOS:
+        return {"epsilon": 0.1}
+    return {"epsilon": "8/255" if size < _PHOTOS else "4/255"}
+
+
+def describe_threat(config: dict[str, Any]) -> str:
+    """Describe the perturbations that a config of `starting_config` trains and tests against."""
+    return (
+        f"noise of up to {config['neighborhood']['epsilon']} in each pixel; rotation and other "
+        "changes are not trained against, and not attacked"
+    )
+
+
+def dataset_info(source: Folder, seen: FolderSummary, size: int) -> DatasetInfo:
+    """Describe the dataset as far as the cost of a step depends on it, without opening it."""
+    test = 0 if source.test is not None else round(source.test_share * seen.num_labeled)
+    labeled = max(2 * len(seen.classes), seen.num_labeled - test)
+    return DatasetInfo(
+        title="own images",
+        input_shape=(size, size, seen.channels),
+        class_names=seen.classes,
+        num_train=labeled + seen.num_unlabeled,
+        num_test=test,
+        num_labeled=labeled,
+    )
 
 
 def description(seen: FolderSummary) -> list[str]:

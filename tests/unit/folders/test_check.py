@@ -177,7 +177,7 @@ def test_the_command(root, capsys):
         (["data", "check", "digits_pixel.json"], "data check: got the dataset 'digits'"),
         (["data", "check", "nothing.json"], "--config nothing.json: no such file"),
         (["init", "nothing"], "init: nothing is not a folder"),
-        (["init", "."], "data.labeled: /"),
+        (["init", "."], "init: . has no class folders"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, problem, tmp_path, monkeypatch, capsys):

@@ -8,9 +8,25 @@ from own_images import write_csv
 from PIL import Image
 
 from keras_srt.cli import main as cli
+from keras_srt.folders import step_timing
 from keras_srt.folders.starting_config import find_source
 from keras_srt.pipeline import plan
 from keras_srt.pipeline.configs import load_config
+
+
+@pytest.fixture(autouse=True)
+def step_seconds(monkeypatch):
+    """Seconds of a step by network and image size, which need no TensorFlow here."""
+    seconds = {}
+
+    def timed(content, info):
+        config = step_timing._parsed(content)
+        assert plan.make_plan(config, info).num_labeled >= len(info.class_names)
+        return seconds.get((config.model.name, info.input_shape[0]), 0.1)
+
+    monkeypatch.setattr(step_timing, "estimate_step", timed)
+    monkeypatch.setattr(step_timing, "measure_step", timed)
+    return seconds
 
 
 def started(arguments, capsys):
@@ -61,17 +77,87 @@ def test_layouts_of_other_tools(root, capsys):
     assert "holds Train and training, both for labeled images" in capsys.readouterr().err
 
 
-def test_large_color_photos_get_a_network_for_photos(tmp_path, capsys):
+def photos(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number in range(3):
             pixels = np.random.default_rng(number).integers(0, 256, (150, 130, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number}.jpg")
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize(
+    ("time", "network", "size", "steps", "epsilon"),
+    [("1h", "mobilenet_v2", 128, 2520, 4 / 255), ("10m", "resnet9", 32, 4200, 8 / 255)],
+)
+def test_the_network_for_photos_follows_from_the_time(
+    time, network, size, steps, epsilon, tmp_path, capsys, step_seconds
+):
+    step_seconds |= {("mobilenet_v2", side): 1.0 for side in (96, 128)}
+    step_seconds |= {("resnet9", 64): 0.5}
     path = tmp_path / "pets.json"
-    assert "size      128 x 128, color" in started([tmp_path / "pets", "--output", path], capsys)
+    output = started([photos(tmp_path), "--time", time, "--output", path], capsys)
+    assert "size      128 x 128, color" in output
+    assert f"chosen: {steps:,} steps in" in output
     config = load_config(str(path))
-    assert config.model.name == "mobilenet_v2"
-    assert (config.data.dataset.size, config.data.dataset.channels) == ((128, 128), 3)
+    assert config.model.name == network
+    assert config.data.dataset.size == (size, size)
+    assert config.training.steps == steps
+    assert config.neighborhood.epsilon == pytest.approx(epsilon)
+    assert {attack.name for attack in config.evaluation.attacks} == {"fgsm", "pgd"}
+    assert "rotation and other changes are not trained against" in output
+
+
+def test_small_gray_images_are_attacked_with_a_tenth(root, capsys):
+    started([root, "--output", root / "a.json"], capsys)
+    config = load_config(str(root / "a.json"))
+    assert config.neighborhood.epsilon == 0.1
+    assert [attack.epsilon for attack in config.evaluation.attacks] == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("text", ["", "h", "30", "0m", "-1h", "1d"])
+def test_a_time_needs_a_unit(text, root, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["init", str(root), f"--time={text}"])
+    assert ended.value.code == 2
+    assert "allowed: a time such as 90s, 30m or 2h" in capsys.readouterr().err
+
+
+def test_images_beside_class_folders_are_unlabeled(root, capsys):
+    pets = shutil.copytree(root / "labeled", root / "pets")
+    (pets / "empty").mkdir()
+    (pets / "__MACOSX/one").mkdir(parents=True)
+    shutil.copy(next((pets / "one").iterdir()), pets / "__MACOSX/one/x.png")
+    loose = sorted((root / "unlabeled").rglob("*.*"))
+    for path in loose:
+        shutil.copy(path, pets / path.name)
+    output = started([pets, "--output", root / "a.json"], capsys)
+    assert f"note: 30 images in {pets} itself are used without labels\n" in output
+    assert f"warning: data.labeled: {pets}/empty has no image, it is no class\n" in output
+    assert "images    40 labeled, 30 unlabeled\nclasses   2: one, seven\n" in output
+    files = load_config(str(root / "a.json")).data.dataset.list_files(None)
+    assert files.unlabeled == tuple(pets / path.name for path in loose)
+    for path in loose[1:]:
+        (pets / path.name).unlink()
+    output = started([pets, "--output", root / "b.json"], capsys)
+    assert "images    40 labeled, 0 unlabeled\n" in output
+    assert "1 images are in no class folder, they are left out, such as" in output
+
+
+def test_images_without_class_folders_are_refused(root, capsys):
+    loose = root / "unlabeled/deep/er"
+    assert cli.main(["init", str(loose), "--output", str(root / "a")]) == 2
+    said = capsys.readouterr().err
+    assert f"init: {loose} has no class folders, but 30 images without labels; put a few" in said
+
+
+def test_images_beside_the_parts_are_unlabeled(root, capsys):
+    for number, path in enumerate(sorted((root / "labeled").rglob("*.*"))):
+        shutil.copy(path, root / f"{number}{path.suffix}")
+    started([root, "--output", root / "a.json"], capsys)
+    dataset = load_config(str(root / "a.json")).data.dataset
+    assert dataset.unlabeled == root.as_posix()
+    assert len(dataset.list_files(None).unlabeled) == 40 + 30
 
 
 def test_nothing_is_overwritten(root, capsys):

@@ -1,0 +1,139 @@
+"""The choice of network, image size and number of steps that fit into a time on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from keras_srt.core.formatting import format_duration, format_number
+
+# A training with fewer steps than the first number is rejected; more than the second are not
+# needed.
+FEWEST_STEPS, _MOST_STEPS = 1500, 6000
+# The share of the time for the steps. The rest is for validation, evaluation and export.
+_TRAINING_SHARE = 0.7
+
+
+class Candidate(NamedTuple):
+    """A network and the images that it is trained on.
+
+    Attributes:
+        model: The section `model` of the config.
+        size: Height and width of the images.
+        batch_size: Images per batch.
+    """
+
+    model: dict[str, Any]
+    size: int
+    batch_size: int
+
+    @property
+    def title(self) -> str:
+        """Name and width of the network."""
+        width = self.model.get("width")
+        return self.model["name"] + ("" if width is None else f" {format_number(width)}")
+
+
+# Returns the seconds of a training step.
+Timer = Callable[[Candidate], float]
+
+
+class Timed(NamedTuple):
+    """A candidate and the seconds of its training step."""
+
+    candidate: Candidate
+    seconds: float
+
+    def steps_in(self, seconds: float) -> int:
+        """Return the number of steps that fit into the time of a whole run."""
+        return int(_TRAINING_SHARE * seconds / self.seconds)
+
+
+class Choice(NamedTuple):
+    """A chosen network.
+
+    Attributes:
+        timed: The candidates that were timed, the fastest first.
+        number: The number of the chosen one in `timed`.
+        steps: The number of steps of its training.
+    """
+
+    timed: tuple[Timed, ...]
+    number: int
+    steps: int
+
+    @property
+    def chosen(self) -> Candidate:
+        """The chosen network."""
+        return self.timed[self.number].candidate
+
+    def table(self) -> str:
+        """Format the timed candidates, the slowest first, with the shortest allowed training."""
+        rows = [("network", "size", "batch", "s a step", f"{FEWEST_STEPS:,} steps", "")]
+        for number, (candidate, seconds) in reversed([*enumerate(self.timed)]):
+            sizes = (str(candidate.size), str(candidate.batch_size))
+            shortest = format_duration(FEWEST_STEPS * seconds)
+            note = "too slow" if number > self.number else ""
+            if number == self.number:
+                note = f"chosen: {self.steps:,} steps in {format_duration(self.steps * seconds)}"
+            rows.append((candidate.title, *sizes, f"{seconds:.2f}", shortest, note))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, *numbers, note in rows:
+            right = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=False)]
+            lines.append("  ".join([name.ljust(widths[0]), *right, note]).rstrip())
+        return "\n".join(lines)
+
+
+def candidates(size: int, channels: int) -> list[Candidate]:
+    """List networks for images, the fastest first and the most accurate last.
+
+    Args:
+        size: The largest suitable height and width.
+        channels: 1 for gray, 3 for color.
+    """
+    normalization = {"mean": [0.5], "std": [0.5]}
+    small, middle = min(size, 32), min(size, 64)
+
+    def cnn(width: int) -> Candidate:
+        model = {"name": "small_cnn", "width": width, "dropout": 0.0, **normalization}
+        return Candidate(model, small, 64)
+
+    def resnet9(width: int, side: int) -> Candidate:
+        return Candidate({"name": "resnet9", "width": width, **normalization}, side, 64)
+
+    if channels == 1 and size < 64:  # small gray images, such as digits, need no deeper network
+        return [cnn(16), cnn(32)]
+    found = [cnn(16), *(resnet9(width, small) for width in (8, 16, 32))]
+    if middle > small:
+        found += [resnet9(16, middle)] + ([resnet9(32, middle)] if size < 96 else [])
+    mobilenet = {"name": "mobilenet_v2"}
+    return found + [Candidate(mobilenet, side, 32) for side in (96, 128, 160, 224) if side <= size]
+
+
+def choose(among: Sequence[Candidate], seconds: float, estimate: Timer, measure: Timer) -> Choice:
+    """Choose the slowest candidate that can be trained well in the given time, else the first.
+
+    Args:
+        among: The candidates, the fastest first.
+        seconds: The time for a whole run.
+        estimate: A fast estimate of the seconds of a step. No candidate after the first that is
+            too slow is timed.
+        measure: Measures the seconds of a step of a candidate that the estimate accepts.
+
+    Returns:
+        The choice, with the number of steps that fit.
+    """
+    timed: list[Timed] = []
+    for candidate in among:
+        timed.append(Timed(candidate, estimate(candidate)))
+        if timed[-1].steps_in(seconds) < FEWEST_STEPS:
+            break
+    fits = timed[-1].steps_in(seconds) >= FEWEST_STEPS
+    number = len(timed) - (1 if fits or len(timed) == 1 else 2)
+    while True:
+        found = timed[number] = Timed(timed[number].candidate, measure(timed[number].candidate))
+        steps = found.steps_in(seconds)
+        if steps >= FEWEST_STEPS or number == 0:
+            return Choice(tuple(timed), number, max(1, min(_MOST_STEPS, steps)))
+        number -= 1

@@ -1,0 +1,67 @@
+"""The choice of a network by the time of its steps."""
+
+import pytest
+
+from keras_srt.folders.network_choice import FEWEST_STEPS, Candidate, candidates, choose
+
+FAST, MIDDLE, SLOW, SLOWEST = (
+    Candidate({"name": name}, size, 64)
+    for name, size in (("fast", 32), ("middle", 32), ("slow", 64), ("slowest", 96))
+)
+AMONG = [FAST, MIDDLE, SLOW, SLOWEST]
+SECONDS = {"fast": 0.1, "middle": 0.2, "slow": 1.0, "slowest": 9.0}
+
+
+def seconds_of(network):
+    return SECONDS[network.model["name"]]
+
+
+def test_the_slowest_network_that_fits_is_chosen():
+    # 70% of 1,000 s are 3,500 steps of 0.2 s, or 700 of 1 s.
+    choice = choose(AMONG, 1000, seconds_of, seconds_of)
+    assert (choice.chosen, choice.steps) == (MIDDLE, 3500)
+    assert [timed.candidate for timed in choice.timed] == [FAST, MIDDLE, SLOW]
+    assert choice.table().splitlines() == [
+        "network  size  batch  s a step  1,500 steps",
+        "slow       64     64      1.00       25 min  too slow",
+        "middle     32     64      0.20        5 min  chosen: 3,500 steps in 12 min",
+        "fast       32     64      0.10        2 min",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "steps"),
+    [(100, FAST, 700), (10**6, SLOWEST, 6000), (0.01, FAST, 1), (300, FAST, 2100)],
+)
+def test_steps_fit_into_the_time(seconds, chosen, steps):
+    choice = choose(AMONG, seconds, seconds_of, seconds_of)
+    assert (choice.chosen, choice.steps) == (chosen, steps)
+    fits = steps * seconds_of(chosen) <= 0.7 * seconds
+    assert fits or steps == 1
+
+
+def test_a_measured_step_overrules_the_estimate():
+    measured = []
+
+    def measure(network):
+        measured.append(network)
+        return 10 * seconds_of(network)
+
+    choice = choose(AMONG, 4000, seconds_of, measure)  # estimate: slow fits
+    assert measured == [SLOW, MIDDLE, FAST]
+    assert (choice.chosen, choice.steps) == (FAST, 2800)
+    assert choice.steps >= FEWEST_STEPS
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "networks"),
+    [
+        (28, 1, ["small_cnn 16 28", "small_cnn 32 28"]),
+        (32, 3, ["small_cnn 16 32", "resnet9 8 32", "resnet9 16 32", "resnet9 32 32"]),
+        (224, 3, ["mobilenet_v2 96", "mobilenet_v2 128", "mobilenet_v2 160", "mobilenet_v2 224"]),
+    ],
+)
+def test_networks_for_kinds_of_images(size, channels, networks):
+    found = [f"{each.title} {each.size}" for each in candidates(size, channels)]
+    assert found[-len(networks) :] == networks
+    assert all(each.size <= size for each in candidates(size, channels))
