@@ -7,6 +7,7 @@ from keras_srt.attacks.carlini_wagner import CarliniWagner
 from keras_srt.attacks.color import ColorAttack
 from keras_srt.attacks.composite import CompositeAttack, GridAdvPlus, PGDPlus
 from keras_srt.attacks.criterion import Criterion, make_criterion
+from keras_srt.attacks.damage import DamageAttack
 from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
@@ -38,6 +39,7 @@ __all__ = [
     "ColorAttack",
     "CompositeAttack",
     "Criterion",
+    "DamageAttack",
     "GridAdv",
     "GridAdvPlus",
     "GridAdvR",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -107,12 +109,11 @@ class _Ascent:
         for part in dataclasses.fields(self):
             setattr(self, part.name, getattr(self, part.name)[rows])
 
-    def move(self, ball: LpBall, share: float) -> None:
-        """Take a projected gradient step of weight `share`, and momentum of weight 1 - share."""
-        direction = ball.direction(tf.constant(self.gradient)).numpy()
-        stepped = _project(ball, self.origin, self.now + _wide(self.length) * direction)
-        mixed = self.now + share * (stepped - self.now) + (1 - share) * (self.now - self.before)
-        self.before, self.now = self.now, _project(ball, self.origin, mixed)
+    def move(self, step: Callable[..., tf.Tensor], share: float) -> None:
+        """Take a step: `_step` of the ball, traced."""
+        parts = (self.origin, self.now, self.before, self.gradient, self.length)
+        moved = step(*map(tf.constant, parts), tf.constant(share, tf.float32))
+        self.before, self.now = self.now, moved.numpy()
 
     def record(self, loss: np.ndarray, gradient: np.ndarray) -> None:
         """Record the loss and gradient at the current images."""
@@ -136,8 +137,19 @@ def _wide(rows: np.ndarray) -> np.ndarray:
     return rows[:, None, None, None]
 
 
-def _project(ball: LpBall, images: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    return ball.project(tf.constant(images), tf.constant(moved)).numpy()
+def _step(
+    ball: LpBall,
+    origin: tf.Tensor,
+    now: tf.Tensor,
+    before: tf.Tensor,
+    gradient: tf.Tensor,
+    length: tf.Tensor,
+    share: tf.Tensor,
+) -> tf.Tensor:
+    """Take a projected gradient step of weight `share`, and momentum of weight 1 - share."""
+    stepped = ball.project(origin, now + length[:, None, None, None] * ball.direction(gradient))
+    mixed = now + share * (stepped - now) + (1.0 - share) * (now - before)
+    return ball.project(origin, mixed)
 
 
 @component
@@ -205,6 +217,7 @@ class AutoPGD(Attack):
     ) -> tuple[AttackResult, np.ndarray]:
         """Make one run; also return the loss of each result."""
         ball, periods = self.neighborhood, dict(_periods(self.num_steps))
+        move = model.traced(partial(_step, ball), (_step, ball))
         worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         success, active = np.zeros(len(images), bool), np.arange(len(images))
         start = self._start(ball, images, seed)
@@ -212,7 +225,7 @@ class AutoPGD(Attack):
         state = _Ascent.begin(ball, images, start, loss, gradient)
         for step in range(self.num_steps + 1):
             if step:
-                state.move(ball, 1.0 if step == 1 else _GRADIENT_SHARE)
+                state.move(move, 1.0 if step == 1 else _GRADIENT_SHARE)
                 adversarial, loss, gradient = self._evaluate(
                     model, state.now, criterion[active], aim[active]
                 )
@@ -233,7 +246,7 @@ class AutoPGD(Attack):
         """Draw a random point on the sphere of radius ε."""
         noise = BALLS[self.norm_ball](epsilon=1.0).sample(tf.constant(images), seed)
         unit = tf.math.divide_no_nan(noise, ball.norm(noise)[:, None, None, None])
-        return _project(ball, images, images + self.epsilon * unit.numpy())
+        return ball.project(tf.constant(images), images + self.epsilon * unit).numpy()
 
     def _evaluate(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion

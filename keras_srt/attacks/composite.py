@@ -14,6 +14,7 @@ from typing_extensions import override
 from keras_srt.attacks.base import Attack, AttackResult, composite_of, run_in_sequence
 from keras_srt.attacks.color import ColorAttack
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.damage import DamageAttack
 from keras_srt.attacks.gradient import PGD
 from keras_srt.attacks.noise import NoiseAttack
 from keras_srt.attacks.pixel_dropout import PixelDropoutAttack
@@ -65,6 +66,10 @@ def _dropout(space: Any, restarts: int) -> PixelDropoutAttack:
     )
 
 
+def _damage(space: Any, restarts: int) -> DamageAttack:
+    return DamageAttack(space.share, kinds=space.kinds, num_samples=space.num_samples * restarts)
+
+
 # The attack on each kind of stage, with the stage's settings.
 _ATTACKS: dict[str, Callable[[Any, int], Attack]] = {
     "linf": _pgd,
@@ -73,6 +78,7 @@ _ATTACKS: dict[str, Callable[[Any, int], Attack]] = {
     "color": _color,
     "noise": _noise,
     "pixel_dropout": _dropout,
+    "damage": _damage,
 }
 
 
@@ -184,13 +190,14 @@ class CompositeAttack(_CompositeSearch):
 
     The stages are those of the neighborhood `composite` in training, and the searches have their
     settings: PGD for `linf` and `l2`, GridAdv or RandAdv for `spatial`, and the attacks `color`,
-    `noise` and `pixel_dropout`. An image that is adversarial after a stage skips the later ones.
+    `noise`, `pixel_dropout` and `damage`. An image that is adversarial after a stage skips the
+    later ones.
     PGD+ and GridAdv+ are two settings of this attack.
 
     Args:
         stages: The stages, in the order of application, as in the neighborhood `composite`.
-        restarts: Runs of each gradient search; `noise` and `pixel_dropout` make that many times
-            their draws.
+        restarts: Runs of each gradient search; `noise`, `pixel_dropout` and `damage` make that many
+            times their draws.
         mode: "sequential" runs each attack on the result of the one before. "joint" then also
             searches the images that survive once for each transform of the first spatial stage:
             the stages before it through the transform, those after it around the transformed

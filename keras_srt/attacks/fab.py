@@ -9,11 +9,11 @@ import pydantic
 from typing_extensions import override
 
 from keras_srt.attacks.apgd import likeliest_targets
-from keras_srt.attacks.attack_losses import evaluate_loss, logit_difference, margin
+from keras_srt.attacks.attack_losses import logit_difference, margin
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
 from keras_srt.attacks.pixel_balls import BALLS
-from keras_srt.attacks.target_model import TargetModel, classes_of
+from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
@@ -203,6 +203,5 @@ def _margins(
     model: TargetModel, images: np.ndarray, criterion: Criterion
 ) -> tuple[np.ndarray, np.ndarray]:
     """Margins of the logits, and whether they are adversarial."""
-    logits = model.logits(images)
-    above = evaluate_loss(margin, logits, criterion)
-    return np.asarray(above, np.float64), criterion.is_adversarial(classes_of(logits))
+    classes, above = model.predictions(images, criterion, margin)
+    return np.asarray(above, np.float64), criterion.is_adversarial(classes)

@@ -13,6 +13,7 @@ from keras_srt.attacks.base import Attack
 from keras_srt.attacks.carlini_wagner import CarliniWagner
 from keras_srt.attacks.color import ColorAttack
 from keras_srt.attacks.composite import CompositeAttack, GridAdvPlus, PGDPlus
+from keras_srt.attacks.damage import DamageAttack
 from keras_srt.attacks.ddn import DDN
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.gradient import FGSM, MIFGSM, PGD
@@ -62,6 +63,7 @@ ATTACKS: Registry[Attack] = _AttackRegistry(
     ColorAttack,
     NoiseAttack,
     PixelDropoutAttack,
+    DamageAttack,
     APGDCE,
     APGDDLR,
     APGDT,

@@ -9,11 +9,11 @@ import numpy as np
 import pydantic
 from typing_extensions import override
 
-from keras_srt.attacks.attack_losses import cross_entropy, evaluate_loss, margin
+from keras_srt.attacks.attack_losses import cross_entropy, margin
 from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.pixel_balls import BALLS
-from keras_srt.attacks.target_model import QueryModel, classes_of
+from keras_srt.attacks.target_model import QueryModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
@@ -215,25 +215,20 @@ class Square(Attack):
         self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
         start, propose = _PROPOSALS[self.norm_ball]
+        objective = margin if criterion.targets is None else cross_entropy
         draws = _Draws(seed, len(images))
         worst = start(images, self.epsilon, draws)
-        highest, success = _loss_and_success(model, worst, criterion)
+        classes, highest = model.predictions(worst, criterion, objective)
+        success = criterion.is_adversarial(classes)
         for step in range(self.queries - 1):
             active = np.flatnonzero(~success)
             if not len(active):
                 break
             draws.active = active
             tried = propose(images[active], worst[active], self.epsilon, self.share(step), draws)
-            loss, adversarial = _loss_and_success(model, tried, criterion[active])
+            classes, loss = model.predictions(tried, criterion[active], objective)
+            adversarial = criterion[active].is_adversarial(classes)
             better = adversarial | (loss > highest[active])
             worst[active[better]], highest[active[better]] = tried[better], loss[better]
             success[active] = adversarial
         return AttackResult(worst, worst - images, success)
-
-
-def _loss_and_success(
-    model: QueryModel, images: np.ndarray, criterion: Criterion
-) -> tuple[np.ndarray, np.ndarray]:
-    logits = model.logits(images)
-    loss = margin if criterion.targets is None else cross_entropy
-    return evaluate_loss(loss, logits, criterion), criterion.is_adversarial(classes_of(logits))

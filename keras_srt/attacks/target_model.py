@@ -85,11 +85,12 @@ class QueryModel:
         self._num_classes = logits.shape[1]
         return logits
 
-    def predictions(self, images: np.ndarray, criterion: Criterion) -> Predictions:
-        """Predicted classes, and the cross-entropy that the criterion maximizes."""
+    def predictions(
+        self, images: np.ndarray, criterion: Criterion, loss: AttackLoss = cross_entropy
+    ) -> Predictions:
+        """Predicted classes, and a loss that the criterion maximizes."""
         logits = self.logits(images)
-        loss = evaluate_loss(cross_entropy, logits, criterion)
-        return Predictions(classes_of(logits), loss)
+        return Predictions(classes_of(logits), evaluate_loss(loss, logits, criterion))
 
     def traced(self, function: Callable[..., Any], key: Any = None) -> Callable[..., Any]:
         """Trace a function once, to reuse its graph for all batches of an attack.
@@ -165,9 +166,11 @@ class TargetModel(QueryModel):
         return logits
 
     @override
-    def predictions(self, images: np.ndarray, criterion: Criterion) -> Predictions:
-        function = partial(self._classes_and_loss, cross_entropy)
-        return Predictions(*self._query(function, "predictions", images, *criterion.columns))
+    def predictions(
+        self, images: np.ndarray, criterion: Criterion, loss: AttackLoss = cross_entropy
+    ) -> Predictions:
+        function, key = partial(self._classes_and_loss, loss), ("predictions", loss)
+        return Predictions(*self._query(function, key, images, *criterion.columns))
 
     def gradient(
         self, images: np.ndarray, criterion: Criterion, loss: AttackLoss = cross_entropy

@@ -56,8 +56,10 @@ class TransformedModel(TargetModel):
         return self._model.logits(self.transform(images))
 
     @override
-    def predictions(self, images: np.ndarray, criterion: Criterion) -> Predictions:
-        return self._model.predictions(self.transform(images), criterion)
+    def predictions(
+        self, images: np.ndarray, criterion: Criterion, loss: AttackLoss = cross_entropy
+    ) -> Predictions:
+        return self._model.predictions(self.transform(images), criterion, loss)
 
     @override
     def gradient(

@@ -3,6 +3,7 @@
 from keras_srt.neighborhoods.base import Neighborhood
 from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite
+from keras_srt.neighborhoods.damage import Damage
 from keras_srt.neighborhoods.lp import L2, LInf, LpBall
 from keras_srt.neighborhoods.noise import Noise
 from keras_srt.neighborhoods.pixel_dropout import PixelDropout
@@ -17,6 +18,7 @@ __all__ = [
     "NEIGHBORHOODS",
     "Color",
     "Composite",
+    "Damage",
     "LInf",
     "LpBall",
     "Neighborhood",

@@ -4,6 +4,7 @@ from keras_srt.core.registry import Registry
 from keras_srt.neighborhoods.base import Neighborhood
 from keras_srt.neighborhoods.color import Color
 from keras_srt.neighborhoods.composite import Composite
+from keras_srt.neighborhoods.damage import Damage
 from keras_srt.neighborhoods.lp import L2, LInf
 from keras_srt.neighborhoods.noise import Noise
 from keras_srt.neighborhoods.pixel_dropout import PixelDropout
@@ -19,5 +20,6 @@ NEIGHBORHOODS: Registry[Neighborhood] = Registry(
     Color,
     Noise,
     PixelDropout,
+    Damage,
     Composite,
 )

@@ -106,7 +106,7 @@ def largest(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
 
     Args:
         values: float32 [batch, height, width, channels].
-        count: float32 scalar, rounded down.
+        count: float32 scalar or [batch, 1], rounded down.
 
     Returns:
         bool, the shape of `values`.

@@ -9,6 +9,7 @@ from keras_srt.neighborhoods import (
     L2,
     Color,
     Composite,
+    Damage,
     LInf,
     Noise,
     PixelDropout,
@@ -32,6 +33,7 @@ CASES = {
     "color": Color(num_steps=3),
     "noise": Noise(sigma=0.1, num_samples=6),
     "pixel_dropout": PixelDropout(0.2, num_samples=6),
+    "damage": Damage(0.4, kinds=("pixels", "channel", "gray"), num_samples=16),
     "composite": Composite(stages=(PIXEL, TURN)),
 }
 # Other searches, orders and starts.
@@ -53,6 +55,7 @@ VARIANTS = {
     "color_of_pixels_random": Color(search="random", num_samples=6, per="pixel"),
     "pixel_dropout_gradient": PixelDropout(0.2, search="gradient", num_steps=4),
     "pixel_dropout_single_draw": PixelDropout(0.2, num_samples=1),
+    "damage_single_draw": Damage(0.4, num_samples=1),
     "joint": Composite(stages=(QUICK, PAIR), mode="joint"),
     "joint_spatial_pixel": Composite(stages=(PAIR, QUICK), mode="joint"),
     "joint_of_three": Composite(
@@ -79,6 +82,7 @@ ZERO_RANGE = {
     "color": Color(**NO_COLOR, num_steps=2),
     "noise": Noise(epsilon=0),
     "pixel_dropout": PixelDropout(0, num_samples=2),
+    "damage": Damage(0, num_samples=2),
 }
 ZERO_RANGE["composite"] = Composite(
     stages=(ZERO_RANGE["linf"], ZERO_RANGE["spatial"], ZERO_RANGE["l2"])

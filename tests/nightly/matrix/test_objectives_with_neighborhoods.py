@@ -13,6 +13,7 @@ from keras_srt.neighborhoods import (
     NEIGHBORHOODS,
     Color,
     Composite,
+    Damage,
     LInf,
     Noise,
     PixelDropout,
@@ -57,6 +58,7 @@ NEIGHBORHOOD_CASES = {
     "color": Color(num_steps=2),
     "noise": Noise(epsilon=0.1, num_samples=2),
     "pixel_dropout": PixelDropout(0.2, num_samples=2),
+    "damage": Damage(0.2, num_samples=2),
     "composite": Composite(stages=(BALL, TURN)),
 }
 BY_DRAWS = ("worst_of_k", "klr")

@@ -7,7 +7,7 @@ from linear_models import run
 from keras_srt.attacks import ATTACKS, PGD, CompositeAttack, GridAdvPlus, PGDPlus
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.evaluation.runner import check_inside
-from keras_srt.neighborhoods import Color, Composite, LInf, Noise, PixelDropout, Spatial
+from keras_srt.neighborhoods import Color, Composite, Damage, LInf, Noise, PixelDropout, Spatial
 
 EPSILON = 0.1
 
@@ -83,6 +83,7 @@ STAGES = [
     Color(max_contrast=0.1, max_brightness=0.02, num_steps=2, num_samples=1),
     Noise(epsilon=0.02),
     PixelDropout(0.05, num_samples=1, num_steps=1),
+    Damage(0.05, num_samples=1),
 ]
 
 

@@ -73,6 +73,7 @@ ATTACK_ROWS = {
         {"share": 0.2, "num_samples": 2, "num_steps": 3},
         {"share": 0},
     ),
+    "damage": ("damage", {"share": 0.2, "num_samples": 4}, {"share": 0, "num_samples": 2}),
     "apgd_ce": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
     "apgd_dlr": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
     "apgd_t": ("linf", {"epsilon": 0.1, "num_steps": 8}, {"epsilon": 0, "num_steps": 2}),
@@ -154,6 +155,9 @@ def assert_in_threat_model(attack, pictures, result):
         elif stage.name == "pixel_dropout":
             assert set(np.unique(parameters)) <= {0, 1}
             assert parameters.mean(axis=(1, 2, 3)).max() <= stage.share
+        elif stage.name == "damage":
+            lost = parameters[..., :-1].max(axis=-1) + parameters[..., -1]
+            assert lost.mean(axis=(1, 2)).max() <= stage.share + 1e-6
         else:
             assert np.all(np.abs(parameters) <= np.float64(stage.limits) + 1e-6)
 

@@ -39,6 +39,7 @@ REQUIRED = {
     "l0": {"epsilon": 10},
     "noise": {"sigma": 0.1},
     "pixel_dropout": {"share": "1/4"},
+    "damage": {"share": "1/4"},
     "composite": {"stages": [{"name": "spatial"}, {"name": "linf", "epsilon": 0.1}]},
     "tfds": {"dataset": "fashion_mnist"},
     "folder": {"labeled": "photos"},

@@ -99,9 +99,9 @@ def test_the_cost_is_as_documented():
             passes["logits"] += len(images)
             return super().logits(images)
 
-        def predictions(self, images, criterion):
+        def predictions(self, images, criterion, *loss):
             passes["predictions"] += len(images)
-            return super().predictions(images, criterion)
+            return super().predictions(images, criterion, *loss)
 
     # 60 patterns that survive ε = 0.1, so that no image drops out early.
     strong = np.float32(0.5 + 0.3 * PATTERNS[np.arange(60) % CLASSES])[..., None]
