@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.core.model_loading import load_savedmodel
+from keras_srt.core.model_loading import load_session
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
@@ -22,7 +22,7 @@ class LoadedModel:
         folder: Folder of the version, with `saved_model.pb`.
         name: Name of the model.
         version: Version number.
-        foreign: Whether to load a SavedModel with any operations, see `load_savedmodel`.
+        foreign: Whether to load a SavedModel with any operations, see `load_session`.
 
     Attributes:
         version: Version number.
@@ -34,9 +34,13 @@ class LoadedModel:
 
     def __init__(self, folder: Path, name: str, version: int, foreign: bool = False) -> None:
         self.version = version
-        # Kept, because the signatures don't hold references to the variables.
-        self._model = load_savedmodel(folder, foreign)
-        self.signatures = Signatures(_metadata(folder, name, version))
+        session, graph = load_session(folder, foreign)
+        self.signatures = Signatures(_metadata(graph, name, version))
+        self._calls = {
+            name: _Call(session, signature)
+            for name, signature in graph.signature_def.items()
+            if signature.inputs
+        }
         self._warm_up()
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -52,12 +56,10 @@ class LoadedModel:
         Raises:
             RequestError: 400, the model refuses the inputs.
         """
-        tensors = {name: tf.constant(array) for name, array in inputs.items()}
         try:
-            outputs = self._model.signatures[signature](**tensors)
+            return self._calls[signature](inputs)
         except tf.errors.InvalidArgumentError as error:
             raise RequestError(400, error.message) from error
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def _warm_up(self) -> None:
         """Run a first batch, which takes much longer than later ones."""
@@ -66,17 +68,34 @@ class LoadedModel:
             self.run(IMAGE_SIGNATURE, {IMAGE_INPUT: np.zeros((1, *shape), np.float32)})
 
 
-def _metadata(folder: Path, name: str, version: int) -> dict[str, Any]:
-    """Make TF Serving's response to `GET /v1/models/NAME/metadata`."""
-    from google.protobuf import json_format
-    from tensorflow.core.protobuf import saved_model_pb2
+class _Call:
+    """Runs a signature in a session.
 
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    serving = next(graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags)
+    Args:
+        session: The session, which is closed with the last reference to it.
+        signature: `SignatureDef`, which names the tensors.
+    """
+
+    def __init__(self, session: Any, signature: Any) -> None:
+        self._inputs, self._outputs = sorted(signature.inputs), sorted(signature.outputs)
+        self._run = session.make_callable(
+            [signature.outputs[name].name for name in self._outputs],
+            [signature.inputs[name].name for name in self._inputs],
+        )
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = self._run(*(inputs[name] for name in self._inputs))
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _metadata(graph: Any, name: str, version: int) -> dict[str, Any]:
+    """Make TF Serving's response to `GET /v1/models/NAME/metadata` from a `MetaGraphDef`."""
+    from google.protobuf import json_format
+
     every_field = {_every_field(json_format.MessageToDict): True}
     signatures = {
         key: json_format.MessageToDict(signature, preserving_proto_field_name=True, **every_field)
-        for key, signature in serving.signature_def.items()
+        for key, signature in graph.signature_def.items()
     }
     return {
         "model_spec": {"name": name, "signature_name": "", "version": str(version)},
