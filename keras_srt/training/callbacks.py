@@ -84,7 +84,7 @@ class ClassAccuracy(keras.callbacks.Callback):
             return
         if 2 * logs.get("step", 0) >= self._total:
             self._warned = True
-            named = [f"{self._names[c]} ({(labels == c).sum()} images)" for c in never[:_NAMED]]
+            named = [f"{self._names[c]} (n={(labels == c).sum()})" for c in never[:_NAMED]]
             logger.warning(
                 "%d of %d classes are never right in validation: %s; label more of their images, "
                 "check their labels, or set data.balance to true",

@@ -83,7 +83,7 @@ def test_balanced_accuracy_and_a_class_that_is_never_right(caplog):
         assert logs["val_worst_class_accuracy"] == 0.0
         assert len(caplog.messages) == (step >= 5)
     (text,) = caplog.messages
-    assert "1 of 3 classes are never right in validation: owl (1 images)" in text
+    assert "1 of 3 classes are never right in validation: owl (n=1)" in text
     assert "data.balance" in text
 
 
