@@ -56,6 +56,7 @@ setup(
         "grpcio>=1.60",
         "lazy_loader>=0.4",
         "matplotlib>=3.8",
+        "orjson>=3.10",
         "pillow>=10",
         "prometheus-client>=0.20",
         "pydantic>=2.7,<3",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from keras_srt.serving.http.json_tensors import is_object, shown, tensor_from_json
 from keras_srt.serving.http.limits import Limits
@@ -69,6 +70,9 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
             f"Too many values; allowed: {limits.max_values:,} numbers and lists, and "
             f"{limits.max_objects:,} objects in a request",
         )
+    document = _parse_fast(body)
+    if document is not None:
+        return document
     try:
         document = json.loads(body.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
@@ -81,6 +85,31 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RequestError(400, f"JSON Value: {shown(document)} Is not object")
     return document
+
+
+def _parse_fast(body: bytes) -> dict[str, Any] | None:
+    """Parse a body by orjson, in half of the time or less.
+
+    Returns:
+        The object; None if orjson refuses it, as it does NaN, or if a name may occur twice, for
+        which orjson takes the last value.
+    """
+    try:
+        document = orjson.loads(body)
+        # Each name has a colon; a colon within a string only leads to the other parser.
+        unique = isinstance(document, dict) and body.count(b":") == _count_names(document)
+    except (orjson.JSONDecodeError, RecursionError):
+        return None
+    return document if unique else None
+
+
+def _count_names(value: Any) -> int:
+    """Count the names of objects; objects that follow a number in a list are left out."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_names, value.values()))
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return sum(map(_count_names, value))
+    return 0
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from serving_helpers import b64
 
 from keras_srt.serving.http.limits import Limits
-from keras_srt.serving.http.predict_request import parse_json, read_request
+from keras_srt.serving.http.predict_request import _parse_fast, parse_json, read_request
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import Signatures
 
@@ -221,3 +221,26 @@ def test_too_many_values_are_refused_before_parsing():
         with pytest.raises(RequestError) as caught:
             parse_json(body, limits)
         assert caught.value.code == 413
+
+
+@pytest.mark.parametrize(
+    ("body", "fast"),
+    [
+        (b'{"instances": [[0.5, 1], [2, 3e-2]], "signature_name": "image"}', True),
+        (b'{"instances": [{"image_bytes": {"b64": "AA=="}}, {"image_bytes": {"b64": ""}}]}', True),
+        (b'{"instances": [{"text": "a:b"}]}', False),
+        (b'{"instances": [1, {"a": 2}]}', False),
+        (b'{"instances": [NaN]}', False),
+        (b'{"a": 1, "a": 2}', False),
+        (b'{"a": [{"b": 1, "b": 1}]}', False),
+        (b'{"a": {"b": 1}, "a": "x:y"}', False),
+        (b"[1]", False),
+        (b'{"a": ' + b"[" * 1000 + b"]" * 1000 + b"}", False),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_fast_parser_is_used_only_if_it_agrees_with_the_other(body, fast):
+    document = _parse_fast(body)
+    assert (document is not None) == fast
+    if fast:
+        assert repr(document) == repr(json.loads(body))
