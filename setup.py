@@ -44,9 +44,8 @@ setup(
         f"importlib_resources; {_REFERENCE}",
         # Newer versions need Python 3.11, which pip 23 finds out after minutes of backtracking.
         'etils<1.14; python_version < "3.11"',
-        # tf-keras is Keras 2; its version must be that of TensorFlow.
         f"tensorflow==2.21.*; {_CURRENT}",
-        f"tf-keras==2.21.*; {_CURRENT}",
+        f"keras>=3.15,<4; {_CURRENT}",
         f"numpy>=2; {_CURRENT}",
         f"tensorboard>=2.20; {_CURRENT}",
         f"tensorflow-serving-api>=2.19; {_CURRENT}",

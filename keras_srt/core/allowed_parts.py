@@ -11,32 +11,36 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Keras 2 is `keras` with TensorFlow 2.15 and `tf_keras` with newer versions, which still write
-# "keras.layers" for public classes.
-KERAS_PACKAGES = ("keras", "tf_keras")
+KERAS_PACKAGE = "keras"
 
 KERAS_MODELS = frozenset({"Functional", "Model", "Sequential"})
 # The modules that models are looked up in; the path of a class that Keras doesn't export is that
 # of its source file.
-KERAS_MODEL_MODULES = frozenset(
-    {"", "models", "src.engine.functional", "src.engine.sequential", "src.engine.training"}
+KERAS_MODEL_MODULES = _names(
+    """
+    models src.engine.functional src.engine.sequential src.engine.training src.models.functional
+    src.models.model src.models.sequential
+    """
 )
 KERAS_LAYERS = _names(
     """
-    Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average
-    AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization CategoryEncoding
-    CenterCrop Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose
-    Cropping1D Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU
-    EinsumDense Embedding Flatten GaussianDropout GaussianNoise GlobalAveragePooling1D
-    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D
-    GlobalMaxPooling3D GroupNormalization Identity InputLayer LayerNormalization LeakyReLU
-    LocallyConnected1D LocallyConnected2D MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum
-    MultiHeadAttention Multiply Normalization PReLU Permute RandomBrightness RandomContrast
-    RandomCrop RandomFlip RandomHeight RandomRotation RandomTranslation RandomWidth RandomZoom ReLU
-    RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D Softmax
-    SpatialDropout1D SpatialDropout2D SpatialDropout3D SpectralNormalization Subtract
-    ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D
-    ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    Activation ActivityRegularization AdaptiveAveragePooling2D AdaptiveMaxPooling2D Add
+    AdditiveAttention AlphaDropout Attention Average AveragePooling1D AveragePooling2D
+    AveragePooling3D BatchNormalization CategoryEncoding CenterCrop Concatenate Conv1D
+    Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Cropping1D Cropping2D Cropping3D
+    Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU EinsumDense Embedding Flatten
+    GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D
+    GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D
+    GroupNormalization Identity InputLayer LayerNormalization LeakyReLU LocallyConnected1D
+    LocallyConnected2D MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention
+    Multiply Normalization PReLU Permute RMSNormalization RandomBrightness RandomColorJitter
+    RandomContrast RandomCrop RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+    RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
+    RandomSaturation RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom ReLU
+    RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D Softmax SpatialDropout1D
+    SpatialDropout2D SpatialDropout3D SpectralNormalization Subtract ThresholdedReLU TimeDistributed
+    UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
     """
 )
 # Classes by module, after the package's name; layers and models are above.
@@ -52,6 +56,23 @@ KERAS_CLASSES = {
     "mixed_precision": frozenset({"Policy"}),
     "regularizers": frozenset({"L1", "L1L2", "L2", "OrthogonalRegularizer"}),
     "src.applications.convnext": frozenset({"LayerScale", "StochasticDepth"}),
+    # The layers that Keras 3 makes of arithmetic on tensors.
+    "src.ops.core": frozenset({"Cast"}),
+    "src.ops.math": frozenset({"Rsqrt"}),
+    "src.ops.nn": _names(
+        """
+        Elu Gelu HardSigmoid HardSilu LeakyRelu LogSoftmax Normalize Relu Relu6 Selu Sigmoid Silu
+        Softmax Softplus Softsign
+        """
+    ),
+    "src.ops.numpy": _names(
+        """
+        Absolute Add Clip Concatenate Divide Exp ExpandDims GetItem Log Maximum Max Mean Minimum Min
+        Multiply Negative Pad Power Reshape Sqrt Square Squeeze Stack Subtract Sum Tanh Transpose
+        TrueDivide Var
+        """
+    ),
+    "": KERAS_MODELS | {"DTypePolicy"},
     **dict.fromkeys(KERAS_MODEL_MODULES, KERAS_MODELS),
 }
 # Other classes by (module, class, registered name).
@@ -64,7 +85,7 @@ OTHER_CLASSES = frozenset(
         ("tensorflow.python.ops.init_ops_v2", "Constant", "Constant"),
     }
 )
-# The layers that Keras makes of arithmetic on tensors, and the functions that they may call.
+# The layers that Keras 2 makes of arithmetic on tensors, and the functions that they may call.
 KERAS_OPERATIONS = frozenset({"SlicingOpLambda", "TFOpLambda"})
 KERAS_OPERATION_MODULE = "src.layers.core.tf_op_layer"
 KERAS_FUNCTIONS = _names(
@@ -78,12 +99,20 @@ KERAS_FUNCTIONS = _names(
 )
 # Values, which Keras reads without a lookup.
 KERAS_VALUES = frozenset(
-    {"TensorShape", "__bytes__", "__keras_tensor__", "__numpy__", "__tensor__"}
+    {
+        "TensorShape",
+        "__bytes__",
+        "__ellipsis__",
+        "__keras_tensor__",
+        "__numpy__",
+        "__slice__",
+        "__tensor__",
+    }
 )
 KERAS_ACTIVATIONS = _names(
     """
-    elu exponential gelu hard_sigmoid leaky_relu linear mish relu relu6 selu sigmoid silu softmax
-    softplus softsign swish tanh
+    celu elu exponential gelu glu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
+    log_sigmoid log_softmax mish relu relu6 selu sigmoid silu softmax softplus softsign swish tanh
     """
 )
 

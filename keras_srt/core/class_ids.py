@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.graph_checks import LABELS, checked
 from keras_srt.core.tensorflow import tf
 
 
@@ -39,8 +40,7 @@ def check_class_ids(labels: Any, num_classes: int | None = None, name: str = "la
 def assert_class_ids(labels: tf.Tensor, num_classes: int | None) -> tf.Tensor:
     """`check_class_ids` for tensors in a graph: int32 [n] of labels [n] or [n, 1].
 
-    An invalid label raises an `InvalidArgumentError`, see `refuse_class_ids`. XLA leaves the
-    check out.
+    An invalid label raises an `InvalidArgumentError`, see `graph_checks.checked`.
     """
     flat = tf.reshape(labels, [-1])
     ids = tf.cast(flat, tf.int32)
@@ -50,20 +50,8 @@ def assert_class_ids(labels: tf.Tensor, num_classes: int | None) -> tf.Tensor:
     first = tf.argmin(tf.cast(tf.concat([valid, [True]], 0), tf.int32))
     # Not indexed directly: a batch may be empty.
     found = tf.reduce_sum(tf.where(tf.range(tf.size(flat), dtype=tf.int64) == first, flat, 0))
-    message = [_MARK, found, "at index", first, "of a batch;", _allowed(num_classes)]
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), message)]):
-        return tf.identity(ids)
-
-
-def refuse_class_ids(error: Exception) -> None:
-    """Raise `InvalidSettings` if an error is that of `assert_class_ids`."""
-    text = str(error)
-    if _MARK in text:
-        parts = text[text.index(_MARK) :].splitlines()[0].replace("[", "").replace("]", "")
-        raise InvalidSettings([parts.strip()]) from error
-
-
-_MARK = "labels: got"
+    message = [LABELS, found, "at index", first, "of a batch;", _allowed(num_classes)]
+    return checked(ids, tf.reduce_all(valid), message)
 
 
 def _problem(name: str, value: Any, index: int, num_classes: int | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from keras_srt.core.model_safety import check_keras_file, refused_operations
 from keras_srt.core.scratch_folders import scratch_folder
 from keras_srt.core.tensorflow import keras, tf
 
+# Where each major version of Keras is installed.
+_PYTHONS = {"2": "3.10 or 3.11", "3": "3.12 or newer"}
+_MAX_METADATA = 10_000  # bytes
 _CONTENT, _VARIABLES, _ASSETS = "saved_model.pb", "variables", "assets"
 
 
@@ -22,14 +27,32 @@ def load_keras_file(path: Path) -> keras.Model:
         path: The file.
 
     Raises:
-        UserError: The file can't be loaded, see `check_keras_file`.
+        UserError: The file is of another Keras, or can't be loaded, see `check_keras_file`.
     """
+    _check_version(path)
     check_keras_file(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"--model {path}: can't be loaded ({reason[:120]})") from error
+
+
+def _check_version(path: Path) -> None:
+    """Reject a file of Keras 3 where Keras 2 is installed, and the reverse."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
+            saved = str(json.loads(file.read(_MAX_METADATA))["keras_version"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile):
+        return  # `check_keras_file` names the problem
+    major = saved.partition(".")[0]
+    if major in _PYTHONS and major != keras.__version__.partition(".")[0]:
+        raise UserError(
+            f"--model {path}: was saved by Keras {saved}, and Keras {keras.__version__} is "
+            "installed here, which can't load it; convert it where it was saved, "
+            'model.export("folder") writes a SavedModel that is accepted here; or use keras_srt '
+            f"on Python {_PYTHONS[major]}, which has Keras {major}"
+        )
 
 
 def load_savedmodel(folder: Path, foreign: bool = False) -> Any:

@@ -145,7 +145,7 @@ def _is_allowed_class(part: dict[str, Any]) -> bool:
         return True
     root, _, inside = module.partition(".")
     # Keras looks a registered name up before the class.
-    if root not in allowed.KERAS_PACKAGES or registered not in (None, kind):
+    if root != allowed.KERAS_PACKAGE or registered not in (None, kind):
         return False
     if inside == allowed.KERAS_OPERATION_MODULE and kind in allowed.KERAS_OPERATIONS:
         settings = part.get("config")

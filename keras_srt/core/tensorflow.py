@@ -1,10 +1,10 @@
-"""TensorFlow and Keras 2, imported at first use and without start-up noise.
+"""TensorFlow and Keras, imported at first use and without start-up noise.
 
 Modules use `from keras_srt.core.tensorflow import keras, tf`. The import then takes no time until
 an attribute is used: `--help` and config errors appear without waiting for TensorFlow.
 
-`keras` is Keras 2: `keras` with TensorFlow 2.15, `tf_keras` with newer versions, whose `keras` is
-Keras 3.
+`keras` is the Keras of the installed TensorFlow: Keras 2 with TensorFlow 2.15, Keras 3 with newer
+versions, where its backend must be TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from keras_srt.core.errors import UserError
 from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
+
+_BACKEND = "tensorflow"
 
 
 def load_tensorflow() -> None:
@@ -23,8 +26,13 @@ def load_tensorflow() -> None:
     _load("tensorflow")
 
 
+def tf_variable(weight: Any) -> tf.Variable:
+    """The `tf.Variable` of a weight of a Keras layer, which Keras 3 wraps."""
+    return weight if isinstance(weight, tf.Variable) else weight.value
+
+
 def _load(name: str) -> types.ModuleType:
-    """Import TensorFlow or Keras 2, without noise if TensorFlow is not imported yet."""
+    """Import TensorFlow or Keras, without noise if TensorFlow is not imported yet."""
     if "tensorflow" in sys.modules:
         return _import(name)
     # Newer versions log at INFO level when they open files; warnings remain visible.
@@ -37,11 +45,23 @@ def _load(name: str) -> types.ModuleType:
 
 
 def _import(name: str) -> types.ModuleType:
+    if "keras" not in sys.modules:
+        # The variable takes precedence over the user's settings in ~/.keras/keras.json.
+        _check_backend(os.environ.setdefault("KERAS_BACKEND", _BACKEND))
     tensorflow = importlib.import_module("tensorflow")
     if name == "tensorflow":
         return tensorflow
-    major, minor, *_ = tensorflow.__version__.split(".")
-    return importlib.import_module("keras" if (int(major), int(minor)) < (2, 16) else "tf_keras")
+    keras = importlib.import_module("keras")
+    _check_backend(keras.backend.backend())
+    return keras
+
+
+def _check_backend(backend: str) -> None:
+    if backend != _BACKEND:
+        raise UserError(
+            f"KERAS_BACKEND: got {backend!r}; allowed: {_BACKEND!r}; set or unset the variable "
+            "before the first import of Keras"
+        )
 
 
 class _LazyModule(types.ModuleType):
@@ -58,4 +78,4 @@ else:
     tf = _LazyModule("tensorflow")
     keras = _LazyModule("keras")
 
-__all__ = ["keras", "load_tensorflow", "tf"]
+__all__ = ["keras", "load_tensorflow", "tf", "tf_variable"]

@@ -10,7 +10,7 @@ import numpy as np
 from keras_srt.core.errors import UserError
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.stderr_filter import filter_stderr
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 from keras_srt.device.model_file import labels_text
 from keras_srt.exporters.agreement import check_agreement
 from keras_srt.exporters.graph_decoding import MAX_BATCH, decode_images
@@ -175,7 +175,7 @@ def _serving_module(classifier: keras.Model, names: list[str], labels: Path) -> 
 
         def __init__(self) -> None:
             super().__init__()
-            self.weights = list(classifier.variables)
+            self.weights = [tf_variable(weight) for weight in classifier.variables]
             self.labels = tf.saved_model.Asset(str(labels))
 
         # `tf.function` requires that the first argument is called `self`.

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.stderr_filter import filter_stderr
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 from keras_srt.device import Classifier
 from keras_srt.device.model_file import LABELS, BadModel, add_labels, labels_text
 from keras_srt.exporters.agreement import check_agreement
@@ -162,7 +162,7 @@ def _convert(classifier: keras.Model, quantization: str, calibration: np.ndarray
 
     # With the Keras model instead, each of its layers would be traced and saved, too.
     holder = tf.Module()
-    holder.weights = list(classifier.variables)
+    holder.weights = [tf_variable(weight) for weight in classifier.variables]
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [probabilities.get_concrete_function()], holder
     )

@@ -13,9 +13,9 @@ from keras_srt.core.tensorflow import keras, tf
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer with the mean and variance of the global batch in training.
 
-    Unlike Keras' `synchronized=True`, it equals the layer on one device: the moving variance has
-    Bessel's correction, and replicas can have different numbers of images. The class name is that
-    of Keras' layer, so weight files fit both. Channels are last.
+    Unlike Keras' `synchronized=True`, it equals the layer on one device: replicas can have
+    different numbers of images, and the moving variance has Bessel's correction with Keras 2. The
+    class name is that of Keras' layer, so weight files fit both. Channels are last.
 
     Args:
         **kwargs: The arguments of Keras' layer.
@@ -33,9 +33,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         values = tf.cast(inputs, tf.float32)
         mean, variance, count = self._moments(values)
         momentum = self.momentum
-        unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
+        # Keras 2's fused kernel corrects the moving variance; Keras 3 has no such kernel.
+        fused = getattr(self, "fused", False)
+        moving = variance * count / tf.maximum(count - 1.0, 1.0) if fused else variance
         self.moving_mean.assign(momentum * self.moving_mean + (1.0 - momentum) * mean)
-        self.moving_variance.assign(momentum * self.moving_variance + (1.0 - momentum) * unbiased)
+        self.moving_variance.assign(momentum * self.moving_variance + (1.0 - momentum) * moving)
         factor = self.gamma * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast((values - mean) * factor + self.beta, inputs.dtype)
 

@@ -63,7 +63,7 @@ def dropout_seed(model: keras.Model, seed: tf.Tensor) -> Iterator[None]:
         model: A model with or without Dropout layers.
         seed: int32 [2]; each layer, replica and call derives its own seed.
     """
-    layers = [layer for layer in _layers(model) if isinstance(layer, Dropout)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, Dropout)]
     if layers and tf.distribute.get_strategy().num_replicas_in_sync > 1:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         seed = tf.random.experimental.stateless_fold_in(seed, replica)
@@ -77,8 +77,8 @@ def dropout_seed(model: keras.Model, seed: tf.Tensor) -> Iterator[None]:
             layer._state.seed = None
 
 
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield all layers, including those of nested models."""
     for layer in getattr(model, "layers", []):
         yield layer
-        yield from _layers(layer)
+        yield from all_layers(layer)

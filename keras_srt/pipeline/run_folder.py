@@ -20,13 +20,14 @@ from typing import Any, TextIO
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import is_draft, remove_drafts, write_json, write_text
 from keras_srt.core.locks import try_lock
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import tf
 from keras_srt.training.checkpoint_files import best_weights, manifests
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = (
     "keras-srt",
+    "keras",
     "tensorflow",
     "tensorflow-addons",
     "tensorflow-datasets",
@@ -310,10 +311,8 @@ def _differences(one: Any, other: Any, path: str = "") -> list[str]:
 
 def describe_environment() -> dict[str, Any]:
     """Describe versions, machine and devices for `environment.json`."""
-    # Newer TensorFlow versions also install Keras 3, which isn't used.
-    used_keras = keras.Model.__module__.partition(".")[0]
     versions: dict[str, str | None] = {}
-    for package in (*_PACKAGES, used_keras):
+    for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt.core import files
 from keras_srt.core.errors import NotFinite, UserError
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 from keras_srt.training.checkpoint_files import (
     CLEAN,
     ROBUST,
@@ -64,7 +64,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._state = tf.train.Checkpoint(
             model=model.classifier,
             optimizer=model.optimizer,
-            means=self._means,
+            # By variables, since TensorFlow leaves out Keras 3's metrics without a word.
+            means=[
+                {"total": tf_variable(mean.total), "count": tf_variable(mean.count)}
+                for mean in self._means
+            ],
             **model.update.checkpointed,
         )
 
@@ -108,8 +112,8 @@ class Checkpoints(keras.callbacks.Callback):
         except (ValueError, IndexError, AssertionError, tf.errors.OpError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"{state.prefix}: can't be restored, it belongs to another model ({reason[:120]}); "
-                "start again with another --run-dir"
+                f"{state.prefix}: can't be restored, it belongs to another model or to another "
+                f"version of Keras ({reason[:120]}); start again with another --run-dir"
             ) from error
 
     @property

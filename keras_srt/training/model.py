@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks.classifier_outputs import last_activation
-from keras_srt.core.class_ids import assert_class_ids, check_class_ids, refuse_class_ids
+from keras_srt.core.class_ids import assert_class_ids, check_class_ids
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.graph_checks import check_unit_range, refuse_invalid
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data.keras_datasets import first_images, to_unit_range
@@ -104,7 +105,8 @@ class RobustModel(keras.Model):
         **kwargs: Any,
     ) -> None:
         _check_logits(classifier)
-        super().__init__(**kwargs)
+        # Under another policy, Keras would wrap the optimizer in a loss scale of its own.
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.classifier = classifier
         self.neighborhood = neighborhood
         self.training_search = training_search or neighborhood
@@ -218,6 +220,11 @@ class RobustModel(keras.Model):
             for name, value in given.items()
             if value is not None
         ]
+        if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+            problems.append(
+                "optimizer: got a LossScaleOptimizer; allowed: the optimizer inside it, with "
+                "RobustModel(…, loss_scale=True), which also scales the gradients of the search"
+            )
         if problems:
             raise InvalidSettings(problems)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
@@ -231,8 +238,7 @@ class RobustModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, serialized.
 
-        Neighborhood and objective are serialized by their names in the registries: tf_keras
-        can't import a module whose name begins with "keras".
+        Neighborhood and objective are serialized by their names in the registries.
         """
         return {
             "name": self.name,
@@ -274,13 +280,15 @@ class RobustModel(keras.Model):
         elif isinstance(x, tf.data.Dataset):
             self._check_batch(x.element_spec)
         self._training_data = functools.partial(first_images, x)
+        if not hasattr(x, "__getitem__"):  # Keras 3 warns that it can't shuffle a dataset
+            kwargs.setdefault("shuffle", False)
         validation_data = to_unit_range(validation_data, "validation_data")
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             check_class_ids(validation_data[1], self._num_classes(), "validation_data: labels")
         try:
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
         except tf.errors.InvalidArgumentError as error:
-            refuse_class_ids(error)
+            refuse_invalid(error)
             raise
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -290,16 +298,20 @@ class RobustModel(keras.Model):
         try:
             return super().evaluate(to_unit_range(x, "x"), y, *args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
-            refuse_class_ids(error)
+            refuse_invalid(error)
             raise
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return logits as `keras.Model.predict` does, with images rescaled if necessary."""
         return super().predict(to_unit_range(x, "x"), *args, **kwargs)
 
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Keras 3 would build the model by a mean batch, for which replicas need equal parts."""
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Inner maximization, then one optimizer step on the loss terms."""
         batch = self._as_batch(data)
+        self.built = True  # the classifier is after this step; Keras warns of others in a file
         step = self.optimizer.iterations
         if self.objective.uses_average:
             logits = self.inference_model(batch.unlabeled, training=False)
@@ -341,6 +353,7 @@ class RobustModel(keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Clean accuracy, and robust accuracy under the neighborhood's search."""
         images, labels = data
+        images = check_unit_range(images)
         target = Target(self._as_class_ids(labels))
 
         def is_correct(logits: tf.Tensor) -> tf.Tensor:
@@ -348,9 +361,8 @@ class RobustModel(keras.Model):
 
         logits = self.inference_model(images, training=False)
         correct = is_correct(logits)
-        self._accuracy.update_state(tf.cast(correct, tf.float32))
         if self.neighborhood is None:
-            return {"accuracy": self._accuracy.result()}
+            return self._accuracies({"accuracy": correct})
         searched = self.update.for_search(self.inference_model)
         found = self.neighborhood.maximize(
             images,
@@ -359,11 +371,22 @@ class RobustModel(keras.Model):
             start_loss=cross_entropy(target, logits),
         )
         robust = correct & is_correct(self.inference_model(found.images, training=False))
-        self._robust_accuracy.update_state(tf.cast(robust, tf.float32))
-        return {
-            "accuracy": self._accuracy.result(),
-            "robust_accuracy": self._robust_accuracy.result(),
-        }
+        return self._accuracies({"accuracy": correct, "robust_accuracy": robust})
+
+    def _accuracies(self, correct: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Shares of correct predictions over the images so far of all replicas.
+
+        Args:
+            correct: Whether each prediction is correct, bool [images], by name of the metric.
+        """
+        flags = [tf.cast(one, tf.float32) for one in correct.values()]
+        sums = [tf.reduce_sum(one) for one in flags]
+        *right, size = replicas.total([*sums, tf.cast(tf.size(flags[0]), tf.float32)])
+        means = {mean.name: mean for mean in (self._accuracy, self._robust_accuracy)}
+        for name, number in zip(correct, right, strict=True):
+            shares = tf.stack([number, size - number]) / replicas.count()
+            means[name].update_state([1.0, 0.0], sample_weight=shares)
+        return {name: means[name].total / means[name].count for name in correct}
 
     def _check_batch(self, data: Any) -> dict[str, Any]:
         """The parts of a batch, or of the specification of a dataset's batches, by name.
@@ -399,11 +422,13 @@ class RobustModel(keras.Model):
     def _as_batch(self, data: Any) -> Batch:
         parts = self._check_batch(data)
         images, labels = parts["labeled"]
-        pseudo_labels = parts.get("pseudo_labels")
+        unlabeled, pseudo_labels = parts.get("unlabeled"), parts.get("pseudo_labels")
+        if unlabeled is not None:
+            unlabeled = check_unit_range(unlabeled)
         if pseudo_labels is not None:
             pseudo_labels = self._as_pseudo_labels(pseudo_labels)
         return _with_rows(
-            Batch(images, self._as_class_ids(labels), parts.get("unlabeled"), pseudo_labels)
+            Batch(check_unit_range(images), self._as_class_ids(labels), unlabeled, pseudo_labels)
         )
 
     def _as_class_ids(self, labels: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_srt.core.scaling import power_of_two
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 
 _INITIAL_LOSS_SCALE = 2.0**15
 _DOUBLE_AFTER_STEPS = 2000
@@ -43,6 +43,7 @@ def make_optimizer(
     return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class Warmup(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate multiplied by min(1, step / steps).
 
@@ -64,10 +65,16 @@ class Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return rate * tf.minimum(1.0, tf.cast(step, tf.float32) / self.steps)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {"rate": self.rate, "steps": self.steps}
+        """Return the constructor's arguments, serialized."""
+        return {"rate": keras.saving.serialize_keras_object(self.rate), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Warmup:
+        """Make a schedule from what `get_config` returned."""
+        return cls(keras.saving.deserialize_keras_object(config["rate"]), config["steps"])
 
 
+@keras.saving.register_keras_serializable("keras_srt")
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that stays constant and then falls linearly to 0.
 
@@ -328,6 +335,8 @@ def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> No
 
     def assign_all(strategy: tf.distribute.Strategy, *values: Any) -> None:
         for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(variable, lambda v, new: v.assign(new), args=(value,))
+            strategy.extended.update(
+                tf_variable(variable), lambda v, new: v.assign(new), args=(value,)
+            )
 
     tf.distribute.get_replica_context().merge_call(assign_all, args=tuple(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.tensorflow import tf
+from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import BatchSizes
 
 
@@ -16,11 +16,22 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             anything, and blocks until all workers are connected.
 
     Raises:
-        UserError: "mirrored" found only one device.
+        UserError: "mirrored" found only one device, or several workers are not supported.
     """
     if name == "multi_worker":
+        _check_workers()
         return tf.distribute.MultiWorkerMirroredStrategy()
     return _mirrored() if name == "mirrored" else tf.distribute.get_strategy()
+
+
+def _check_workers() -> None:
+    """Refuse several workers with Keras 3, whose `fit` averages scalar losses over an axis."""
+    if not keras.__version__.startswith("2."):
+        raise UserError(
+            f"--strategy multi_worker: got Keras {keras.__version__}; allowed: Keras 2, which is "
+            "installed on Python 3.10 and 3.11, since Keras 3 can't train on several workers; "
+            "here use --strategy one_device or mirrored"
+        )
 
 
 def _mirrored() -> tf.distribute.Strategy:

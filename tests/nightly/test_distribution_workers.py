@@ -13,7 +13,12 @@ import pytest
 import tensorflow as tf
 from helpers import ROOT, clean_environment, resident, tiny, write_config
 
+from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.run_folder import RunFolder
+
+pytestmark = pytest.mark.skipif(
+    keras.__version__.startswith("3."), reason="Keras 3 can't train on several workers"
+)
 
 # TensorFlow counts its devices once: here as many CPUs as the first argument says.
 ON_CPUS = """

@@ -69,12 +69,11 @@ def test_bounds_of_versions_that_import_together(name, specifiers):
 
 
 @pytest.mark.parametrize(("python_version", "tensorflow"), CURRENT)
-def test_from_python_3_12_on_there_is_a_newer_tensorflow_and_keras_2_beside_it(
-    python_version, tensorflow
-):
+def test_from_python_3_12_on_there_is_a_newer_tensorflow_with_keras_3(python_version, tensorflow):
     required = requirements(python_version, tensorflow)
     assert "==2.21.*" in required["tensorflow"]
-    assert "==2.21.*" in required["tf-keras"]
+    assert {">=3.15", "<4"} <= required["keras"]
+    assert "tf-keras" not in required
     assert "tensorflow-addons" not in required
 
 

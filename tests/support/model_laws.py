@@ -11,6 +11,7 @@ from small_models import CASES, MEAN, SHAPE, STD
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
+from keras_srt.models.dropout import all_layers
 
 each_precision = pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 
@@ -43,7 +44,7 @@ def test_float32_images_to_float32_logits(name, precision, photos, built):
     assert all(weight.dtype == tf.float32 for weight in model.weights)
     assert model.layers[-1].name == "logits"
     assert model.layers[-1].activation is keras.activations.linear
-    convolutions = [x for x in model.submodules if isinstance(x, keras.layers.Conv2D)]
+    convolutions = [x for x in all_layers(model) if isinstance(x, keras.layers.Conv2D)]
     inner = {layer.compute_dtype for layer in convolutions}
     assert inner == {"bfloat16" if precision == "mixed_bfloat16" else "float32"}
     assert keras.mixed_precision.global_policy().name == "float32"

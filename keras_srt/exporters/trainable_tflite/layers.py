@@ -12,7 +12,8 @@ from keras_srt.exporters.trainable_tflite import gradients
 
 class _Convolution(keras.layers.Conv2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        outputs = gradients.conv2d(inputs, self.kernel, self.strides, self.padding.upper())
+        kernel = tf.convert_to_tensor(self.kernel)
+        outputs = gradients.conv2d(inputs, kernel, self.strides, self.padding.upper())
         return _activated(self, outputs + self.bias if self.use_bias else outputs)
 
 
@@ -48,7 +49,7 @@ class _AveragePooling(keras.layers.AveragePooling2D):
 
 
 class _BatchNormalization(keras.layers.BatchNormalization):
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
         if training and self.trainable:
             standard, mean, variance = gradients.standardize(inputs, self.epsilon)
             self._update_moving_averages(inputs, mean, variance)

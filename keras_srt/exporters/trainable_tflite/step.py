@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 from keras_srt.device.trainer import input_shapes, scalars_of
 from keras_srt.exporters.trainable_tflite.search import ascend, worst_transform
 from keras_srt.exporters.trainable_tflite.weights import weights_by_name
@@ -32,7 +32,7 @@ class SRTStep(tf.Module):
         self._shape, self._num_classes = classifier.input_shape[1:], classifier.output_shape[-1]
         self._settings = settings
         named = weights_by_name(classifier)
-        trained = {id(weight) for weight in classifier.trainable_weights}
+        trained = {id(tf_variable(weight)) for weight in classifier.trainable_weights}
         self._trained = {name: w for name, w in named.items() if id(w) in trained}
         self._velocities = {
             f"{name}_velocity": tf.Variable(tf.zeros_like(weight), trainable=False)

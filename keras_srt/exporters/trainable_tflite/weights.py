@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.tensorflow import keras, tf
+from keras_srt.core.tensorflow import keras, tf, tf_variable
 
 
 def weights_by_name(classifier: keras.Model) -> dict[str, tf.Variable]:
@@ -22,7 +22,7 @@ def weights_by_name(classifier: keras.Model) -> dict[str, tf.Variable]:
         For example `{"layer_02_kernel": …, "layer_02_bias": …}`, with the index of the layer.
     """
     return {
-        f"layer_{place:02}_{weight.name.split('/')[-1].split(':')[0]}": weight
+        f"layer_{place:02}_{weight.name.split('/')[-1].split(':')[0]}": tf_variable(weight)
         for place, layer in enumerate(classifier.layers)
         for weight in layer.weights
     }

@@ -40,7 +40,7 @@ def test_loaded_applications(name, tmp_path):
     model = getattr(keras.applications, name)(weights=None, classes=10)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.save(tmp_path / "model.keras")
-    model.save(tmp_path / "model", save_format="tf")
+    model.export(str(tmp_path / "model"))
     check_savedmodel(tmp_path / "model")
     assert load_keras_file(tmp_path / "model.keras").count_params() == model.count_params()
 

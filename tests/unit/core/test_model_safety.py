@@ -77,7 +77,7 @@ def with_layer(plain):
 
 def test_the_same_model_comes_back(tmp_path):
     path, images = tmp_path / "m.keras", np.random.rand(2, 8, 8, 1).astype(np.float32)
-    model = save(path, layers.Rescaling(2.0), lambda x: tf.nn.relu(x * 2.0 - 1.0))
+    model = save(path, layers.Rescaling(2.0), lambda x: layers.ReLU()(x * 2.0 - 1.0))
     np.testing.assert_array_equal(load_keras_file(path)(images), model(images))
 
 
@@ -313,10 +313,26 @@ def test_plain_keras_classifiers_pass(tmp_path):
     )
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(np.ones([4, 32, 32, 3], np.float32), np.zeros(4), verbose=0)
-    model.save(tmp_path / "m", save_format="tf")
+    model.export(str(tmp_path / "m"))
     check_savedmodel(tmp_path / "m")
     model.save(tmp_path / "m.keras")
     load_keras_file(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("other", "python"), [("2.15.0", "3.10 or 3.11"), ("3.15.1", "3.12 or newer")]
+)
+def test_a_file_of_the_other_keras_is_answered_by_the_way_out(plain, other, python):
+    rewrite(plain, "metadata.json", lambda _: json.dumps({"keras_version": other}).encode())
+    if other.startswith(keras.__version__[0]):
+        load_keras_file(plain)
+        return
+    with pytest.raises(UserError) as caught:
+        load_keras_file(plain)
+    message = str(caught.value)
+    assert f"was saved by Keras {other}, and Keras {keras.__version__} is installed" in message
+    assert f"on Python {python}" in message
+    assert "model.export" in message
 
 
 # TFLite files.

@@ -10,7 +10,7 @@ from keras_srt.models.convolution import Conv2D
 GRAY = np.random.default_rng(3).random((3, 9, 7, 1), np.float32)
 
 
-def twins(shape=(None, None, 1), **settings):
+def twins(shape=(None, 9, 7, 1), **settings):
     """Ours and Keras' with equal weights."""
     settings = {"filters": 5, "kernel_size": (3, 2), "activation": "tanh", **settings}
     ours, theirs = Conv2D(**settings), keras.layers.Conv2D(**settings)

@@ -25,7 +25,7 @@ from keras_srt.training.schedules import learning_rate
 
 INFO = DatasetInfo("made up", (16, 16, 1), tuple("0123456789"), 1000, 200)
 PIXEL = LInf(epsilon=0.1, num_steps=2)
-IN_FLOAT16 = keras.mixed_precision.Policy("mixed_float16")
+IN_FLOAT16 = "mixed_float16"
 
 
 def make_dense(policy=None, units=16):
@@ -301,16 +301,29 @@ def test_training_in_float16_is_close_to_float32(batches):
     np.testing.assert_allclose(losses[IN_FLOAT16], losses[None], rtol=0.02)
 
 
+def test_keras_adds_no_loss_scale_of_its_own():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = RobustModel(make_dense(), PIXEL, SRT(), loss_scale=True)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    model.compile(keras.optimizers.SGD(0.1))
+    assert type(model.optimizer) is keras.optimizers.SGD
+    wrapped = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    with pytest.raises(InvalidSettings, match="got a LossScaleOptimizer"):
+        model.compile(wrapped)
+
+
 def test_float16_without_a_gpu_is_warned_of_in_one_line(caplog, monkeypatch):
     config = configured(training__precision="mixed_float16")
     plan = make_plan(config, INFO)
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [])
     model = build_model(config, INFO, plan)
     (line,) = caplog.messages
     assert line.startswith("training.precision mixed_float16")
     caplog.clear()
     assert set(model.update.checkpointed) == {"loss_scale", "good_steps"}
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU"] * bool(kind))
     build_model(config, INFO, plan)
     assert not caplog.messages
 

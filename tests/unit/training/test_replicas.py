@@ -75,7 +75,7 @@ def test_one_replica_exchanges_nothing():
 
 
 def test_batch_norm_of_one_replica_is_that_of_keras():
-    """Outputs, moving mean and moving variance, which has Bessel's correction."""
+    """Outputs, moving mean and moving variance, which has Bessel's correction in Keras 2."""
     values = np.random.default_rng(0).normal(3, 2, (4, 5, 5, 2)).astype(np.float32)
     layers = [BatchNormalization(), keras.layers.BatchNormalization()]
     for _ in range(3):

@@ -46,7 +46,9 @@ class Counter(keras.layers.Layer):
     """Counts the passes through a model."""
 
     def build(self, shape):
-        self.passes = self.add_weight("passes", shape=(), dtype="int32", trainable=False)
+        self.passes = self.add_weight(
+            name="passes", shape=(), initializer="zeros", dtype="int32", trainable=False
+        )
 
     def call(self, inputs):
         self.passes.assign_add(1)

@@ -13,7 +13,7 @@ from serving_helpers import publish, running
 
 from keras_srt.attacks import ATTACKS, FGSM, PGD, GridAdv, QueryModel, Square
 from keras_srt.core.errors import UserError
-from keras_srt.core.tensorflow import keras
+from keras_srt.core.tensorflow import keras, tf_variable
 from keras_srt.data import DatasetInfo
 from keras_srt.device.model_file import add_labels
 from keras_srt.evaluation.external.open_model import (
@@ -82,7 +82,7 @@ def convert(model, path, calibration=None, source=tf.float32, answer=tf.float32)
     """A TFLite file; with images to calibrate on, one that computes with 8 bits."""
     # With the model itself instead, its layers would be traced and saved, too.
     holder = tf.Module()
-    holder.weights = model.variables
+    holder.weights = [tf_variable(weight) for weight in model.variables]
     images = tf.TensorSpec(model.input_shape, tf.float32)
     traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(images)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], holder)
