@@ -100,11 +100,13 @@ def test_honest_clients_are_served_among_slow_and_idle_ones(server, keep_alive):
         crowd.stop()
     codes = [code for codes, _ in found for code in codes]
     seconds = np.concatenate([seconds for _, seconds in found])
-    print(f"{len(codes)} requests, p99 {np.quantile(seconds, 0.99):.3f} s, {crowd.refused} refused")
+    median, p99 = np.quantile(seconds, [0.5, 0.99])
+    print(f"{len(codes)} requests, {median:.3f} s, p99 {p99:.3f} s, {crowd.refused} refused")
     assert (code, document) == (200, {"status": "ok"})
     assert set(codes) == {200}
-    assert len(codes) >= 10 * HONEST
-    assert np.quantile(seconds, 0.99) < 5  # on a machine with other work; see the printed value
+    assert len(codes) >= 5 * HONEST
+    assert median < 1
+    assert p99 < 15  # half of the timeout; the machine may have other work, see the printed value
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
     assert float(figures["keras_srt_connections"]) <= float(figures["keras_srt_connections_limit"])
     assert float(figures["keras_srt_connections_limit"]) < FILES
