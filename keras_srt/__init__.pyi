@@ -51,7 +51,18 @@ from .data import (
 from .evaluation.evaluate import evaluate
 from .evaluation.runner import evaluate_robustness
 from .exporters.export import export, export_classifier
-from .models import MODELS, MobileNetV2, ResNet, ResNet9, ResNet50, SmallCNN, WideResNet
+from .models import (
+    MODELS,
+    ConvNeXtTiny,
+    EfficientNetV2B0,
+    MobileNetV2,
+    MobileNetV3,
+    ResNet,
+    ResNet9,
+    ResNet50,
+    SmallCNN,
+    WideResNet,
+)
 from .neighborhoods import (
     L0,
     L2,
@@ -115,9 +126,11 @@ __all__ = [
     "ColorAttack",
     "Composite",
     "CompositeAttack",
+    "ConvNeXtTiny",
     "Damage",
     "DamageAttack",
     "Digits",
+    "EfficientNetV2B0",
     "Folder",
     "GridAdv",
     "GridAdvPlus",
@@ -127,6 +140,7 @@ __all__ = [
     "InvalidSettings",
     "LInf",
     "MobileNetV2",
+    "MobileNetV3",
     "Neighborhood",
     "Noise",
     "NoiseAttack",

@@ -1,17 +1,26 @@
-"""Backbones from `keras.applications`, for any image size and with weights from a local file."""
+"""Backbones from `keras.applications`, for any image size and with pretrained weights."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from typing_extensions import override
 
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ModelBuilder
+from keras_srt.models.dropout import Dropout
 from keras_srt.models.residual import batch_norm
 
+# "imagenet", a local file, or null.
+Weights = Annotated[str, Field(min_length=1)] | None
+# What weights trained with Keras' "torch" preprocessing expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_IMAGENET = "imagenet"
 _NAME = "backbone"
 
 
@@ -21,34 +30,70 @@ class Application(ModelBuilder):
     Attributes:
         batch_norm_momentum: The momentum of all BatchNorm layers. The momentum of
             `keras.applications` is made for trainings of a million steps.
-        weights: The path of a local file with initial weights, or None.
+        weights: "imagenet" for the weights that Keras downloads and keeps in `~/.keras/models`, the
+            path of a local file with initial weights, or None.
     """
 
     batch_norm_momentum: float
     weights: str | None
 
     @abstractmethod
-    def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
-        """Build the network without its classifier, with global pooling and fresh weights."""
+    def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+        """Build the network without its classifier, with global pooling.
+
+        Args:
+            input_shape: Height, width, channels.
+            weights: "imagenet", or None for fresh weights.
+        """
 
     @override
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        def replace_batch_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
-            settings = layer.get_config()
-            if not isinstance(layer, keras.layers.BatchNormalization):
-                return type(layer).from_config(settings)
+        backbone = self.backbone(tuple(images.shape[1:]), None)
+        replaced = (keras.layers.BatchNormalization, keras.layers.Dropout)
+        if any(isinstance(layer, replaced) for layer in backbone.layers):
+            backbone = keras.models.clone_model(backbone, clone_function=self._copy)
+        return keras.Model(backbone.input, backbone.output, name=_NAME)(images)
+
+    def _copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """Copy a layer; BatchNorm gets the momentum, and Dropout draws that can be resumed."""
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = self.batch_norm_momentum
             return type(batch_norm()).from_config(settings)
-
-        backbone = self.backbone(tuple(images.shape[1:]))
-        clone = keras.models.clone_model(backbone, clone_function=replace_batch_norm)
-        return keras.Model(clone.input, clone.output, name=_NAME)(images)
+        if isinstance(layer, keras.layers.Dropout):
+            return Dropout.from_config(settings)
+        return type(layer).from_config(settings)
 
     @override
     def initialize(self, model: keras.Model) -> None:
-        if self.weights is None:
-            return
-        path = Path(self.weights).expanduser()
+        if self.weights == _IMAGENET:
+            self._download(model)
+        elif self.weights is not None:
+            self._read(model, self.weights)
+
+    def _download(self, model: keras.Model) -> None:
+        shape = tuple(model.input_shape[1:])
+        if shape[2] != 3:
+            raise InvalidSettings(
+                [
+                    f"weights: got {_IMAGENET!r} for images with {shape[2]} channels; allowed: "
+                    "color images, or null"
+                ]
+            )
+        try:
+            pretrained = self.backbone(shape, _IMAGENET)
+        except Exception as error:  # Keras raises Exception itself if a download fails
+            raise InvalidSettings(
+                [
+                    f"weights: got {_IMAGENET!r}, which can't be downloaded "
+                    f"({_first_line(error)}); allowed: run once with a network connection (Keras "
+                    "keeps the file in ~/.keras/models), or the path of a local file"
+                ]
+            ) from error
+        model.get_layer(_NAME).set_weights(pretrained.get_weights())
+
+    def _read(self, model: keras.Model, weights: str) -> None:
+        path = Path(weights).expanduser()
         backbone = model.get_layer(_NAME)
         before = backbone.get_weights()
         try:
@@ -57,11 +102,14 @@ class Application(ModelBuilder):
             backbone.load_weights(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             backbone.set_weights(before)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InvalidSettings(
                 [
-                    f"weights: got {self.weights!r}, which can't be read as the weights of "
-                    f"{self.name} ({reason[:160]}); allowed: a local .h5 or .weights.h5 file of "
-                    "keras.applications' network without its top, or null"
+                    f"weights: got {weights!r}, which can't be read as the weights of "
+                    f"{self.name} ({_first_line(error)}); allowed: 'imagenet', a local .h5 or "
+                    ".weights.h5 file of keras.applications' network without its top, or null"
                 ]
             ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

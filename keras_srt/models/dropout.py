@@ -44,6 +44,9 @@ class Dropout(keras.layers.Dropout):
         seed = tf.random.experimental.stateless_fold_in(self._state.seed, self._state.calls)
         self._state.calls += 1
         shape, dtype = tf.shape(inputs), inputs.dtype
+        if self.noise_shape is not None:
+            fixed = [-1 if side is None else side for side in self.noise_shape]
+            shape = tf.where(tf.constant(fixed) < 0, shape, tf.constant(fixed))
         kept = tf.random.stateless_uniform(shape, seed) >= self.rate
         return tf.where(kept, inputs / tf.cast(1.0 - self.rate, dtype), tf.zeros([], dtype))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, ClassVar
 
-from pydantic import Field
 from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models.applications import Application
+from keras_srt.models.applications import Application, Weights
 from keras_srt.models.base import ChannelValues, PositiveChannelValues
 
 
@@ -24,7 +23,8 @@ class MobileNetV2(Application):
     Args:
         width: The width multiplier α of the number of filters.
         batch_norm_momentum: The momentum of all BatchNorm layers; Keras' value is 0.999.
-        weights: A local file with initial weights of Keras' network without its top, such as
+        weights: "imagenet" for Keras' weights, downloaded once; a local file with weights of Keras'
+            network without its top, such as
             `mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5`; null for random
             weights.
         mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights
@@ -39,16 +39,16 @@ class MobileNetV2(Application):
 
     width: Annotated[float, validation.real(0.1, 4)] = field(default=1.0, kw_only=False)
     batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
-    weights: Annotated[str, Field(min_length=1)] | None = None
+    weights: Weights = None
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)
 
     @override
-    def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
+    def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
         return keras.applications.MobileNetV2(
             input_shape=input_shape,
             alpha=self.width,
             include_top=False,
-            weights=None,
+            weights=weights,
             pooling="avg",
         )

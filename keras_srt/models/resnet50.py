@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
 from typing_extensions import override
 
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models.applications import Application
+from keras_srt.models.applications import Application, Weights
 from keras_srt.models.base import ChannelValues, PositiveChannelValues
 
 
@@ -23,7 +22,8 @@ class ResNet50(Application):
 
     Args:
         batch_norm_momentum: The momentum of all BatchNorm layers; Keras' value is 0.99.
-        weights: A local file with initial weights of Keras' ResNet50V2 without its top, such as
+        weights: "imagenet" for Keras' weights, downloaded once; a local file with weights of Keras'
+            network without its top, such as
             `resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5`; null for random weights.
         mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights
             expect.
@@ -36,12 +36,12 @@ class ResNet50(Application):
     name: ClassVar[str] = "resnet50"
 
     batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
-    weights: Annotated[str, Field(min_length=1)] | None = None
+    weights: Weights = None
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)
 
     @override
-    def backbone(self, input_shape: tuple[int, int, int]) -> keras.Model:
+    def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
         return keras.applications.ResNet50V2(
-            input_shape=input_shape, include_top=False, weights=None, pooling="avg"
+            input_shape=input_shape, include_top=False, weights=weights, pooling="avg"
         )

@@ -1,10 +1,16 @@
 """Backbones from keras.applications; those that load published weights are tested at night."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models import MobileNetV2
+from keras_srt.models import MobileNetV2, MobileNetV3
+from keras_srt.models.applications import Application
+from keras_srt.models.dropout import Dropout
 
 
 def test_unreadable_weights_are_an_error(tmp_path):
@@ -14,3 +20,66 @@ def test_unreadable_weights_are_an_error(tmp_path):
     model = keras.Sequential([keras.Input((4,)), backbone])
     with pytest.raises(InvalidSettings, match="which can't be read as the weights of "):
         MobileNetV2(width=0.1, weights=str(path)).initialize(model)
+
+
+@component
+class Pooled(Application):
+    """An application whose "imagenet" weights are sevens."""
+
+    name = "pooled"
+    batch_norm_momentum: float = 0.5
+    weights: str | None = None
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+    def backbone(self, input_shape, weights):
+        layers = keras.layers
+        inputs = keras.Input(input_shape)
+        x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 3)(inputs))
+        x = layers.Dropout(0.5, noise_shape=(None, 1, 1, 1))(x)
+        model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+        if weights == "imagenet":
+            model.set_weights([np.full(w.shape, 7.0) for w in model.get_weights()])
+        return model
+
+
+def test_imagenet_weights_go_into_the_backbone():
+    case = Pooled(weights="imagenet")
+    model = case.build((8, 8, 3), 2)
+    logits = model.get_layer("logits").get_weights()
+    case.initialize(model)
+    for weight in model.get_layer("backbone").get_weights():
+        np.testing.assert_array_equal(weight, 7.0)
+    np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], logits[0])
+
+
+def test_layers_of_a_backbone_are_replaced():
+    backbone = Pooled().build((8, 8, 3), 2).get_layer("backbone")
+    (norm,) = (x for x in backbone.layers if isinstance(x, keras.layers.BatchNormalization))
+    (dropout,) = (x for x in backbone.layers if isinstance(x, keras.layers.Dropout))
+    assert norm.momentum == 0.5
+    assert isinstance(dropout, Dropout)
+    assert tuple(dropout.noise_shape) == (None, 1, 1, 1)
+
+
+def test_imagenet_needs_three_channels_and_a_network(monkeypatch, tmp_path):
+    case = Pooled(weights="imagenet")
+    with pytest.raises(InvalidSettings, match="for images with 1 channels; allowed: color images"):
+        case.initialize(case.build((8, 8, 1), 2))
+
+    def offline(*args, **kwargs):
+        raise Exception("URL fetch failure on https://storage.googleapis.com/x: None")
+
+    model = case.build((8, 8, 3), 2)
+    monkeypatch.setattr(Pooled, "backbone", offline)
+    with pytest.raises(InvalidSettings, match=r"be downloaded \(URL fetch failure.*allowed: run"):
+        case.initialize(model)
+
+
+def test_mobilenet_v3_has_two_sizes():
+    small, large = (
+        MobileNetV3(size, width=0.25).build((32, 32, 3), 3) for size in ("small", "large")
+    )
+    assert small.count_params() < large.count_params()
+    with pytest.raises(InvalidSettings, match="size"):
+        dataclasses.replace(MobileNetV3(), size="medium")

@@ -37,6 +37,13 @@ def test_the_draws_are_a_function_of_the_seed_and_differ_from_call_to_call(model
     assert np.any(one != drawn(model, [3, 1])[0])
 
 
+def test_a_noise_shape_drops_whole_rows():
+    model = keras.Sequential([keras.Input((50,)), Dropout(0.25, noise_shape=(None, 1))])
+    (found,) = drawn(model, [3, 0])
+    np.testing.assert_array_equal((found == 0).all(axis=1), (found == 0).any(axis=1))
+    assert 0 < (found[:, 0] == 0).sum() < 30
+
+
 def test_layers_draw_apart():
     first, second = Dropout(0.5), Dropout(0.5)
     inputs = keras.Input((50,))
