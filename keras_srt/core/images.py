@@ -84,7 +84,7 @@ def decode_image(
         >>> decode_image(b"BM", (28, 28, 1))
         Traceback (most recent call last):
         ...
-        keras_srt.core.images.BadImage: is a damaged BMP (its header can't be read)
+        keras_srt.core.image_structure.BadImage: is a damaged BMP (its header can't be read)
     """
     height, width, channels = shape
     if channels not in _CHANNELS:

@@ -12,7 +12,6 @@ from typing_extensions import override
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import keras
 from keras_srt.models.base import ModelBuilder
-from keras_srt.models.dropout import Dropout
 from keras_srt.models.residual import batch_norm
 
 # "imagenet", a local file, or null.
@@ -56,6 +55,8 @@ class Application(ModelBuilder):
 
     def _copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         """Copy a layer; BatchNorm gets the momentum, and Dropout draws that can be resumed."""
+        from keras_srt.models.dropout import Dropout  # is a Keras layer, so imports Keras
+
         settings = layer.get_config()
         if isinstance(layer, keras.layers.BatchNormalization):
             settings["momentum"] = self.batch_norm_momentum

@@ -228,6 +228,13 @@ class RobustModel(keras.Model):
         if problems:
             raise InvalidSettings(problems)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        if jit_compile and not self.jit_compile:
+            raise InvalidSettings(
+                [
+                    "jit_compile: got True, but Keras 3 doesn't use XLA while operations are "
+                    "deterministic, as in `keras-srt train`; allowed: False, or Keras 2"
+                ]
+            )
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Compile with the arguments that Keras saved."""

@@ -32,6 +32,9 @@ CASES = {
     "resnet50": (ResNet50(mean=MEAN, std=STD), (31, 32, 3)),
 }
 
+# Those that take seconds to build keep the laws at night.
+LARGE = {"mobilenet_v2", "mobilenet_v3", "efficientnet_v2_b0", "convnext_tiny", "resnet50"}
+
 
 def num_trainable(model):
     """Numbers that training changes."""

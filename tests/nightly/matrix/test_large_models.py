@@ -2,8 +2,9 @@
 
 import pytest
 from model_laws import *  # noqa: F403
+from small_models import LARGE
 
 
-@pytest.fixture(params=["mobilenet_v2", "resnet50"])
+@pytest.fixture(params=sorted(LARGE))
 def name(request):
     return request.param

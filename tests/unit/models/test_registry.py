@@ -2,11 +2,9 @@
 
 import pytest
 from model_laws import *  # noqa: F403
-from small_models import CASES
+from small_models import CASES, LARGE
 
 from keras_srt.models import MODELS
-
-LARGE = {"mobilenet_v2", "mobilenet_v3", "efficientnet_v2_b0", "convnext_tiny", "resnet50"}
 
 
 def test_every_registered_model_has_a_case():

@@ -50,8 +50,13 @@ def test_every_model_and_attack_of_a_target_can_be_built(name, dataset, scale):
         config = make_config(spec, dataset, scale)
         plan = make_plan(config, INFOS[dataset])
         if spec.labeled is not None:
-            # At full, a tenth of the labels is for validation.
-            assert plan.num_labeled == (9 * spec.labeled // 10 if scale == "full" else spec.labeled)
+            # At full, a part of the labels is for validation: a tenth of 10,000, a fifth of 300.
+            if scale == "full":
+                assert plan.num_labeled + plan.num_validation == spec.labeled
+                share = 0.1 if spec.labeled >= 1000 else 0.2
+                assert plan.num_validation == share * spec.labeled
+            else:
+                assert plan.num_labeled == spec.labeled
         assert config.data.dataset.name == dataset
         assert config.objective.name == spec.objective
         for wanted in target.attacks_on(spec):

@@ -1,5 +1,7 @@
 """`RobustModel`: what a training step does, what evaluation reports."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -299,12 +301,32 @@ def test_the_step_is_traced_once(batches, make_classifier):
     assert len(traces) == 1
 
 
-def test_xla_is_off_unless_asked_for(make_classifier):
+@pytest.fixture
+def set_determinism(monkeypatch):
+    """Pretend that deterministic operations are on or off; they can't be turned off again."""
+    config = importlib.import_module("tensorflow.python.framework.config")
+
+    def set_to(on):
+        monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: on)
+
+    return set_to
+
+
+def test_xla_is_off_unless_asked_for(make_classifier, set_determinism):
     model = RobustModel(make_classifier(), PIXEL)
     model.compile("sgd")
     assert model.jit_compile is False
+    set_determinism(False)
     model.compile("sgd", jit_compile=True)
     assert model.jit_compile is True
+
+
+@pytest.mark.skipif(keras.__version__ < "3", reason="Keras 2 uses XLA with determinism")
+@pytest.mark.filterwarnings("ignore:Model doesn't support")
+def test_xla_that_keras_3_would_leave_out_is_refused(make_classifier, set_determinism):
+    set_determinism(True)
+    with pytest.raises(InvalidSettings, match=r"jit_compile: got True.*allowed: False, or Keras 2"):
+        RobustModel(make_classifier(), PIXEL).compile("sgd", jit_compile=True)
 
 
 def test_training_and_validation_search_their_own_neighborhoods(

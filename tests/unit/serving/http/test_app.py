@@ -313,6 +313,7 @@ def test_gzip_bodies_are_inflated(server):
         (gzip.compress(b"{}") + b"x", 400, "The gzip body has data after its end"),
         (b"{}", 400, "The gzip body is damaged"),
     ],
+    ids=["compressed size", "inflated size", "truncated", "trailing data", "no gzip"],
 )
 def test_invalid_gzip_bodies(held, body, code, text):
     held.models.go.set()
