@@ -1,4 +1,4 @@
-"""Finished parts of an evaluation, kept on disk so that an interrupted one goes on from there."""
+"""Finished parts of an evaluation, kept on disk so that an interrupted one continues."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def evaluate_robustness(
         batch_size: Images per query. A `TargetModel` or `QueryModel` has its own.
         seed: Seed of the attacks' random draws.
         progress: Called before the first and after each batch, or None.
-        parts: Keeps each attacked batch on disk, so that an interrupted evaluation goes on from
+        parts: Keeps each attacked batch on disk, so that an interrupted evaluation continues
             there; None to keep nothing.
 
     Returns:
