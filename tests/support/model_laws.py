@@ -67,6 +67,8 @@ def test_normalization_is_part_of_the_model(name, mean, std, photos, built):
 
 @each_precision
 def test_model_round_trips_through_json_and_weights(name, precision, photos, tmp_path):
+    if name == "convnext_tiny" and keras.__version__.startswith("2."):
+        pytest.skip("Keras 2 can't read its own ConvNeXt from JSON")
     model = CASES[name][0].build(SHAPE, 7, precision)
     model(photos, training=True)  # statistics of BatchNorm that are not the initial ones
     model.save_weights(tmp_path / "model.weights.h5")
