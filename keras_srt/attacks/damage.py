@@ -5,24 +5,19 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
-from keras_srt.attacks.base import Attack, AttackResult
-from keras_srt.attacks.criterion import Criterion
-from keras_srt.attacks.random_draws import worst_of_draws
-from keras_srt.attacks.target_model import QueryModel
+from keras_srt.attacks.random_draws import RandomDrawAttack
 from keras_srt.core import validation
 from keras_srt.core.registry import component
-from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods import Damage
 from keras_srt.neighborhoods.damage import DamageKind
 
 
 @component
-class DamageAttack(Attack):
+class DamageAttack(RandomDrawAttack):
     """Lose pixels or rows, or fade colors; the worst of `num_samples` draws for each image.
 
     An image drops out when it is adversarial.
@@ -37,7 +32,6 @@ class DamageAttack(Attack):
     """
 
     name: ClassVar[str] = "damage"
-    needs_gradients: ClassVar[bool] = False
 
     share: Annotated[FloatOrFraction, validation.real(0, 1)] = field(kw_only=False)
     kinds: Annotated[tuple[DamageKind, ...], Field(min_length=1)] = Damage.kinds
@@ -47,12 +41,3 @@ class DamageAttack(Attack):
     @override
     def neighborhood(self) -> Damage:
         return Damage(share=self.share, kinds=self.kinds, num_samples=self.num_samples)
-
-    @override
-    def search(
-        self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
-    ) -> AttackResult:
-        space = self.neighborhood
-        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
-        (damage,) = worst.parameters
-        return AttackResult(space.apply(tf.constant(images), damage).numpy(), damage, worst.success)

@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, ClassVar
 
-import numpy as np
 from typing_extensions import override
 
-from keras_srt.attacks.base import Attack, AttackResult
-from keras_srt.attacks.criterion import Criterion
-from keras_srt.attacks.random_draws import worst_of_draws
-from keras_srt.attacks.target_model import QueryModel
+from keras_srt.attacks.random_draws import RandomDrawAttack
 from keras_srt.core import validation
 from keras_srt.core.registry import component
-from keras_srt.core.tensorflow import tf
 from keras_srt.neighborhoods import Noise
 
 
 @component
-class NoiseAttack(Attack):
+class NoiseAttack(RandomDrawAttack):
     """Add random noise; the worst of `num_samples` draws for each image.
 
     An image drops out when it is adversarial.
@@ -34,7 +29,6 @@ class NoiseAttack(Attack):
     """
 
     name: ClassVar[str] = "noise"
-    needs_gradients: ClassVar[bool] = False
 
     epsilon: Annotated[float, validation.real(0, 1)] | None = field(default=None, kw_only=False)
     sigma: Annotated[float, validation.real(0, 1)] | None = None
@@ -47,12 +41,3 @@ class NoiseAttack(Attack):
     @override
     def neighborhood(self) -> Noise:
         return Noise(epsilon=self.epsilon, sigma=self.sigma, num_samples=self.num_samples)
-
-    @override
-    def search(
-        self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
-    ) -> AttackResult:
-        space = self.neighborhood
-        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
-        (noise,) = worst.parameters
-        return AttackResult(space.apply(tf.constant(images), noise).numpy(), noise, worst.success)

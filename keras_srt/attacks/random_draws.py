@@ -1,9 +1,13 @@
-"""The worst of random draws from a neighborhood."""
+"""The worst of random draws from a neighborhood: a helper, and the base class of attacks."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import ClassVar
 
+import numpy as np
+from typing_extensions import override
+
+from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.running_worst_case import RunningWorstCase
 from keras_srt.attacks.target_model import QueryModel
@@ -43,3 +47,26 @@ def worst_of_draws(
         perturbed = space.apply(tf.constant(images[active]), tried).numpy()
         worst.add(active, (tried,), model.predictions(perturbed, criterion[active]))
     return worst
+
+
+class RandomDrawAttack(Attack):
+    """Base class of attacks that try random draws, with queries only.
+
+    An image drops out when it is adversarial.
+
+    Attributes:
+        num_samples: Number of random draws for each image.
+    """
+
+    needs_gradients: ClassVar[bool] = False
+
+    num_samples: int
+
+    @override
+    def search(
+        self, model: QueryModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+    ) -> AttackResult:
+        space = self.neighborhood
+        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
+        (drawn,) = worst.parameters
+        return AttackResult(space.apply(tf.constant(images), drawn).numpy(), drawn, worst.success)

@@ -88,9 +88,9 @@ def check_keras_file(path: Path) -> None:
             for part in _objects(config):
                 _check_object(path, part)
             _check_weights(path, archive.read(_WEIGHTS))
-    # RuntimeError: encrypted, of an unknown compression (NotImplementedError), or nested too deeply
-    # (RecursionError).
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        # RuntimeError covers encrypted entries, unknown compression (NotImplementedError) and
+        # config.json nested too deeply (RecursionError).
         raise _cannot_load(path, error) from error
 
 

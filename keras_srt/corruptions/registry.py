@@ -2,8 +2,7 @@
 
 Strengths of the corruptions that CIFAR-10-C (`small`) and ImageNet-C (`large`) have are theirs:
 Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions and
-perturbations", ICLR 2019, https://github.com/hendrycks/robustness. The others are not published
-elsewhere.
+perturbations", ICLR 2019, https://github.com/hendrycks/robustness. The others are defined here.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from keras_srt.core.formatting import format_duration, format_number
 
-# A training with fewer steps than the first number is rejected; more than the second are not
-# needed.
+# A network is too slow if fewer steps fit; a training never has more than _MOST_STEPS.
 FEWEST_STEPS, _MOST_STEPS = 1500, 6000
 # The share of the time for the steps. The rest is for validation, evaluation and export.
 _TRAINING_SHARE = 0.7

@@ -72,7 +72,7 @@ def find_source(root: Path) -> Folder:
 
     Args:
         root: A folder with `labeled/`, `unlabeled/` and `test/`, or with `train/` and `val/` or
-            `test/`, in small letters or capitals; with a CSV file; or with one folder per class,
+            `test/`, in lower or upper case; with a CSV file; or with one folder per class,
             and `unlabeled/` and `test/` beside them.
 
     Raises:
@@ -89,7 +89,8 @@ def find_source(root: Path) -> Folder:
             )
         parts[part] = (root / name).as_posix()
     loose = loose_images(root)
-    # Without test images, those for validation serve: validation images are drawn from training.
+    # Without test images, the validation folder is the test set; the validation set of a run is
+    # drawn from the training images.
     test = parts.get("test") or parts.get("validation")
     if test is not None and not has_class_folders(Path(test)):
         test = None
@@ -193,7 +194,7 @@ def _reason(path: Path) -> str:
             image.load()
     except (BadImage, OSError) as error:
         return read_error_reason(error)
-    return "is no photo"
+    return "is not a photo"
 
 
 def starting_config(

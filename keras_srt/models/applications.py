@@ -9,13 +9,13 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import override
 
+from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models.base import ModelBuilder
+from keras_srt.models.base import ChannelValues, ModelBuilder, PositiveChannelValues
 from keras_srt.models.residual import batch_norm
 
-# "imagenet", a local file, or null.
-Weights = Annotated[str, Field(min_length=1)] | None
 # What weights trained with Keras' "torch" preprocessing expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -23,18 +23,19 @@ _IMAGENET = "imagenet"
 _NAME = "backbone"
 
 
+@component
 class Application(ModelBuilder):
-    """A model with a backbone from `keras.applications`.
+    """Base class of models with a backbone from `keras.applications`.
 
-    Attributes:
-        batch_norm_momentum: The momentum of all BatchNorm layers. The momentum of
-            `keras.applications` is made for trainings of a million steps.
-        weights: "imagenet" for the weights that Keras downloads and keeps in `~/.keras/models`, the
-            path of a local file with initial weights, or None.
+    Args:
+        weights: "imagenet" for Keras' weights, downloaded once and kept in `~/.keras/models`; a
+            local file with weights of Keras' network without its top; null for random weights.
+        mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1].
     """
 
-    batch_norm_momentum: float
-    weights: str | None
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    mean: ChannelValues = (0.5,)
+    std: PositiveChannelValues = (0.5,)
 
     @abstractmethod
     def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
@@ -50,20 +51,15 @@ class Application(ModelBuilder):
         backbone = self.backbone(tuple(images.shape[1:]), None)
         replaced = (keras.layers.BatchNormalization, keras.layers.Dropout)
         if any(isinstance(layer, replaced) for layer in backbone.layers):
-            backbone = keras.models.clone_model(backbone, clone_function=self._copy)
+            backbone = keras.models.clone_model(backbone, clone_function=self.copy_layer)
         return keras.Model(backbone.input, backbone.output, name=_NAME)(images)
 
-    def _copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
-        """Copy a layer; BatchNorm gets the momentum, and Dropout draws that can be resumed."""
+    def copy_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """Copy a layer of the backbone; Dropout gets draws that can be resumed."""
         from keras_srt.models.dropout import Dropout  # is a Keras layer, so imports Keras
 
-        settings = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            settings["momentum"] = self.batch_norm_momentum
-            return type(batch_norm()).from_config(settings)
-        if isinstance(layer, keras.layers.Dropout):
-            return Dropout.from_config(settings)
-        return type(layer).from_config(settings)
+        kind = Dropout if isinstance(layer, keras.layers.Dropout) else type(layer)
+        return kind.from_config(layer.get_config())
 
     @override
     def initialize(self, model: keras.Model) -> None:
@@ -110,6 +106,26 @@ class Application(ModelBuilder):
                     ".weights.h5 file of keras.applications' network without its top, or null"
                 ]
             ) from error
+
+
+@component
+class BatchNormApplication(Application):
+    """Base class of applications with BatchNorm.
+
+    Args:
+        batch_norm_momentum: The momentum of all BatchNorm layers. That of `keras.applications` is
+            made for trainings of a million steps.
+    """
+
+    batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
+
+    @override
+    def copy_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
+        """Copy a layer of the backbone; BatchNorm gets the momentum."""
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return super().copy_layer(layer)
+        settings = layer.get_config() | {"momentum": self.batch_norm_momentum}
+        return type(batch_norm()).from_config(settings)
 
 
 def _first_line(error: Exception) -> str:

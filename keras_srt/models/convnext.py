@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models.applications import IMAGENET_MEAN, IMAGENET_STD, Application, Weights
+from keras_srt.models.applications import IMAGENET_MEAN, IMAGENET_STD, Application
 from keras_srt.models.base import ChannelValues, PositiveChannelValues
 
 
@@ -19,10 +19,8 @@ class ConvNeXtTiny(Application):
     Source: Liu et al. 2022, as `keras.applications` builds it.
 
     Args:
-        weights: "imagenet" for Keras' weights, downloaded once; a local file with weights of Keras'
-            network without its top, such as `convnext_tiny_notop.h5`; null for random weights.
-        mean, std: The normalization, see `ModelBuilder`; by default ImageNet's, as Keras' weights
-            expect.
+        weights, mean, std: See `Application`; the normalization is ImageNet's, as Keras'
+            weights expect.
 
     Example:
         >>> ConvNeXtTiny().build((96, 96, 3), 10).output_shape  # doctest: +SKIP
@@ -31,7 +29,6 @@ class ConvNeXtTiny(Application):
 
     name: ClassVar[str] = "convnext_tiny"
 
-    weights: Weights = None
     mean: ChannelValues = IMAGENET_MEAN
     std: PositiveChannelValues = IMAGENET_STD
 

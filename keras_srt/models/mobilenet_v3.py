@@ -10,12 +10,11 @@ from typing_extensions import override
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
-from keras_srt.models.applications import Application, Weights
-from keras_srt.models.base import ChannelValues, PositiveChannelValues
+from keras_srt.models.applications import BatchNormApplication
 
 
 @component
-class MobileNetV3(Application):
+class MobileNetV3(BatchNormApplication):
     """Inverted residuals with squeeze-and-excite; images of at least 32×32 pixels.
 
     Source: Howard et al. 2019, as `keras.applications` builds it.
@@ -23,11 +22,8 @@ class MobileNetV3(Application):
     Args:
         size: "small" or "large".
         width: The width multiplier α of the number of filters.
-        batch_norm_momentum: The momentum of all BatchNorm layers; Keras' value is 0.999.
-        weights: "imagenet" for Keras' weights, downloaded once; a local file with weights of Keras'
-            network without its top; null for random weights.
-        mean, std: The normalization, see `ModelBuilder`; by default to [-1, 1], as Keras' weights
-            expect.
+        weights, mean, std, batch_norm_momentum: See `BatchNormApplication`; Keras'
+            momentum is 0.999.
 
     Example:
         >>> MobileNetV3("small").build((32, 32, 3), 10).output_shape
@@ -38,10 +34,6 @@ class MobileNetV3(Application):
 
     size: Literal["small", "large"] = field(default="small", kw_only=False)
     width: Annotated[float, validation.real(0.1, 4)] = 1.0
-    batch_norm_momentum: Annotated[float, validation.real(0, 0.9999)] = 0.9
-    weights: Weights = None
-    mean: ChannelValues = (0.5,)
-    std: PositiveChannelValues = (0.5,)
 
     @override
     def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_srt.core.formatting import format_interval, format_number, format_percent, shorten
 from keras_srt.report.figure_style import BLUE, GREY, INK, SKY, VERMILION, few_lines, new_figure
+from keras_srt.report.heat_map import draw_heat_map
 from keras_srt.report.rows import Report, Row, rows_of
 
 if TYPE_CHECKING:
@@ -98,19 +99,11 @@ def transforms_figure(report: Report) -> Figure | None:
     part = report["curves"]["transforms"]
     values = 100 * np.array(part["accuracy"])
     figure = new_figure(report, "accuracy against rotation and shift", 0.9 + 0.29 * len(values))
-    axes = figure.add_subplot()
-    image = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        color = "white" if value < 60 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(part["shifts"])), [f"{shift:.3g}" for shift in part["shifts"]])
-    axes.set_yticks(range(len(part["rotations"])), [f"{turn:.3g}" for turn in part["rotations"]])
+    rows = [f"{turn:.3g}" for turn in part["rotations"]]
+    columns = [f"{shift:.3g}" for shift in part["shifts"]]
+    axes = draw_heat_map(figure, values, rows, columns, report["curves"]["n"])
     axes.set_xlabel("pixels to the right")
     axes.set_ylabel("degrees, counter-clockwise")
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label(f"accuracy in %, n = {report['curves']['n']:,}")
-    bar.outline.set_visible(False)
     return figure
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras_srt.corruptions import CORRUPTIONS, SEVERITIES
 from keras_srt.report.example_figure import Examples
 from keras_srt.report.figure_style import new_figure
+from keras_srt.report.heat_map import draw_heat_map
 from keras_srt.report.rows import Report
 
 if TYPE_CHECKING:
@@ -22,18 +23,11 @@ def corruptions_figure(report: Report) -> Figure | None:
     parts = report["corruptions"]["corruptions"]
     values = 100 * np.array([[cell["accuracy"] for cell in p["severities"]] for p in parts])
     figure = new_figure(report, "accuracy on corrupted images", 0.9 + 0.24 * len(parts))
-    axes = figure.add_subplot()
-    image = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        color = "white" if value < 60 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(SEVERITIES)), [str(severity) for severity in SEVERITIES])
-    axes.set_yticks(range(len(parts)), [part["name"] for part in parts], fontsize=8)
+    names = [part["name"] for part in parts]
+    columns = [str(severity) for severity in SEVERITIES]
+    axes = draw_heat_map(figure, values, names, columns, report["corruptions"]["n"])
+    axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("severity")
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label(f"accuracy in %, n = {report['corruptions']['n']:,}")
-    bar.outline.set_visible(False)
     return figure
 
 

@@ -1,15 +1,14 @@
-"""The section of a report about corrupted images: as a text line and as HTML."""
+"""The section of a report about corrupted images: its line and its note."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from keras_srt.core.formatting import format_interval, format_percent
 
 _LOWEST = 3
-_NOTE = (
+NOTE = (
     "Severities are those of CIFAR-10-C for images with a side of at most 64 pixels, and of "
     "ImageNet-C for larger images, where the corruption is in these benchmarks."
 )
@@ -34,18 +33,4 @@ def corruptions_line(corruptions: Mapping[str, Any]) -> str:
         f"Corrupted images: {format_percent(corruptions['accuracy'])}% "
         f"{format_interval(corruptions['ci95'])}, mean over {len(parts)} corruptions at "
         f"5 severities, {corruptions['n']:,} images; lowest: {lowest}"
-    )
-
-
-def corruptions_html(corruptions: Mapping[str, Any], figures: str = "") -> str:
-    """Format the section as HTML.
-
-    Args:
-        corruptions: Value of `corruptions` in `report.json`.
-        figures: HTML of the figures.
-    """
-    line, note = escape(corruptions_line(corruptions)), escape(_NOTE)
-    return (
-        f'<section><h2>Corrupted images</h2><p>{line}.</p><p class="note">{note}</p>'
-        f"{figures}</section>"
     )

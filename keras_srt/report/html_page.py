@@ -9,13 +9,12 @@ from pathlib import Path
 from string import Template
 
 from keras_srt.core.files import write_text
+from keras_srt.report import corruptions_section, smoothing_section
 from keras_srt.report import html_sections as sections
-from keras_srt.report.corruptions_section import corruptions_html
 from keras_srt.report.deployment_section import deployment_html
 from keras_srt.report.masking_section import masking_html
 from keras_srt.report.model_card import write_card
 from keras_srt.report.rows import Report
-from keras_srt.report.smoothing_section import smoothing_html
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -128,12 +127,20 @@ def write_html(report: Report, figures: Sequence[Path], path: Path) -> Path:
         sections.section(
             "Accuracy against perturbation size", shown.html("epsilon", "angle", "transforms")
         ),
-        corruptions_html(report["corruptions"], shown.html("corruptions", "corrupted_image"))
-        if "corruptions" in report
-        else "",
-        smoothing_html(report["smoothing"], shown.html("smoothing"))
-        if "smoothing" in report
-        else "",
+        sections.measurement(
+            "Corrupted images",
+            report.get("corruptions"),
+            corruptions_section.corruptions_line,
+            corruptions_section.NOTE,
+            shown.html("corruptions", "corrupted_image"),
+        ),
+        sections.measurement(
+            "Certified accuracy",
+            report.get("smoothing"),
+            smoothing_section.smoothing_line,
+            smoothing_section.NOTE,
+            shown.html("smoothing"),
+        ),
         sections.classes(report, shown),
         sections.section("Attacked images", shown.html("examples", "examples_more")),
         sections.risks(report),

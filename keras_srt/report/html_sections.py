@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,28 @@ def section(title: str, *parts: str) -> str:
     """Make a section with a heading; an empty string if all `parts` are empty."""
     body = "".join(parts)
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
+
+
+def measurement(
+    title: str,
+    part: Mapping[str, Any] | None,
+    describe: Callable[[Mapping[str, Any]], str],
+    note: str,
+    figures: str,
+) -> str:
+    """Make a section of a line, a note and figures; an empty string if nothing was measured.
+
+    Args:
+        title: The heading.
+        part: The measurement in `report.json`, or None.
+        describe: Summarizes the measurement in a line.
+        note: What the measurement means.
+        figures: HTML of the figures.
+    """
+    if part is None:
+        return ""
+    texts = f'<p>{escape(describe(part))}.</p><p class="note">{escape(note)}</p>'
+    return section(title, texts, figures)
 
 
 class Figures:

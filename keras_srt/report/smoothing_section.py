@@ -1,14 +1,13 @@
-"""The section of a report about randomized smoothing: as a text line and as HTML."""
+"""The section of a report about randomized smoothing: its line and its note."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from keras_srt.core.formatting import format_number, format_percent
 
-_NOTE = (
+NOTE = (
     "The smoothed classifier predicts the class that the model predicts most often under normal "
     "noise. A certificate is a proof, except for a probability of at most 0.1% for each image; an "
     "attack is an upper bound. Both are about the smoothed classifier: the exported model doesn't "
@@ -35,18 +34,4 @@ def smoothing_line(smoothing: Mapping[str, Any]) -> str:
     return (
         f"Smoothing, sigma {format_number(smoothing['sigma'])}: certified {', '.join(texts)} "
         f"({smoothing['n']:,} images, {smoothing['samples']:,} samples)"
-    )
-
-
-def smoothing_html(smoothing: Mapping[str, Any], figure: str = "") -> str:
-    """Format the section as HTML.
-
-    Args:
-        smoothing: Value of `smoothing` in `report.json`.
-        figure: HTML of the figure.
-    """
-    line, note = escape(smoothing_line(smoothing)), escape(_NOTE)
-    return (
-        f'<section><h2>Certified accuracy</h2><p>{line}.</p><p class="note">{note}</p>'
-        f"{figure}</section>"
     )

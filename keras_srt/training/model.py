@@ -21,6 +21,7 @@ from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import OBJECTIVES, SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas
+from keras_srt.training.batch_input import check_batch, make_batch, with_rows
 from keras_srt.training.optimization import LossScale, Update, WeightAverage
 from keras_srt.training.schedules import SearchGrowth, check_weight_warmup, warmed
 
@@ -282,10 +283,10 @@ class RobustModel(keras.Model):
         x = to_unit_range(x, "x")
         # AutoGraph would change the type of errors inside `train_step`.
         if y is not None:
-            self._check_batch((x, np.asarray(y)))
+            check_batch((x, np.asarray(y)), self.objective)
             check_class_ids(y, self._num_classes())
         elif isinstance(x, tf.data.Dataset):
-            self._check_batch(x.element_spec)
+            check_batch(x.element_spec, self.objective)
         self._training_data = functools.partial(first_images, x)
         if not hasattr(x, "__getitem__"):  # Keras 3 warns that it can't shuffle a dataset
             kwargs.setdefault("shuffle", False)
@@ -317,7 +318,7 @@ class RobustModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Inner maximization, then one optimizer step on the loss terms."""
-        batch = self._as_batch(data)
+        batch = make_batch(data, self.objective, self._num_classes())
         self.built = True  # the classifier is after this step; Keras warns of others in a file
         step = self.optimizer.iterations
         if self.objective.uses_average:
@@ -361,7 +362,7 @@ class RobustModel(keras.Model):
         """Clean accuracy, and robust accuracy under the neighborhood's search."""
         images, labels = data
         images = check_unit_range(images)
-        target = Target(self._as_class_ids(labels))
+        target = Target(assert_class_ids(labels, self._num_classes()))
 
         def is_correct(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
@@ -374,7 +375,7 @@ class RobustModel(keras.Model):
         found = self.neighborhood.maximize(
             images,
             lambda perturbed: cross_entropy(target, searched(perturbed, training=False)),
-            _with_rows(Batch(images, target.labels)).seed_for(tf.stack([self.seed, 0]), "labeled"),
+            with_rows(Batch(images, target.labels)).seed_for(tf.stack([self.seed, 0]), "labeled"),
             start_loss=cross_entropy(target, logits),
         )
         robust = correct & is_correct(self.inference_model(found.images, training=False))
@@ -395,66 +396,10 @@ class RobustModel(keras.Model):
             means[name].update_state([1.0, 0.0], sample_weight=shares)
         return {name: means[name].total / means[name].count for name in correct}
 
-    def _check_batch(self, data: Any) -> dict[str, Any]:
-        """The parts of a batch, or of the specification of a dataset's batches, by name.
-
-        Raises:
-            InvalidSettings: Parts are missing or unknown, or the labels are not class ids.
-        """
-        parts = dict(data) if isinstance(data, Mapping) else {"labeled": data}
-        objective, problem = self.objective, ""
-        if "labeled" not in parts or not parts.keys() <= {"labeled", "unlabeled", "pseudo_labels"}:
-            problem = (
-                f"the keys {sorted(parts)}; allowed: labeled and, for objectives that use them, "
-                "unlabeled and pseudo_labels"
-            )
-        elif not isinstance(parts["labeled"], tuple) or len(parts["labeled"]) != 2:
-            problem = "another structure; allowed: (images, labels)"
-        elif objective.uses_unlabeled and parts.get("unlabeled") is None:
-            problem = (
-                "no unlabeled images; allowed: {'labeled': (images, labels), 'unlabeled': "
-                f"images}}, because the objective is {objective.name!r} "
-                f"({objective.without_unlabeled!r} is the same without unlabeled images)"
-            )
-        elif objective.uses_teacher and parts.get("pseudo_labels") is None:
-            problem = (
-                "no pseudo_labels; allowed: class ids or probabilities of the unlabeled images, "
-                f"because the objective {objective.name!r} uses the predictions of a teacher"
-            )
-        if problem:
-            raise InvalidSettings([f"batch: got {problem}"])
-        _check_labels(parts["labeled"][1].shape)
-        return parts
-
-    def _as_batch(self, data: Any) -> Batch:
-        parts = self._check_batch(data)
-        images, labels = parts["labeled"]
-        unlabeled, pseudo_labels = parts.get("unlabeled"), parts.get("pseudo_labels")
-        if unlabeled is not None:
-            unlabeled = check_unit_range(unlabeled)
-        if pseudo_labels is not None:
-            pseudo_labels = self._as_pseudo_labels(pseudo_labels)
-        return _with_rows(
-            Batch(check_unit_range(images), self._as_class_ids(labels), unlabeled, pseudo_labels)
-        )
-
-    def _as_class_ids(self, labels: tf.Tensor) -> tf.Tensor:
-        return assert_class_ids(labels, self._num_classes())
-
     def _num_classes(self) -> int | None:
         """Number of classes; None before the classifier is built."""
         shape = getattr(self.classifier, "output_shape", None) if self.classifier.built else None
         return shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else None
-
-    def _as_pseudo_labels(self, pseudo_labels: tf.Tensor) -> tf.Tensor:
-        """Convert between class ids [batch] and probabilities [batch, classes]."""
-        are_soft = len(pseudo_labels.shape) == 2 and pseudo_labels.shape[1] != 1
-        if not self.objective.soft_pseudo_labels:
-            ids = tf.argmax(pseudo_labels, -1) if are_soft else pseudo_labels
-            return self._as_class_ids(ids)
-        if are_soft:
-            return tf.cast(pseudo_labels, tf.float32)
-        return tf.one_hot(self._as_class_ids(pseudo_labels), self.classifier.output_shape[-1])
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
@@ -477,20 +422,4 @@ def _check_average(objective: Objective, ema: float | None) -> None:
                 "training.ema: got null with pseudo_labels 'average'; allowed: the decay of an "
                 "average of the weights, such as 0.998"
             ]
-        )
-
-
-def _with_rows(batch: Batch) -> Batch:
-    """The batch with the rows of the global batch that this replica holds."""
-    parts = {"labeled": batch.images}
-    if batch.unlabeled is not None:
-        parts["unlabeled"] = batch.unlabeled
-    counts = {name: tf.shape(images)[0] for name, images in parts.items()}
-    return batch._replace(rows=replicas.held_rows(counts))
-
-
-def _check_labels(shape: Any) -> None:
-    if len(shape) == 2 and shape[1] != 1:
-        raise InvalidSettings(
-            [f"labels: got shape {tuple(shape)}; allowed: class ids [batch], not one-hot vectors"]
         )

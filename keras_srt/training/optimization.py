@@ -281,6 +281,8 @@ class Update:
                 for optimizers with decoupled weight decay, such as AdamW.
         """
         weights, step = classifier.trainable_variables, tf.identity(optimizer.iterations)
+        with tf.init_scope():  # variables made inside the step fail on several devices in Keras 3
+            optimizer.build(weights)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if self.loss_scale is not None:
             gradients = [g / self.loss_scale.value for g in gradients]
@@ -320,8 +322,6 @@ def _apply_if(
     The gradients are applied and then reverted, because replicas can't all-reduce inside a
     conditional branch.
     """
-    with tf.init_scope():
-        optimizer.build([weight for _, weight in pairs])
     changed = [weight for _, weight in pairs]
     changed += [v for v in optimizer.variables if v is not optimizer.iterations]
     before = [tf.identity(variable) for variable in changed]

@@ -1,5 +1,6 @@
 """Servers for tests: a small SavedModel with the exported signatures, and `serve`."""
 
+import asyncio
 import atexit
 import base64
 import contextlib
@@ -260,3 +261,22 @@ def wait_until(condition, seconds=20):
         if time.monotonic() > end:
             raise AssertionError("the condition did not become true")
         time.sleep(0.02)
+
+
+class HeldModels:
+    """Models whose responses wait until they are let go."""
+
+    def __init__(self):
+        self.waiting, self.go = 0, threading.Event()
+
+    async def predict(self, target, body):
+        self.waiting += 1
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        return b"{}"
+
+    async def names(self):
+        raise RuntimeError("a fault of ours")
+
+    def close(self):
+        self.go.set()

@@ -72,7 +72,7 @@ class Connections:
     Attributes:
         admission: As given.
         limit: Maximum number of connections.
-        draining: Whether the server ends, which each response then announces.
+        draining: Whether the server is shutting down; responses then have `Connection: close`.
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -180,7 +180,7 @@ class Connection(H11Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether the server ends, so that a client should open another connection elsewhere."""
+        """Whether the server is shutting down, so that clients should reconnect to another one."""
         return self._connections.draining
 
     @override

@@ -9,7 +9,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
 from keras_srt.models import MobileNetV2, MobileNetV3
-from keras_srt.models.applications import Application
+from keras_srt.models.applications import BatchNormApplication
 from keras_srt.models.dropout import Dropout
 
 
@@ -23,14 +23,11 @@ def test_unreadable_weights_are_an_error(tmp_path):
 
 
 @component
-class Pooled(Application):
+class Pooled(BatchNormApplication):
     """An application whose "imagenet" weights are sevens."""
 
     name = "pooled"
     batch_norm_momentum: float = 0.5
-    weights: str | None = None
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
 
     def backbone(self, input_shape, weights):
         layers = keras.layers

@@ -29,6 +29,7 @@ from keras_srt.pipeline.cost import StepTime, training_seconds
 from keras_srt.pipeline.describe import describe_cost
 from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.teacher_config import teacher_config
+from keras_srt.training.batch_input import make_batch
 from keras_srt.training.model import RobustModel
 from keras_srt.training.schedules import SearchGrowth, learning_rate
 
@@ -154,8 +155,7 @@ def test_every_objective_that_searches_can_grow(objective, batch):
     growth = SearchGrowth.over(10, objective, TURN)
     classifier = make_dense()
     counter = classifier.layers[0].passes
-    model = RobustModel(classifier, TURN, objective)
-    inputs = model._as_batch(tf.nest.map_structure(tf.constant, batch))
+    inputs = make_batch(tf.nest.map_structure(tf.constant, batch), objective, 3)
 
     passes, found = [], []
     for step in (0, 10):
@@ -263,10 +263,8 @@ def test_fast_adversarial_training_in_a_config(images, labels):
         loss = losses.cross_entropy(Target(labels), classifier(start))
     moved = start + 0.1 * np.sign(tape.gradient(loss, start))
     expected = np.clip(np.clip(moved, images - 0.08, images + 0.08), 0, 1)
-    model = RobustModel(classifier, ball, config.objective)
-    prepared = config.objective.prepare(
-        classifier, model._as_batch((images, labels)), ball, seed, 1.0
-    )
+    inputs = make_batch((images, labels), config.objective, 3)
+    prepared = config.objective.prepare(classifier, inputs, ball, seed, 1.0)
     np.testing.assert_allclose(prepared.images, expected, atol=1e-6)
     assert np.abs(start - images).max() > 0.07
 

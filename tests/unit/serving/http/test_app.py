@@ -1,6 +1,5 @@
 """The web application, over HTTP."""
 
-import asyncio
 import gzip
 import http.client
 import json
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from serving_helpers import (
     NAMES,
+    HeldModels,
     Running,
     ask,
     floats,
@@ -179,25 +179,6 @@ def test_metrics_count_requests_images_and_versions(server):
     assert after["keras_srt_connections"] == 1
     assert after["process_resident_memory_bytes"] > 10**7
     assert ask(server.url + "/monitoring/prometheus/metrics")[0] == 200
-
-
-class HeldModels:
-    """Models whose answers wait until they are let go."""
-
-    def __init__(self):
-        self.waiting, self.go = 0, threading.Event()
-
-    async def predict(self, target, body):
-        self.waiting += 1
-        while not self.go.is_set():
-            await asyncio.sleep(0.01)
-        return b"{}"
-
-    async def names(self):
-        raise RuntimeError("a fault of ours")
-
-    def close(self):
-        self.go.set()
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
 
 import pytest
 from helpers import ROOT, clean_environment
-from serving_helpers import Running, ask, wait_until
+from serving_helpers import HeldModels, Running, ask, wait_until
 
 from keras_srt.core.errors import UserError
 from keras_srt.serving.http.connections import Connections, connection_limit
@@ -22,25 +21,9 @@ HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n"
 BUSY = {"error": "The server is busy: too many connections"}
 
 
-class SlowModels:
-    """Models whose responses wait until they are let go."""
-
-    def __init__(self):
-        self.waiting, self.go = 0, threading.Event()
-
-    async def predict(self, target, body):
-        self.waiting += 1
-        while not self.go.is_set():
-            await asyncio.sleep(0.01)
-        return b"{}"
-
-    def close(self):
-        self.go.set()
-
-
 @pytest.fixture
 def server():
-    started = Running(SlowModels(), Limits(max_connections=LIMIT, timeout=20.0), Metrics())
+    started = Running(HeldModels(), Limits(max_connections=LIMIT, timeout=20.0), Metrics())
     yield started
     started.stop()
 
