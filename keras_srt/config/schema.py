@@ -165,6 +165,8 @@ class TrainingSettings:
             or candidate to all of them; 0 to start with all.
         weight_warmup: Fraction of the training over which the objective's robust_weight grows
             linearly from 0; 0 to start at the full weight.
+        freeze: Fraction of the training, at its start, in which only the last layer of a model with
+            pretrained weights is trained; 0 to train all layers from the start.
         precision: "float32"; "mixed_bfloat16" for processors that support it; "mixed_float16" for
             GPUs, with loss scaling; "auto" for "mixed_bfloat16" where the processor has bfloat16
             instructions, else "float32".
@@ -193,6 +195,7 @@ class TrainingSettings:
     strength_warmup: Annotated[float, real(0, 1)] = 0.0
     search_growth: Annotated[float, real(0, 1)] = 0.0
     weight_warmup: Annotated[float, real(0, 1)] = 0.0
+    freeze: Annotated[float, real(0, 1)] = 0.0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     strategy: Literal["one_device", "mirrored", "multi_worker"] = "one_device"
     jit_compile: pydantic.StrictBool = False

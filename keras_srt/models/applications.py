@@ -37,6 +37,11 @@ class Application(ModelBuilder):
     mean: ChannelValues = (0.5,)
     std: PositiveChannelValues = (0.5,)
 
+    @property
+    @override
+    def pretrained(self) -> bool:
+        return self.weights is not None
+
     @abstractmethod
     def backbone(self, input_shape: tuple[int, int, int], weights: str | None) -> keras.Model:
         """Build the network without its classifier, with global pooling.

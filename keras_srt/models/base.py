@@ -33,6 +33,11 @@ class ModelBuilder(Component):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether training starts from pretrained weights."""
+        return False
+
     @abstractmethod
     def layers(self, images: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
         """Return the features that the final linear layer classifies.

@@ -87,6 +87,16 @@ class StepPasses(NamedTuple):
         """
         return self.forward + _GRADIENT_COST * self.gradient + _TRAINING_COST * self.training
 
+    @property
+    def frozen_cost(self) -> float:
+        """`relative_cost` if only the last layer is trained: no gradient goes through the model.
+
+        Example:
+            >>> StepPasses(forward=100, gradient=1000, training=120).frozen_cost
+            2220.0
+        """
+        return self._replace(forward=self.forward + self.training, training=0).relative_cost
+
 
 class Objective(Component):
     """A training loss, computed in two parts.

@@ -62,6 +62,7 @@ def build_model(config: Config, info: DatasetInfo, plan: Plan) -> RobustModel:
         weight_warmup=plan.weight_steps,
         search_growth=plan.growth_steps,
         training_search=training.search,
+        freeze=plan.freeze_steps,
     )
     rate = learning_rate(training, plan.steps, plan.steps_per_epoch)
     optimizer = make_optimizer(

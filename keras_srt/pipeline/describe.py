@@ -54,11 +54,9 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
     sizes, passes = plan.sizes, plan.passes
     total = format_duration(training_seconds(plan, step))
     timed = f", timed on {step.timed_on} images" if step.timed_on < sum(sizes) else ""
-    growth = (
-        f" with the full search, {100 * plan.cost_ratio:.0f}% of that on average"
-        if plan.growth_steps
-        else ""
-    )
+    most = " with the full search" * bool(plan.growth_steps)
+    most += " of all layers" * bool(plan.freeze_steps)
+    average = f"{most}, {100 * plan.cost_ratio:.0f}% of that on average" if most else ""
     lines = [
         f"batch     {sizes.labeled} labeled + {sizes.unlabeled} unlabeled images "
         f"(of {plan.num_labeled:,} and {plan.num_unlabeled:,})",
@@ -66,12 +64,19 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
         f"{passes.training:,} training image passes",
         f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
         f"the labeled images, validation every {plan.interval:,} steps",
+        *_describe_freeze(plan),
         f"time      about {total} of training on this machine "
-        f"({step.seconds:.2f} s a step{timed}{growth}), plus validation and evaluation",
+        f"({step.seconds:.2f} s a step{timed}{average}), plus validation and evaluation",
     ]
     if plan.teacher is not None:
         lines.insert(0, _describe_teacher(plan, step))
     return "\n".join(lines)
+
+
+def _describe_freeze(plan: Plan) -> list[str]:
+    if not plan.freeze_steps:
+        return []
+    return [f"freeze    the first {plan.freeze_steps:,} steps train only the last layer"]
 
 
 def _describe_teacher(plan: Plan, step: StepTime) -> str:

@@ -31,7 +31,9 @@ class Plan(NamedTuple):
         teacher: The plan of the teacher that is trained first, or None.
         growth_steps: Steps over which the search grows to its full number of rounds.
         weight_steps: Steps over which the weight λ grows.
-        cost_ratio: The mean cost of a step, divided by the cost with the full search.
+        freeze_steps: Steps at the start in which only the last layer is trained.
+        cost_ratio: The mean cost of a step, divided by the cost with the full search and of
+            all layers.
     """
 
     num_labeled: int
@@ -45,6 +47,7 @@ class Plan(NamedTuple):
     teacher: Plan | None = None
     growth_steps: int = 0
     weight_steps: int = 0
+    freeze_steps: int = 0
     cost_ratio: float = 1.0
 
     @property
@@ -76,10 +79,12 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
 
     Raises:
         InvalidSettings: A batch has no room for a labeled image, the split can't be drawn, or
-            the objective doesn't support the neighborhood or lacks unlabeled images.
+            the objective doesn't support the neighborhood or lacks unlabeled images, or a model
+            without pretrained weights is to be frozen.
     """
     data, training, objective = config.data, config.training, config.objective
     objective.check(config.searched)
+    _check_freeze(config)
     split = split_sizes(
         info.num_train,
         len(info.class_names),
@@ -98,7 +103,9 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     growth = SearchGrowth.over(growth_steps, objective, config.searched)
     weight_steps = round(training.weight_warmup * steps)
     check_weight_warmup(objective, weight_steps)
+    freeze_steps = round(training.freeze * steps)
     passes = objective.passes(config.searched, *sizes)
+    saved = freeze_steps / steps * (passes.relative_cost - passes.frozen_cost)
     return Plan(
         num_labeled=split.labeled,
         num_unlabeled=unlabeled,
@@ -111,8 +118,20 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         teacher=_teacher_plan(config, info, steps),
         growth_steps=growth_steps,
         weight_steps=weight_steps,
-        cost_ratio=growth.mean_cost(steps, *sizes) / passes.relative_cost,
+        freeze_steps=freeze_steps,
+        cost_ratio=(growth.mean_cost(steps, *sizes) - saved) / passes.relative_cost,
     )
+
+
+def _check_freeze(config: Config) -> None:
+    if config.training.freeze and not config.model.pretrained:
+        raise InvalidSettings(
+            [
+                f"training.freeze: got {config.training.freeze:g} with the model "
+                f"{config.model.name!r} without pretrained weights; allowed: 0, or a model with "
+                '"weights" (see docs/own-images.md)'
+            ]
+        )
 
 
 def _teacher_plan(config: Config, info: DatasetInfo, steps: int) -> Plan | None:

@@ -24,7 +24,8 @@ def teacher_config(config: Config, student_steps: int) -> Config:
     """Return the config of the teacher: training without a neighborhood.
 
     By default it is standard training on the labeled images with the student's settings; the
-    milestones keep their relative positions. The `teacher` section changes these settings.
+    milestones keep their relative positions. `training.freeze` applies to models with pretrained
+    weights. The `teacher` section changes these settings.
 
     Args:
         config: The student's configuration.
@@ -38,6 +39,7 @@ def teacher_config(config: Config, student_steps: int) -> Config:
     """
     teacher = config.teacher or TeacherSettings()
     steps = config.objective.teacher_steps or student_steps
+    model = _changed_model(config, teacher.model)
     training = dataclasses.replace(
         config.training,
         steps=steps,
@@ -48,6 +50,7 @@ def teacher_config(config: Config, student_steps: int) -> Config:
         strength_warmup=0.0,
         search_growth=0.0,
         weight_warmup=0.0,
+        freeze=config.training.freeze if model.pretrained else 0.0,
         schedule=_schedule(config.training, steps),
     )
     augmentation = config.data.augmentation
@@ -60,7 +63,7 @@ def teacher_config(config: Config, student_steps: int) -> Config:
         config,
         neighborhood=None,
         objective=_built(OBJECTIVES, teacher.objective, "teacher.objective"),
-        model=_changed_model(config, teacher.model),
+        model=model,
         training=_changed_training(training, teacher.training),
         data=dataclasses.replace(config.data, augmentation=augmentation),
         teacher=teacher.teacher,

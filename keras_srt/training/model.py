@@ -22,6 +22,7 @@ from keras_srt.objectives import OBJECTIVES, SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas
 from keras_srt.training.batch_input import check_batch, make_batch, with_rows
+from keras_srt.training.freezing import head, in_inference_mode
 from keras_srt.training.optimization import LossScale, Update, WeightAverage
 from keras_srt.training.schedules import SearchGrowth, check_weight_warmup, warmed
 
@@ -80,6 +81,9 @@ class RobustModel(keras.Model):
             `SearchGrowth`. The classifier must be built.
         training_search: The neighborhood that is searched in training, for example with fewer
             steps; None for `neighborhood`, which validation searches.
+        freeze: Steps at the start that train only the last layer, which must be a Dense layer.
+            All other layers run in inference mode, and their weights and BatchNorm statistics
+            stay the same; for pretrained backbones.
 
     Example:
         >>> from keras_srt import LInf, RobustModel, SRT, keras
@@ -103,6 +107,7 @@ class RobustModel(keras.Model):
         weight_warmup: int = 0,
         search_growth: int = 0,
         training_search: Neighborhood | None = None,
+        freeze: int = 0,
         **kwargs: Any,
     ) -> None:
         _check_logits(classifier)
@@ -125,6 +130,7 @@ class RobustModel(keras.Model):
             "weight_warmup": weight_warmup,
             "search_growth": search_growth,
             "training_search": settings_of(training_search),
+            "freeze": freeze,
         }
         self.seed = seed
         self.weight_decay = weight_decay
@@ -138,6 +144,10 @@ class RobustModel(keras.Model):
         self.strength = linear_warmup(strength_warmup)
         self.robust_weight = linear_warmup(weight_warmup) if weight_warmup else None
         self.search = SearchGrowth.over(search_growth, self.objective, self.training_search)
+        if freeze:
+            head(classifier)
+        self.freeze = freeze
+        self._is_frozen = False  # for the step that is traced
         self._training_data: Callable[[], np.ndarray | None] = lambda: None
         self.built = classifier.built
         # The metrics are already global means; by default, Keras would sum them over workers.
@@ -316,8 +326,31 @@ class RobustModel(keras.Model):
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Keras 3 would build the model by a mean batch, for which replicas need equal parts."""
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Make the function of a training step, as Keras does; with `freeze`, one for each phase.
+
+        A condition inside one graph would not do: replicas can't all-reduce in it.
+        """
+        if not self.freeze or (self.train_function is not None and not force):
+            return super().make_train_function(force)
+        phases = []
+        for _ in range(2):
+            super().make_train_function(True)
+            phases.append(self.train_function)
+        full, frozen = phases
+
+        def train_by_step(batches: Any) -> Any:
+            self._is_frozen = int(self.optimizer.iterations.numpy()) < self.freeze
+            return (frozen if self._is_frozen else full)(batches)
+
+        self.train_function = train_by_step
+        return train_by_step
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Inner maximization, then one optimizer step on the loss terms."""
+        trained, classifier = self.classifier, self.classifier
+        if self._is_frozen:
+            trained, classifier = head(self.classifier), in_inference_mode(self.classifier)
         batch = make_batch(data, self.objective, self._num_classes())
         self.built = True  # the classifier is after this step; Keras warns of others in a file
         step = self.optimizer.iterations
@@ -331,7 +364,7 @@ class RobustModel(keras.Model):
             tf.GradientTape() as tape,
             dropout_seed(self.classifier, fold(self._seed_at(step), _DROPOUT)),
         ):
-            terms = self.objective.terms(self.classifier, prepared)
+            terms = self.objective.terms(classifier, prepared)
             if self.robust_weight is not None:
                 terms = warmed(self.objective, terms, self.robust_weight(step))
             # This replica's shares of the global means.
@@ -340,11 +373,11 @@ class RobustModel(keras.Model):
             loss = tf.add_n([terms[name].weight * mean for name, mean in means.items()])
             penalties = [penalty / replicas.count() for penalty in self.classifier.losses]
             total = self.update.scaled(tf.add_n([loss, *penalties]) if penalties else loss)
-        weights = self.classifier.trainable_variables
+        weights = trained.trainable_variables
         gradients = tape.gradient(
             total, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        self.update.apply(self.optimizer, self.classifier, gradients, self.weight_decay)
+        self.update.apply(self.optimizer, self.classifier, gradients, self.weight_decay, weights)
         return self._mean_losses({"loss": loss, **means})
 
     def _mean_losses(self, shares: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

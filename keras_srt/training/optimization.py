@@ -267,8 +267,9 @@ class Update:
         classifier: keras.Model,
         gradients: Sequence[tf.Tensor],
         weight_decay: float = 0.0,
+        weights: Sequence[tf.Variable] | None = None,
     ) -> None:
-        """Update the classifier's trainable weights.
+        """Update trainable weights of the classifier.
 
         The optimizer's step count increases even if the update is skipped because a gradient
         is not finite.
@@ -276,13 +277,15 @@ class Update:
         Args:
             optimizer: The optimizer; its `iterations` is the number of the step.
             classifier: The classifier to update.
-            gradients: Gradients of `scaled(loss)`, one for each trainable weight.
-            weight_decay: λ; λ·w is added to the clipped gradient of each trainable weight. 0
-                for optimizers with decoupled weight decay, such as AdamW.
+            gradients: Gradients of `scaled(loss)`, one for each weight to update.
+            weight_decay: λ; λ·w is added to the clipped gradient of each weight. 0 for optimizers
+                with decoupled weight decay, such as AdamW.
+            weights: The weights to update; None for all trainable weights.
         """
-        weights, step = classifier.trainable_variables, tf.identity(optimizer.iterations)
+        trainable, step = classifier.trainable_variables, tf.identity(optimizer.iterations)
+        weights = trainable if weights is None else weights
         with tf.init_scope():  # variables made inside the step fail on several devices in Keras 3
-            optimizer.build(weights)
+            optimizer.build(trainable)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if self.loss_scale is not None:
             gradients = [g / self.loss_scale.value for g in gradients]

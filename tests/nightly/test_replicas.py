@@ -45,6 +45,11 @@ def test_two_replicas_train_as_one_device_by_each_search_alone():
     assert_replicas_train_as_one(2, "pixel", "spatial")
 
 
+def test_two_replicas_freeze_as_one_device():
+    """Half of the steps train the last layer, the others all layers."""
+    assert_replicas_train_as_one(2, "frozen")
+
+
 def test_four_replicas_train_as_one_device():
     """Also with clipping and averaged weights, a teacher's answers, and several search kinds."""
     assert_replicas_train_as_one(4, "composite", "sparse", "color", "standard")

@@ -34,6 +34,7 @@ CASES = {
     "sparse": (CNN, L0(epsilon=4, num_steps=2), SRT(), False),
     "color": (RESNET, Color(num_steps=2), UAT(), True),
     "standard": (RESNET, None, Standard(), False),
+    "frozen": (RESNET, PIXEL, SRT(), True),
 }
 SIZES = BatchSizes(labeled=5, unlabeled=8)
 # The last batch is smaller, and shared out unevenly.
@@ -58,6 +59,7 @@ def trained(case, strategy):
             weight_decay=0.01,
             gradient_clip=0.5 if updated else None,
             ema=0.9 if updated else None,
+            freeze=STEPS // 2 if case == "frozen" else 0,
         )
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
         model.optimizer.build(classifier.trainable_variables)

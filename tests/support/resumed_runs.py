@@ -13,17 +13,18 @@ from keras_srt.training import callbacks
 from keras_srt.training.checkpoints import Checkpoints
 
 
-def check_resumed_run(tmp_path, monkeypatch, at, objective):
+def check_resumed_run(tmp_path, monkeypatch, at, objective, **changes):
     """A run that is interrupted at a step and resumed is bit-equal to an uninterrupted one."""
-    settings = tiny(
-        objective={"name": objective},
-        training__steps=10,
-        training__schedule={"name": "cosine"},
-        training__strength_warmup=0.5,
-        training__labeled_per_batch=8 if objective == "srt" else None,
-        model__dropout=0.5,
-        data__augmentation={"pad": 2, "flip": True},
-    )
+    settings = {
+        "objective": {"name": objective},
+        "training__steps": 10,
+        "training__schedule": {"name": "cosine"},
+        "training__strength_warmup": 0.5,
+        "training__labeled_per_batch": 8 if objective == "srt" else None,
+        "model__dropout": 0.5,
+        "data__augmentation": {"pad": 2, "flip": True},
+    }
+    settings = tiny(**settings | changes)
     config = load_config(str(write_config(tmp_path, settings)))
     whole = train_in(tmp_path / "whole", config)
 

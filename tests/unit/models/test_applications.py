@@ -4,12 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pooled_application import Pooled
 
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import keras
 from keras_srt.models import MobileNetV2, MobileNetV3
-from keras_srt.models.applications import BatchNormApplication
 from keras_srt.models.dropout import Dropout
 
 
@@ -20,24 +19,6 @@ def test_unreadable_weights_are_an_error(tmp_path):
     model = keras.Sequential([keras.Input((4,)), backbone])
     with pytest.raises(InvalidSettings, match="which can't be read as the weights of "):
         MobileNetV2(width=0.1, weights=str(path)).initialize(model)
-
-
-@component
-class Pooled(BatchNormApplication):
-    """An application whose "imagenet" weights are sevens."""
-
-    name = "pooled"
-    batch_norm_momentum: float = 0.5
-
-    def backbone(self, input_shape, weights):
-        layers = keras.layers
-        inputs = keras.Input(input_shape)
-        x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 3)(inputs))
-        x = layers.Dropout(0.5, noise_shape=(None, 1, 1, 1))(x)
-        model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
-        if weights == "imagenet":
-            model.set_weights([np.full(w.shape, 7.0) for w in model.get_weights()])
-        return model
 
 
 def test_imagenet_weights_go_into_the_backbone():

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from helpers import write_config
+from pooled_application import pretrained_model
 from resumed_runs import check_resumed_run
 
 from keras_srt.core.tensorflow import keras
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.usefixtures("eager", "untimed")
 
 def test_a_resumed_run_is_bit_equal_to_an_uninterrupted_one(tmp_path, monkeypatch):
     check_resumed_run(tmp_path, monkeypatch, 4, "srt")
+
+
+def test_a_run_that_is_resumed_in_its_frozen_phase_is_bit_equal(tmp_path, monkeypatch):
+    model = pretrained_model(tmp_path, monkeypatch)
+    frozen = {"training__freeze": 0.7, "training__ema": 0.9}
+    check_resumed_run(tmp_path, monkeypatch, 4, "srt", model=model, **frozen)
 
 
 def test_callbacks_of_the_user_see_the_training_and_can_stop_it(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import tiny
+from pooled_application import pretrained_model
 
 from keras_srt.config import loader as configs
 from keras_srt.config.schema import ScheduleSettings, TrainingSettings
@@ -189,6 +190,37 @@ def test_without_growth_the_estimate_is_as_it_was():
     plan = make_plan(configured(), INFO)
     assert (plan.cost_ratio, plan.growth_steps, plan.weight_steps) == (1.0, 0, 0)
     assert "on average" not in describe_cost(plan, StepTime(1.0, 16))
+
+
+def test_frozen_steps_cost_no_gradient_of_the_weights(tmp_path, monkeypatch):
+    model = pretrained_model(tmp_path, monkeypatch)
+    changes = {"training__steps": 8, "neighborhood__num_steps": 4, "model": model}
+    plan = make_plan(configured(**changes, training__freeze=0.25), INFO)
+    frozen, full = (16 + 2 * 16 * 4 + cost * 24 for cost in (1, 3))
+    assert plan.freeze_steps == 2
+    assert plan.cost_ratio == pytest.approx((2 * frozen + 6 * full) / (8 * full))
+    text = describe_cost(plan, StepTime(10.0, 16))
+    assert "freeze    the first 2 steps train only the last layer" in text
+    assert "of all layers, 94% of that on average" in text
+    grown = make_plan(
+        configured(**changes, training__freeze=0.25, training__search_growth=0.5), INFO
+    )
+    costs = [16 + 2 * 16 * k + 3 * 24 for k in (1, 1, 2, 2, 4, 4, 4, 4)]
+    assert grown.cost_ratio == pytest.approx((np.sum(costs) - 2 * 2 * 24) / (8 * full))
+
+
+def test_a_model_without_pretrained_weights_is_not_frozen():
+    with pytest.raises(InvalidSettings, match=r"^training.freeze: got 0.5 .*'small_cnn' without"):
+        make_plan(configured(training__freeze=0.5), INFO)
+
+
+def test_a_pretrained_teacher_is_frozen_like_its_student(tmp_path, monkeypatch):
+    model = pretrained_model(tmp_path, monkeypatch)
+    settings = {"objective": {"name": "rst"}, "training__freeze": 0.5, "model": model}
+    other = {"teacher": {"model": {"weights": None}}}
+    for changes, share in ((settings, 0.5), (settings | other, 0.0)):
+        config = configured(**changes)
+        assert teacher_config(config, 6).training.freeze == share
 
 
 def test_a_plan_with_nothing_to_grow_is_refused():
