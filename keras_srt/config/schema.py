@@ -137,6 +137,24 @@ class OnNaNSettings:
 
 
 @component
+class EarlyStoppingSettings:
+    """When to stop a training whose validation accuracy no longer improves.
+
+    The accuracy is the one that selects the best classifier: robust accuracy, or clean accuracy
+    for objectives without a neighborhood.
+
+    Args:
+        patience: Number of validations without improvement after which the training stops.
+            Validations while layers are frozen, or while the neighborhood, the search or the
+            weight λ grows, don't count.
+        min_delta: The smallest gain in accuracy that counts as an improvement, as a fraction.
+    """
+
+    patience: Annotated[int, whole(1)]
+    min_delta: Annotated[float, real(0, 1)] = 0.0
+
+
+@component
 class TrainingSettings:
     """The `training` section: optimizer, length and schedule.
 
@@ -176,6 +194,7 @@ class TrainingSettings:
         interval: Steps between validations, each with a checkpoint; null for one epoch if that is
             at least 100 steps, else a twentieth of the training.
         on_nan: The reaction to a NaN or infinite loss or weight.
+        early_stopping: When to stop before the end; null for never.
     """
 
     steps: Annotated[int, whole(1)] | None = None
@@ -201,6 +220,7 @@ class TrainingSettings:
     jit_compile: pydantic.StrictBool = False
     interval: Annotated[int, whole(1)] | None = None
     on_nan: OnNaNSettings = OnNaNSettings()
+    early_stopping: EarlyStoppingSettings | None = None
 
     @property
     def length(self) -> int:

@@ -64,7 +64,7 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
         f"{passes.training:,} training image passes",
         f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
         f"the labeled images, validation every {plan.interval:,} steps",
-        *_describe_freeze(plan),
+        *_describe_phases(plan),
         f"time      about {total} of training on this machine "
         f"({step.seconds:.2f} s a step{timed}{average}), plus validation and evaluation",
     ]
@@ -73,10 +73,14 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
     return "\n".join(lines)
 
 
-def _describe_freeze(plan: Plan) -> list[str]:
-    if not plan.freeze_steps:
-        return []
-    return [f"freeze    the first {plan.freeze_steps:,} steps train only the last layer"]
+def _describe_phases(plan: Plan) -> list[str]:
+    lines = []
+    if plan.freeze_steps:
+        lines.append(f"freeze    the first {plan.freeze_steps:,} steps train only the last layer")
+    if plan.patience is not None:
+        after = f" after step {plan.grown_step:,}" if plan.grown_step else ""
+        lines.append(f"stop      early after {plan.patience} validations without gain{after}")
+    return lines
 
 
 def _describe_teacher(plan: Plan, step: StepTime) -> str:

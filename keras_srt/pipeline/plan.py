@@ -32,6 +32,7 @@ class Plan(NamedTuple):
         growth_steps: Steps over which the search grows to its full number of rounds.
         weight_steps: Steps over which the weight λ grows.
         freeze_steps: Steps at the start in which only the last layer is trained.
+        patience: Validations without improvement after which the training stops; None for never.
         cost_ratio: The mean cost of a step, divided by the cost with the full search and of
             all layers.
     """
@@ -48,7 +49,13 @@ class Plan(NamedTuple):
     growth_steps: int = 0
     weight_steps: int = 0
     freeze_steps: int = 0
+    patience: int | None = None
     cost_ratio: float = 1.0
+
+    @property
+    def grown_step(self) -> int:
+        """The step from which all layers are trained with the full search and the full loss."""
+        return max(self.strength_steps, self.growth_steps, self.weight_steps, self.freeze_steps)
 
     @property
     def labeled_passes(self) -> float:
@@ -103,7 +110,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
     growth = SearchGrowth.over(growth_steps, objective, config.searched)
     weight_steps = round(training.weight_warmup * steps)
     check_weight_warmup(objective, weight_steps)
-    freeze_steps = round(training.freeze * steps)
+    freeze_steps, early = round(training.freeze * steps), training.early_stopping
     passes = objective.passes(config.searched, *sizes)
     saved = freeze_steps / steps * (passes.relative_cost - passes.frozen_cost)
     return Plan(
@@ -119,6 +126,7 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
         growth_steps=growth_steps,
         weight_steps=weight_steps,
         freeze_steps=freeze_steps,
+        patience=None if early is None else early.patience,
         cost_ratio=(growth.mean_cost(steps, *sizes) - saved) / passes.relative_cost,
     )
 

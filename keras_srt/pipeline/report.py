@@ -122,9 +122,11 @@ def _add_training(content: dict[str, Any], context: RunContext) -> None:
     """Add the training of the classifier to a report."""
     config, plan, folder = context.config, context.plan, context.folder
     resolved = settings_of(config)
-    seconds = round(sum(float(row["seconds"]) for row in folder.read_history()), 1)
+    history = folder.read_history()
+    seconds = round(sum(float(row["seconds"]) for row in history), 1)
+    steps = int(history[-1]["step"]) if history else plan.steps
     passes = {
-        kind: round(plan.steps * plan.cost_ratio * count)
+        kind: round(steps * plan.cost_ratio * count)
         for kind, count in plan.passes._asdict().items()
     }
     content["dataset"] |= {
@@ -140,7 +142,8 @@ def _add_training(content: dict[str, Any], context: RunContext) -> None:
         "neighborhood": {**config.neighborhood.describe(), "settings": resolved["neighborhood"]},
         "model": resolved["model"],
         "seed": config.seed,
-        "steps": plan.steps,
+        "steps": steps,
+        **({"planned_steps": plan.steps} if steps < plan.steps else {}),
         "train_seconds": seconds,
         "cost": {
             "training": {"image_passes": passes, "seconds": seconds},

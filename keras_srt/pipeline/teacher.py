@@ -129,7 +129,7 @@ def _summary(teacher: RunContext, num_unlabeled: int) -> dict[str, float | int |
     best = max(rows, key=lambda row: (float(row["val_accuracy"]), int(row["step"])))
     return {
         "objective": teacher.config.objective.name,
-        "steps": teacher.plan.steps,
+        "steps": int(rows[-1]["step"]),
         "best_step": int(best["step"]),
         "val_accuracy": round(float(best["val_accuracy"]), 6),
         "labeled": teacher.plan.num_labeled,

@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from keras_srt.pipeline.describe import describe_cost
 from keras_srt.pipeline.plan import Plan, segments
 from keras_srt.pipeline.rollback import read_rollbacks, roll_back, rolled_back
 from keras_srt.pipeline.run_folder import RunFolder
+from keras_srt.training.checkpoint_files import WAITED
 from keras_srt.training.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
     history = callbacks.History(context.folder.history, checkpoints)
     first_step = int(model.optimizer.iterations.numpy())
     unvalidated = _is_unvalidated(first_step, plan, checkpoints.validated)
+    finished = first_step >= plan.steps or _stopped_early(checkpoints.rows, plan)
     if context.resume:
         history.write()  # without the rows of steps that will be trained again
-    if first_step >= plan.steps and not unvalidated:
+    if finished and not unvalidated:
         return
     data = load()
     is_chief = context.distribution.task.is_chief
@@ -84,7 +86,8 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
             if unvalidated:
                 interval = (first_step - 1) // plan.interval
                 _validate_late(model, interval, *validation, watching, checkpoints.means())
-            _fit(context, first_step, data, validation, watching)
+            if not model.stop_training:
+                _fit(context, first_step, data, validation, watching)
         if came():  # after the last batch
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -168,6 +171,8 @@ def _callbacks(
                 validation.labels[:_PICTURES],
             )
         ]
+    early, plan = context.config.training.early_stopping, context.plan
+    stop = early and callbacks.StopWithoutImprovement(early, checkpoints, plan.grown_step)
     return [
         callbacks.AllSteps(),
         callbacks.StopAtNaN(),
@@ -176,6 +181,7 @@ def _callbacks(
         bar,
         callbacks.CollapseHint(validation.labels),
         *pictures,
+        *([stop] if stop else []),
         checkpoints,
         history,
         callbacks.Summaries(str(tensorboard), write_graph=False),
@@ -229,12 +235,19 @@ def _validation(context: RunContext, data: TrainingData) -> tuple[Any, int]:
 
 
 def is_trained(folder: RunFolder, plan: Plan) -> bool:
-    """Return whether the history of a run has its last step."""
+    """Return whether the history of a run has its last step, or that of an early stop."""
     try:
         history = folder.read_history()
     except UserError:  # damaged; the checkpoints hold a copy
         return False
-    return bool(history) and int(history[-1]["step"]) >= plan.steps
+    return bool(history) and (
+        int(history[-1]["step"]) >= plan.steps or _stopped_early(history, plan)
+    )
+
+
+def _stopped_early(rows: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+    """Return whether a training stopped early after the last row of its history."""
+    return plan.patience is not None and bool(rows) and int(rows[-1][WAITED]) >= plan.patience
 
 
 def _is_unvalidated(step: int, plan: Plan, validated: int) -> bool:

@@ -70,7 +70,8 @@ def _training_text(report: Report) -> str:
     )
     parts = [f"Objective {objective['name']} ({settings})", f"model {report['model']['name']}"]
     if report.get("steps") is not None:
-        parts.append(f"{report['steps']:,} steps")
+        of = f" of {report['planned_steps']:,} planned" if "planned_steps" in report else ""
+        parts.append(f"{report['steps']:,}{of} steps")
     if report.get("train_seconds") is not None:
         parts.append(f"trained for {format_duration(report['train_seconds'])}")
     return ", ".join(parts)

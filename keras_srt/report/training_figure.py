@@ -31,7 +31,7 @@ def training_figure(report: Report, history: Mapping[str, np.ndarray]) -> Figure
     # The total loss comes first.
     names = sorted(history, key=lambda name: name != "loss")
     validated = [name for name in names if name.startswith("val_")]
-    other = ["step", "epoch", "learning_rate", "seconds", *validated]
+    other = ["step", "epoch", "learning_rate", "seconds", "validations_waited", *validated]
     panels = {
         "loss": {name: history[name] for name in names if name not in other},
         "validation accuracy in %": {name: 100 * history[name] for name in validated},

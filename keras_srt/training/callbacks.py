@@ -8,18 +8,19 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_srt.config.schema import EarlyStoppingSettings
 from keras_srt.core import files
 from keras_srt.core.errors import NotFinite, UserError
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras, tf
 from keras_srt.data import Images
-from keras_srt.training.checkpoint_files import BALANCED, CLEAN, ROBUST, WORST, not_finite
+from keras_srt.training.checkpoint_files import BALANCED, CLEAN, ROBUST, WAITED, WORST, not_finite
 from keras_srt.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,49 @@ class StopAtNaN(keras.callbacks.Callback):
         if bad:
             step = int(self.model.optimizer.iterations.numpy())
             raise NotFinite(not_finite([f"{name} is {value}" for name, value in bad.items()], step))
+
+
+class StopWithoutImprovement(keras.callbacks.Callback):
+    """Stop the training when the validation accuracy no longer improves.
+
+    The number of validations without improvement, which it adds to the logs, follows from the
+    history alone, so that a resumed training stops at the same step. Keras' `EarlyStopping` starts
+    again with each call of `fit`.
+
+    Args:
+        settings: The config's settings.
+        checkpoints: The callback that holds the history and selects the best classifier; it must
+            come later.
+        first_step: The step after which validations count.
+    """
+
+    def __init__(
+        self, settings: EarlyStoppingSettings, checkpoints: Checkpoints, first_step: int
+    ) -> None:
+        super().__init__()
+        self._settings, self._checkpoints, self._first = settings, checkpoints, first_step
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Count the validations, and stop after this interval if there are enough."""
+        if logs is None:
+            return
+        waited = self._waited([*self._checkpoints.rows, logs])
+        logs[WAITED] = waited
+        if waited >= self._settings.patience:
+            logger.info(
+                "early stop after step %s: no better validation in %d", f"{logs['step']:,}", waited
+            )
+            self.model.stop_training = True
+
+    def _waited(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        best, waited = -math.inf, 0
+        for count, row in enumerate(rows, 1):
+            score = self._checkpoints.score(rows[:count])
+            if score > best + self._settings.min_delta:
+                best, waited = score, 0
+            elif row["step"] > self._first:
+                waited += 1
+        return waited
 
 
 class StopAtSignal(keras.callbacks.Callback):

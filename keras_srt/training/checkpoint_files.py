@@ -16,6 +16,8 @@ from keras_srt.core.errors import UserError
 CLEAN, ROBUST = "val_accuracy", "val_robust_accuracy"
 # The mean and the lowest accuracy of the classes.
 BALANCED, WORST = "val_balanced_accuracy", "val_worst_class_accuracy"
+# The number of validations without improvement, if the training can stop early.
+WAITED = "validations_waited"
 _WAY_OUT = (
     "restore it, or remove best.weights.h5 and best.json: --resume then selects the best of the "
     "remaining training"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,11 @@ class Checkpoints(keras.callbacks.Callback):
         """The last step in the history; 0 if the history is empty."""
         return int(self.rows[-1]["step"]) if self.rows else 0
 
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> float:
+        """Return the accuracy that selects the best classifier, after the last of these rows."""
+        last = rows[-self._averaged :]
+        return float(np.mean([float(row.get(self._selected_by, 0.0)) for row in last]))
+
     def means(self) -> dict[str, float]:
         """Return the means of the loss and its terms over the interval so far."""
         return {mean.name: float(tf.convert_to_tensor(mean.result())) for mean in self._means}
@@ -149,8 +155,7 @@ class Checkpoints(keras.callbacks.Callback):
         """Save the classifier if it is the best so far, then the state."""
         logs = logs or {}
         self._check_finite()
-        last = [*self.rows, logs][-self._averaged :]
-        score = float(np.mean([float(row.get(self._selected_by, 0.0)) for row in last]))
+        score = self.score([*self.rows, logs])
         # Prefer the later of equal scores, which has been trained longer.
         if score >= best_score(self._folder, self._selected_by):
             self._save_best({"step": int(logs.get("step", 0)), self._selected_by: score})

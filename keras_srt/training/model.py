@@ -92,6 +92,8 @@ class RobustModel(keras.Model):
         >>> model.compile(keras.optimizers.SGD(0.05, momentum=0.9))
     """
 
+    train_function: Any  # made by `make_train_function`
+
     def __init__(
         self,
         classifier: keras.Model,

@@ -3,15 +3,18 @@
 import dataclasses
 
 import pytest
-from helpers import write_config
+from helpers import tiny, write_config
 from pooled_application import pretrained_model
 from resumed_runs import check_resumed_run
+from tiny_runs import train_in
 
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.context import RunContext
+from keras_srt.pipeline.plan import make_plan
 from keras_srt.pipeline.run_folder import RunFolder
 from keras_srt.pipeline.train import train
+from keras_srt.pipeline.training_loop import is_trained
 
 pytestmark = pytest.mark.usefixtures("eager", "untimed")
 
@@ -24,6 +27,29 @@ def test_a_run_that_is_resumed_in_its_frozen_phase_is_bit_equal(tmp_path, monkey
     model = pretrained_model(tmp_path, monkeypatch)
     frozen = {"training__freeze": 0.7, "training__ema": 0.9}
     check_resumed_run(tmp_path, monkeypatch, 4, "srt", model=model, **frozen)
+
+
+def early_stop(**more):
+    """Settings of a run that stops after its second validation, as nothing gains 100%."""
+    return {"training__early_stopping": {"patience": 1, "min_delta": 1.0}, **more}
+
+
+def test_a_run_that_is_resumed_stops_early_as_an_uninterrupted_one(tmp_path, monkeypatch):
+    check_resumed_run(tmp_path, monkeypatch, 4, "srt", **early_stop(training__strength_warmup=0.0))
+    assert RunFolder(tmp_path / "whole").last_step == 6
+
+
+def test_a_run_that_stopped_early_is_trained(tmp_path):
+    settings = tiny(**early_stop(training__steps=20, training__interval=2))
+    config = load_config(str(write_config(tmp_path, settings)))
+    folder = train_in(tmp_path / "run", config)
+    rows = folder.read_history()
+    assert [(row["step"], row["validations_waited"]) for row in rows] == [("2", "0"), ("4", "1")]
+    plan = make_plan(config, config.data.dataset.open().info)
+    assert is_trained(folder, plan)
+    assert not is_trained(folder, plan._replace(patience=2))
+    assert train_in(folder.path, config, resume=True).read_history() == rows
+    assert folder.last_step == 4
 
 
 def test_callbacks_of_the_user_see_the_training_and_can_stop_it(tmp_path):

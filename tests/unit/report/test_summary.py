@@ -8,6 +8,8 @@ from keras_srt.report.summary import summary
 def test_training_is_described_if_the_report_has_it():
     text = " ".join(summary(REPORT))
     assert "Objective srt (robust_weight 1), model small_cnn, 2,000 steps" in text
+    early = summary(changed(planned_steps=5000))
+    assert "2,000 of 5,000 planned steps" in " ".join(early)
     assert "54,700 unlabeled" in text
     without = {k: v for k, v in REPORT.items() if k not in TRAINING}
     without["dataset"] = {"title": "MNIST", "num_train": 60000, "num_test": 10000}

@@ -1,11 +1,13 @@
 """What is said during a training, which of its classifiers is kept, and what memory it takes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import resident
 
+from keras_srt.config.schema import EarlyStoppingSettings
 from keras_srt.core import files
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras, tf
@@ -59,6 +61,53 @@ def test_a_validation_has_a_bar_of_its_own(monkeypatch, capsys):
     assert (validation, second.done) == (("validation", 3, "batch"), 2)
     line = "step      1 of 10  (0.5 passes over the labels)  loss 1.0000  validation: clean 50.0%\n"
     assert capsys.readouterr().out == line
+
+
+class Rows:
+    """A history, as `Checkpoints` has it."""
+
+    _averaged, _selected_by = 1, "val_robust_accuracy"
+    score = Checkpoints.score
+
+    def __init__(self):
+        self.rows = []
+
+
+def stopped_after(scores, patience, min_delta=0.0, first_step=0):
+    """The number of validations of a training that may stop early; each callback sees one."""
+    rows, settings = Rows(), EarlyStoppingSettings(patience=patience, min_delta=min_delta)
+    for step, score in enumerate(scores, 1):
+        callback = callbacks.StopWithoutImprovement(settings, rows, first_step)
+        callback.set_model(SimpleNamespace(stop_training=False))
+        logs = {"step": step, "val_robust_accuracy": score}
+        callback.on_epoch_end(step, logs)
+        rows.rows.append(logs)
+        if callback.model.stop_training:
+            break
+    return len(rows.rows)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+@pytest.mark.parametrize("min_delta", [0.0, 0.07])
+def test_an_early_stop_comes_when_that_of_keras_does(patience, min_delta):
+    for seed in range(20):
+        scores = np.random.default_rng(seed).integers(0, 40, 12) / 100 + np.arange(12) / 40
+        theirs = keras.callbacks.EarlyStopping(
+            "val_robust_accuracy", min_delta=min_delta, patience=patience, mode="max"
+        )
+        theirs.set_model(SimpleNamespace(stop_training=False))
+        theirs.on_train_begin()
+        for epoch, score in enumerate(scores):
+            theirs.on_epoch_end(epoch, {"val_robust_accuracy": score})
+            if theirs.model.stop_training:
+                break
+        assert stopped_after(scores, patience, min_delta) == epoch + 1
+
+
+def test_validations_before_all_has_grown_do_not_count():
+    falling = [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    assert stopped_after(falling, 2) == 3
+    assert stopped_after(falling, 2, first_step=3) == 5
 
 
 class AlwaysTheSecond:
