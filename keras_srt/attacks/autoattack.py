@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,13 +16,16 @@ from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.fab import FABT
 from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.attacks.square import Square
-from keras_srt.attacks.target_model import TargetModel
+from keras_srt.attacks.target_model import QueryModel, TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import FloatOrFraction
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.neighborhoods.lp import LpBall
+
+# (name of a member, attack by it) -> the result
+KeepResult = Callable[[str, Callable[[], AttackResult]], AttackResult]
 
 # Passes per gradient in the version for randomized models.
 _EOT_ITER = 20
@@ -90,7 +95,12 @@ class AutoAttack(Attack):
         return self.run_members(model, images, criterion, seed)[0]
 
     def run_members(
-        self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
+        self,
+        model: QueryModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        seed: tf.Tensor,
+        keep: KeepResult = lambda name, attack: attack(),
     ) -> tuple[AttackResult, np.ndarray]:
         """Attack a model and report which member succeeded.
 
@@ -99,6 +109,7 @@ class AutoAttack(Attack):
             images: float32 [n, height, width, channels] in [0, 1].
             criterion: Labels and, for a targeted attack, targets.
             seed: int32 [2].
+            keep: Calls the attack of a member, or returns the result of an interrupted run.
 
         Returns:
             The result, and the index in `members` of the first member that succeeded, int [n]: -1
@@ -111,7 +122,8 @@ class AutoAttack(Attack):
             active = np.flatnonzero(~success)
             if not len(active):
                 break
-            result = member.run(model, images[active], criterion[active], fold(seed, number))
+            attacked = images[active], criterion[active], fold(seed, number)
+            result = keep(member.name, partial(member.run, model, *attacked))
             taken = result.success | (number == 0)
             worst[active[taken]], first[active[result.success]] = result.images[taken], number
             success[active] = result.success

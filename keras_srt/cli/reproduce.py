@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "composite, labels, autoattack",
     )
     parser.add_argument("--dataset", help="mnist or cifar10 (default: all that a target has)")
-    parser.add_argument("--scale", default="quick", help="smoke, quick (default) or full")
+    parser.add_argument("--scale", default="quick", help="smoke, quick (default), cpu or full")
     parser.add_argument(
         "--reading", default="patent", help="of λ and RT: patent (default) or code (the authors')"
     )

@@ -16,7 +16,9 @@ from keras_srt.attacks import QueryModel
 from keras_srt.core import files
 
 Arrays = dict[str, np.ndarray]
-_QUERIES, _SECONDS = "queries", "seconds"
+_SECONDS = "seconds"
+# What a model counts; a part that is read adds its counts.
+_COUNTERS = ("queries", "gradients", "vanished")
 
 
 class FinishedParts:
@@ -51,7 +53,8 @@ class FinishedParts:
         Args:
             name: The start of its file name.
             settings: What the part depends on, as JSON values.
-            model: The model; the queries of a part that is read are added to its count.
+            model: The model; the queries and gradients of a part that is read are added to its
+                counts.
             function: Computes the part, without pickled arrays.
 
         Returns:
@@ -63,15 +66,16 @@ class FinishedParts:
             path = self._folder / f"{name}-{mark[:16]}.npz"
             found = _read(path, mark)
             if found is not None:
-                model.queries += int(found.pop(_QUERIES))
+                for counter in _COUNTERS:
+                    setattr(model, counter, getattr(model, counter) + int(found.pop(counter)))
                 self.seconds += float(found[_SECONDS])
                 return found
-        began, queries = time.perf_counter(), model.queries
+        began, before = time.perf_counter(), _counts(model)
         part = {**function(), _SECONDS: np.float64(time.perf_counter() - began)}
         if path is not None:
             path.parent.mkdir(exist_ok=True)
-            counted = {_QUERIES: np.int64(model.queries - queries), "mark": np.str_(mark)}
-            files.write_arrays(path, **part, **counted)
+            counted = {key: count - before[key] for key, count in _counts(model).items()}
+            files.write_arrays(path, **part, **counted, mark=np.str_(mark))
         return part
 
     def compute_json(
@@ -86,6 +90,10 @@ class FinishedParts:
             name, settings, model, lambda: {"json": np.str_(json.dumps(function()))}
         )
         return json.loads(str(part["json"]))
+
+
+def _counts(model: QueryModel) -> Arrays:
+    return {counter: np.int64(getattr(model, counter)) for counter in _COUNTERS}
 
 
 def _read(path: Path, mark: str) -> Arrays | None:

@@ -1,8 +1,8 @@
-"""Checks of a model before an attack: outputs that are no logits, and images of another range."""
+"""Checks of a model and of the results of attacks that make a robust accuracy unreliable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,11 @@ from keras_srt.attacks.target_model import classes_of
 _TRIED, _POOR, _GAIN = 100, 0.5, 0.2
 # An attack is reported if so many of its gradients are 0.
 _VANISHED = 0.05
+# Outputs for the same images may differ by this share of the largest one.
+_REPEATED = 1e-4
+# AutoAttack is reported if Square takes more than this from the accuracy that its attacks with
+# gradients leave.
+_BY_QUERIES = 0.002
 _RANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "0 to 255": lambda images: 255 * images,
     "-1 to 1": lambda images: 2 * images - 1,
@@ -68,6 +73,28 @@ def output_warnings(logits: np.ndarray) -> list[str]:
     return found
 
 
+def randomness_warnings(model: QueryModel, images: np.ndarray, logits: np.ndarray) -> list[str]:
+    """Report if the outputs for the same images change from query to query.
+
+    Source: `check_randomized` of the original AutoAttack.
+
+    Args:
+        model: The model under attack.
+        images: float32 [n, height, width, channels] in [0, 1].
+        logits: Its outputs for the images, float32 [n, classes].
+    """
+    first = slice(0, model.batch_size)
+    again, before = model.logits(images[first]), logits[first]
+    scale = max(1.0, float(np.abs(before[np.isfinite(before)]).max(initial=0.0)))
+    difference = float(np.nanmax(np.abs(again - before), initial=0.0))
+    if difference <= _REPEATED * scale:
+        return []
+    return [
+        f"the outputs for the same images change from query to query by up to {difference:.2g}: "
+        "average the gradients of the attacks (eot_iter; autoattack: version rand)"
+    ]
+
+
 def range_warnings(
     model: QueryModel, images: np.ndarray, labels: np.ndarray, clean: np.ndarray
 ) -> list[str]:
@@ -108,4 +135,27 @@ def gradient_warnings(name: str, computed: int, vanished: int) -> list[str]:
     return [
         f"{name}: {vanished:,} of {computed:,} gradients were 0, so that the attack had no "
         "direction; the accuracy under it may be far too high: use square"
+    ]
+
+
+def query_attack_warnings(name: str, surviving: Mapping[str, np.ndarray]) -> list[str]:
+    """Report if Square succeeds where the attacks of AutoAttack with gradients fail.
+
+    Source: `check_square_sr` of the original AutoAttack.
+
+    Args:
+        name: The name of the attack.
+        surviving: Images [n] that survive up to each member; see `Robustness.surviving_members`.
+
+    Example:
+        >>> query_attack_warnings("autoattack", {"fab_t": np.ones(9), "square": np.ones(9)})
+        []
+    """
+    accuracies = [float(np.mean(images)) for images in surviving.values()]
+    if "square" not in surviving or accuracies[-2] - accuracies[-1] <= _BY_QUERIES:
+        return []
+    return [
+        f"{name}: square, which uses no gradients, takes the accuracy from "
+        f"{100 * accuracies[-2]:.1f}% to {100 * accuracies[-1]:.1f}%, so that the gradients may be "
+        "masked; more queries may take it further"
     ]

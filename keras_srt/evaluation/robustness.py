@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_srt.attacks import Attack, MinimalNormAttack
+from keras_srt.attacks import Attack, AutoAttack, MinimalNormAttack
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.intervals import proportion
 
@@ -20,6 +20,8 @@ class AttackOutcome(NamedTuple):
         images: Attacked images, float32 [n, height, width, channels].
         classes: Predicted classes of `images`, int32 [n].
         seconds: Duration of the attack.
+        members: For AutoAttack, the index of the first member that succeeded, int [n]; -1 if none
+            did. None for other attacks.
         targets: Target classes of a targeted attack, int32 [n]; otherwise None.
         distances: Norm of the smallest adversarial perturbation found by a minimal-norm attack,
             float64 [n]: 0 for images that needed none, infinite for failures. None for other
@@ -32,6 +34,7 @@ class AttackOutcome(NamedTuple):
     images: np.ndarray
     classes: np.ndarray
     seconds: float
+    members: np.ndarray | None = None
     targets: np.ndarray | None = None
     distances: np.ndarray | None = None
     gradients: int = 0
@@ -80,6 +83,21 @@ class Robustness(NamedTuple):
         """Whether each image is correctly classified before and after an attack, bool [n]."""
         return self.correct & (self.outcomes[name].classes == self.labels)
 
+    def surviving_members(self, name: str) -> dict[str, np.ndarray]:
+        """Whether each image survives the members of AutoAttack up to each of them.
+
+        Returns:
+            bool [n] by the name of the member, in their order; empty for other attacks.
+        """
+        outcome = self.outcomes[name]
+        if outcome.members is None or not isinstance(outcome.attack, AutoAttack):
+            return {}
+        found, survived = outcome.members, self.surviving(name)
+        return {
+            member.name: survived | (self.correct & (found > number))
+            for number, member in enumerate(outcome.attack.members)
+        }
+
     def worst_case(self) -> np.ndarray:
         """Whether each image is correctly classified before and after all attacks, bool [n]."""
         return np.logical_and.reduce([self.correct, *map(self.surviving, self.outcomes)])
@@ -118,6 +136,9 @@ class Robustness(NamedTuple):
             **proportion(self.surviving(name)),
             "seconds": round(outcome.seconds, 2),
         }
+        members = self.surviving_members(name).items()
+        if members:
+            entry["members"] = [{"name": key, **proportion(left)} for key, left in members]
         if outcome.targets is not None:
             entry["target_reached"] = float(np.mean(outcome.classes == outcome.targets))
         if outcome.distances is not None and isinstance(attack, MinimalNormAttack):

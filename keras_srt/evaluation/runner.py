@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from keras_srt.attacks import (
     Attack,
     AttackResult,
+    AutoAttack,
     Criterion,
     MinimalNormAttack,
     QueryModel,
     make_criterion,
 )
+from keras_srt.attacks.autoattack import KeepResult
 from keras_srt.attacks.target_model import classes_of
 from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
-from keras_srt.evaluation.finished_parts import FinishedParts
+from keras_srt.evaluation.finished_parts import Arrays, FinishedParts
 from keras_srt.evaluation.model_checks import (
     gradient_warnings,
     open_classifier,
     output_warnings,
+    query_attack_warnings,
+    randomness_warnings,
     range_warnings,
 )
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
@@ -94,16 +99,22 @@ def evaluate_robustness(
     model, logits = open_classifier(classifier, images, batch_size)
     clean = classes_of(logits)
     labels = check_class_ids(labels, logits.shape[1])
-    warnings = [*output_warnings(logits), *range_warnings(model, images, labels, clean)]
+    warnings = [
+        *output_warnings(logits),
+        *randomness_warnings(model, images, logits),
+        *range_warnings(model, images, labels, clean),
+    ]
     outcomes = {
         name: _run_attack(model, images, clean, attack, seed, name, progress, parts)
         for name, attack in zip(_unique_names(attacks), attacks, strict=True)
     }
+    result = Robustness(labels, clean, outcomes)
     for name, outcome in outcomes.items():
         warnings += gradient_warnings(name, outcome.gradients, outcome.vanished)
+        warnings += query_attack_warnings(name, result.surviving_members(name))
     for text in warnings:
         logger.warning(text)
-    return Robustness(labels, clean, outcomes, tuple(warnings))
+    return result._replace(warnings=tuple(warnings))
 
 
 def _run_attack(
@@ -117,29 +128,35 @@ def _run_attack(
     parts: FinishedParts | None,
 ) -> AttackOutcome:
     """Run one attack on all images, batch by batch."""
-    parts, seconds, gradients, vanished = parts or FinishedParts(), 0.0, 0, 0
+    parts = parts or FinishedParts()
+    gradients, vanished = model.gradients, model.vanished
     # NaN logits have no class to attack; class 0 stands in.
     labels = np.maximum(clean, 0)
     logits = model.logits(images) if attack.target is not None else np.zeros((len(images), 0))
     criterion = make_criterion(attack.target, labels, logits, np.random.default_rng(seed))
-    attacked, classes = np.empty_like(images), np.empty_like(clean)
-    distances = np.empty(len(images)) if isinstance(attack, MinimalNormAttack) else None
+    batches: list[Arrays] = []
     if progress is not None:
         progress(name, 0, len(images))
     for first in range(0, len(images), model.batch_size):
         part = slice(first, first + model.batch_size)
-        run = partial(_run_batch, model, images[part], attack, criterion[part], seed, first)
         settings = {"attack": settings_of(attack), "seed": seed, "size": model.batch_size}
-        found = parts.compute(name, {**settings, "first": first}, model, run)
-        attacked[part], classes[part] = found["images"], found["classes"]
-        seconds += float(found["seconds"])
-        gradients, vanished = gradients + found["gradients"], vanished + found["vanished"]
-        if distances is not None:
-            distances[part] = found["distances"]
+        settings["first"] = first
+        keep = partial(_keep_result, parts, name, settings, model)
+        draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
+        run = partial(_run_batch, model, images[part], attack, criterion[part], draw, keep)
+        batches.append(parts.compute(name, settings, model, run))
         if progress is not None:
             progress(name, min(first + model.batch_size, len(images)), len(images))
-    counts = int(gradients), int(vanished)
-    return AttackOutcome(attack, attacked, classes, seconds, criterion.targets, distances, *counts)
+    found = {key: [batch[key] for batch in batches] for key in batches[0]}
+    seconds = sum(map(float, found.pop("seconds")))
+    return AttackOutcome(
+        attack,
+        seconds=seconds,
+        targets=criterion.targets,
+        gradients=model.gradients - gradients,
+        vanished=model.vanished - vanished,
+        **{key: np.concatenate(arrays) for key, arrays in found.items()},
+    )
 
 
 def _run_batch(
@@ -147,23 +164,39 @@ def _run_batch(
     images: np.ndarray,
     attack: Attack,
     criterion: Criterion,
-    seed: int,
-    first: int,
-) -> dict[str, np.ndarray]:
-    """Attack a batch, whose first image has the number `first`."""
-    draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
-    gradients, vanished = model.gradients, model.vanished
-    result = attack.run(model, images, criterion, draw)
+    draw: tf.Tensor,
+    keep: KeepResult,
+) -> Arrays:
+    """Attack a batch; return arrays of an `AttackOutcome`."""
+    found: Arrays = {}
+    if isinstance(attack, AutoAttack):
+        result, found["members"] = attack.run_members(model, images, criterion, draw, keep)
+    else:
+        result = attack.run(model, images, criterion, draw)
     check_inside(attack, images, result)
-    found = {
-        "images": result.images,
-        "classes": model.predictions(result.images, criterion).classes,
-        "gradients": np.int64(model.gradients - gradients),
-        "vanished": np.int64(model.vanished - vanished),
-    }
+    found["images"] = result.images
+    found["classes"] = model.predictions(result.images, criterion).classes
     if isinstance(attack, MinimalNormAttack):
         found["distances"] = _distances(attack, model, images, criterion, result)
     return found
+
+
+def _keep_result(
+    parts: FinishedParts,
+    name: str,
+    settings: Mapping[str, Any],
+    model: QueryModel,
+    member: str,
+    attack: Callable[[], AttackResult],
+) -> AttackResult:
+    """Attack a batch by a member of an ensemble, or read the result of an earlier process."""
+
+    def run() -> Arrays:
+        result = attack()
+        return {key: getattr(result, key) for key in ("images", "parameters", "success")}
+
+    found = parts.compute(f"{name}-{member}", settings, model, run)
+    return AttackResult(found["images"], found["parameters"], found["success"])
 
 
 def _distances(

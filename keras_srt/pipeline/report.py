@@ -61,6 +61,8 @@ def write_report(
 ) -> dict[str, Any]:
     """Write report.json, outcomes.npz, figures, report.html and MODEL_CARD.md into a folder.
 
+    After AutoAttack in its standard settings also robustbench.json.
+
     Args:
         config: The settings of the evaluation.
         source: The dataset.
@@ -84,8 +86,17 @@ def write_report(
             class_names = source.info.class_names
             figures = reports.write_figures(content, history, examples, class_names, folder)
             reports.write_pages(content, figures, folder)
+    _write_robustbench(content, folder / "robustbench.json")
     write_json(folder / "report.json", content)
     return content
+
+
+def _write_robustbench(content: dict[str, Any], path: Path) -> None:
+    entry = reports.robustbench_entry(content)
+    if entry is None:
+        path.unlink(missing_ok=True)  # of an earlier evaluation
+    else:
+        write_json(path, entry)
 
 
 def make_report(

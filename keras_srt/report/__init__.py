@@ -5,6 +5,7 @@ from keras_srt.report.example_figure import Examples
 from keras_srt.report.figure_files import write_figures, written_figures
 from keras_srt.report.html_page import write_html, write_pages
 from keras_srt.report.model_card import write_card
+from keras_srt.report.robustbench import robustbench_entry
 from keras_srt.report.run_comparison import comparison_lines, write_comparison_figure
 from keras_srt.report.terminal_table import terminal_table
 
@@ -12,6 +13,7 @@ __all__ = [
     "Examples",
     "comparison_lines",
     "deployment_table",
+    "robustbench_entry",
     "terminal_table",
     "write_card",
     "write_comparison_figure",

@@ -89,13 +89,18 @@ def short_settings(attack: Mapping[str, Any]) -> str:
 
 
 def _describe(attack: Mapping[str, Any]) -> str:
-    """Short settings, plus target success and distances where the attack reports them."""
+    """Short settings, plus other results where the attack reports them."""
     return "; ".join(part for part in (short_settings(attack), *_extra_results(attack)) if part)
 
 
 def _extra_results(attack: Mapping[str, Any]) -> list[str]:
-    """Success rate of a targeted attack; distances and accuracies of a minimal-norm attack."""
+    """Accuracy after each member; success rate of a targeted attack; distances and accuracies."""
     texts = []
+    if "members" in attack:
+        left = (
+            f"{member['name']} {format_percent(member['accuracy'])}" for member in attack["members"]
+        )
+        texts.append(f"left after {', '.join(left)}")
     if "target_reached" in attack:
         target, share = attack["settings"]["target"], format_percent(attack["target_reached"])
         texts.append(f"target {target} reached by {share}%")

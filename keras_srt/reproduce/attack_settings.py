@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from keras_srt.reproduce.specs import AttackSpec
 
 # Test images at each scale; fewer for attacks that take minutes for a hundred images.
-IMAGES: Mapping[str, int | None] = {"smoke": 20, "quick": 1000, "full": None}
-_FEW_IMAGES: Mapping[str, int | None] = {"smoke": 10, "quick": 200, "full": 1000}
+IMAGES: Mapping[str, int | None] = {"smoke": 20, "quick": 1000, "cpu": 1000, "full": None}
+_FEW_IMAGES: Mapping[str, int | None] = {"smoke": 10, "quick": 200, "cpu": 200, "full": 1000}
 
 # Settings that scale with the size of the perturbation.
 _SIZES = ("epsilon", "step_size", "max_rotation", "max_translation")
@@ -41,6 +41,7 @@ class _Budgets(NamedTuple):
 _BUDGETS = {
     "smoke": _Budgets((3, 3, 5), 5, 2, 0.1, 0.1, 5, 2, 20),
     "quick": _Budgets((5, 5, 31), 200, 5, 0.1, 0.1, 100, 9, 1000),
+    "cpu": _Budgets((5, 5, 31), 200, 5, 0.1, 0.1, 100, 9, 1000),
     "full": _Budgets((5, 5, 31), 10_000, 9, 0.01, 1.0, 100, 9, 5000),
 }
 
@@ -168,7 +169,7 @@ def attack(
     Args:
         name: The name of the attack in its registry.
         dataset: "mnist", "cifar10" or "digits".
-        scale: "smoke", "quick" or "full".
+        scale: One of `specs.SCALES`.
         share: Fraction of the full perturbation size, in (0, 1].
         epsilon: Radius to use instead of the dataset's, with the same steps.
         attack_set: The set of `ATTACK_SETS` for the attacks that the patent doesn't describe; it

@@ -14,32 +14,36 @@ from keras_srt.pipeline.configs import load_config
 from keras_srt.reproduce.specs import ModelSpec
 
 CONFIGS = {"mnist": "mnist", "cifar10": "cifar", "digits": "digits"}
-# The variants for a scale that have another name: the quick variants of these configs train with
-# a teacher, which most of the compared objectives don't use.
-_VARIANTS = {("cifar_pixel", "quick"): "reproduce", ("cifar_spatial", "quick"): "reproduce"}
+# The variant for the quick and cpu scales: the quick variants of the CIFAR-10 configs train with a
+# teacher, which most of the compared objectives don't use.
+_VARIANTS = {"mnist": "quick", "cifar10": "reproduce", "digits": "quick"}
 # With at most this many labels, a proportional batch has hardly any labeled image.
 _FEW_LABELS = 3_000
 _LABELED_PER_BATCH = 32
 
-# λ of srt and rt without a λ of the patent, if it is not 1: with 1, short trainings on CIFAR-10
-# collapse to one class. 1 is the λ of the authors' code for pixels.
-_ROBUST_WEIGHT = {("cifar10", "quick"): 0.2}
+# λ of srt and rt without a λ of the patent: that of the authors' code for pixels.
+_ROBUST_WEIGHT = 1.0
 # k of worst_of_k and klr if it is not 10.
-_DRAWS = {("cifar10", "quick"): 5}
+_DRAWS = {("cifar10", "quick"): 5, ("cifar10", "cpu"): 5}
 # TRADES, and RST with its loss, start the search at x + σ·N(0, 1).
 _START_NOISE = 0.001
 # β of TRADES (Zhang et al. 2019) and of RST, which has the same loss.
 _BETA = {("mnist", "trades"): 1.0, ("cifar10", "trades"): 6.0, ("cifar10", "rst"): 6.0}
 
 # UAT++ collapses to one class in short trainings with the configs' 0.05.
-_QUICK_LEARNING_RATE = {"uat": 0.01}
+_LEARNING_RATE = {"uat": 0.01}
 
 # Share of the steps over which λ grows where a step has few labeled images: with the full λ from
 # the start and 22 of 128 images labeled, SRT with λ = 0.4 collapsed to one class.
-_QUICK_WEIGHT_WARMUP = 0.3
+_WEIGHT_WARMUP = 0.3
 
-_QUICK_STEPS = {"pixel": 1000, "spatial": 1500, "composite": 800}
-_QUICK_INTERVAL = {"pixel": 250, "spatial": 250, "composite": 200}
+# Steps and the interval of validations, by dataset and scale.
+_LENGTHS = {
+    ("mnist", "quick"): {"pixel": (1000, 250), "spatial": (1500, 250), "composite": (800, 200)},
+    ("mnist", "cpu"): {"pixel": (4000, 500), "spatial": (6000, 500), "composite": (4000, 500)},
+    ("cifar10", "quick"): {"pixel": (800, 200), "spatial": (800, 200), "composite": (800, 200)},
+    ("cifar10", "cpu"): {"pixel": (3000, 500), "spatial": (3000, 500), "composite": (3000, 500)},
+}
 
 # Reference settings in epochs: unlabeled images, labels with and without those for validation,
 # batch, and epochs with milestones.
@@ -54,7 +58,7 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
     Args:
         spec: The model.
         dataset: A key of `CONFIGS`.
-        scale: "smoke", "quick" or "full".
+        scale: One of `specs.SCALES`.
         seed: Seed of the split, the weights and all draws.
 
     Returns:
@@ -77,7 +81,7 @@ def make_config(spec: ModelSpec, dataset: str, scale: str, seed: int = 0) -> Con
         "evaluation": {"deployment": 0},
     }
     name = f"{CONFIGS[dataset]}_{_base_family(spec)}"
-    variant = None if scale == "full" else _VARIANTS.get((name, scale), scale)
+    variant = {"smoke": "smoke", "full": None}.get(scale, _VARIANTS[dataset])
     neighborhood = _neighborhood(spec, scale)
     if spec.family == "composite-t2":
         stages = settings_of(load_config(name, variant, ()).neighborhood)["stages"]
@@ -117,7 +121,7 @@ def _objective(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
     """Return the objective with its settings that are not defaults."""
     weight = spec.robust_weight
     if weight is None and spec.objective in ("srt", "rt"):
-        weight = _ROBUST_WEIGHT.get((dataset, scale), 1.0)
+        weight = _ROBUST_WEIGHT
     elif weight is None:
         weight = _BETA.get((dataset, spec.objective))
     settings: dict[str, Any] = {"name": spec.objective}
@@ -139,14 +143,13 @@ def _training(spec: ModelSpec, dataset: str, scale: str) -> dict[str, Any]:
         changes["labeled_per_batch"] = 8 if scale == "smoke" else _LABELED_PER_BATCH
     if spec.batch_size is not None:
         changes["batch_size"] = spec.batch_size
-    if scale == "quick" and dataset == "mnist":
-        family = _base_family(spec)
-        changes |= {"steps": _QUICK_STEPS[family], "interval": _QUICK_INTERVAL[family]}
-        changes["precision"] = "auto"
+    if (dataset, scale) in _LENGTHS:
+        steps, interval = _LENGTHS[dataset, scale][_base_family(spec)]
+        changes |= {"steps": steps, "interval": interval, "precision": "auto"}
         if spec.objective == "srt" or spec.batch_size is not None:
-            changes["weight_warmup"] = _QUICK_WEIGHT_WARMUP
-        if spec.objective in _QUICK_LEARNING_RATE:
-            changes["learning_rate"] = _QUICK_LEARNING_RATE[spec.objective]
+            changes["weight_warmup"] = _WEIGHT_WARMUP
+        if spec.objective in _LEARNING_RATE:
+            changes["learning_rate"] = _LEARNING_RATE[spec.objective]
     if scale == "full" and _base_family(spec) != "spatial":
         changes |= _reference_length(spec, dataset, unlabeled)
     return changes

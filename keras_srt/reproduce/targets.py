@@ -197,7 +197,7 @@ def make_target(name: str, dataset: str, scale: str, reading: str = "patent") ->
     Args:
         name: One of `TARGETS`.
         dataset: One of `datasets_of(name)`.
-        scale: "smoke", "quick" or "full".
+        scale: One of `specs.SCALES`.
         reading: How λ and RT are read, one of `readings.READINGS`.
 
     Returns:

@@ -25,6 +25,10 @@ MODELS = {
     ),
     "NaN": (lambda x: brightness(x) * np.nan, "12 of 12 clean images are NaN"),
     "sigmoids": (lambda x: tf.sigmoid(brightness(x) - 10), "between 0 and 1, like those of sig"),
+    "random outputs": (
+        lambda x: brightness(x + tf.random.normal(tf.shape(x), stddev=0.01)),
+        "change from query to query",
+    ),
     "values to 255": (lambda x: brightness(x / 255), "expect values from 0 to 255"),
 }
 

@@ -43,6 +43,12 @@ def test_targeted_and_minimal_norm_attacks_show_success_and_distance():
     assert row.settings == "linf eps 0.3; median distance infinite"
 
 
+def test_autoattack_shows_the_accuracy_after_each_member():
+    members = [{"name": "apgd_ce", "accuracy": 0.5}, {"name": "apgd_t", "accuracy": 0.4375}]
+    row = rows_of(attack(settings={}, members=members))[1]
+    assert row.settings == "linf eps 0.3; left after apgd_ce 50.00, apgd_t 43.75"
+
+
 @pytest.mark.parametrize(("count", "expected"), [(5, "a0, a1, a2, a3, a4"), (6, "all 6 attacks")])
 def test_many_attacks_are_counted_in_the_last_row(count, expected):
     worst = {**REPORT["worst_case"], "attacks": [f"a{i}" for i in range(count)]}

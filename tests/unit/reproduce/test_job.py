@@ -83,7 +83,7 @@ class TestJob(JobFixtures):
         (["tabel1"], ["did you mean 'table1'"]),
         (["table5", "--dataset", "cifar10"], ["--dataset", "table5", "mnist"]),
         (["table3", "--dataset", "digits"], ["--dataset", "digits", "cifar10 or mnist"]),
-        (["table3", "--scale", "huge"], ["--scale", "huge", "smoke, quick, full"]),
+        (["table3", "--scale", "huge"], ["--scale", "huge", "smoke, quick, cpu, full"]),
         (["table3", "--reading", "mine"], ["--reading", "mine", "patent, code"]),
         (["table3", "--limit", "0"], ["--limit", "0", "at least 1"]),
         (["table3", "--seeds", "-1"], ["--seeds", "-1", "at least 1"]),
