@@ -125,13 +125,13 @@ class OnNaNSettings:
     """The reaction to a NaN or infinite loss or weight; such weights are never saved.
 
     Args:
-        name: "stop", or "go_back" to roll back to the last finite state with a lower learning
+        name: "stop", or "roll_back" to roll back to the last finite state with a lower learning
             rate.
-        factor: For "go_back": the factor on the learning rate at each rollback.
-        retries: For "go_back": the number of rollbacks before the training stops.
+        factor: For "roll_back": the factor on the learning rate at each rollback.
+        retries: For "roll_back": the number of rollbacks before the training stops.
     """
 
-    name: Literal["stop", "go_back"] = "stop"
+    name: Literal["stop", "roll_back"] = "stop"
     factor: Annotated[float, real(0.001, 0.999)] = 0.5
     retries: Annotated[int, whole(1, 100)] = 3
 

@@ -1,7 +1,7 @@
 """Components: classes whose annotated fields are their settings, found by name.
 
 Neighborhoods, attacks, objectives, models and datasets are all components, so that
-each is one file and one line in its registry, from Python and from JSON alike.
+each is one file and one line in its registry, both from Python and from JSON.
 """
 
 from __future__ import annotations

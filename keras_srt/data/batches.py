@@ -80,7 +80,7 @@ class Replicas(NamedTuple):
     """The division of global batches among replicas.
 
     Replica r of R gets the rows [r·n // R, (r+1)·n // R) of the n labeled images of a batch, and
-    likewise of the unlabeled images: 21 labeled images on 2 replicas become 10 and 11.
+    the same share of the unlabeled images: 21 labeled images on 2 replicas become 10 and 11.
 
     Attributes:
         total: R, the number of replicas in all processes.

@@ -63,7 +63,7 @@ def _measure_here(savedmodel: Path, files: Mapping[str, Path], image: np.ndarray
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]]) -> Latencies:
-    """Time functions in turns, so that other load on the machine affects all of them alike.
+    """Time functions in turns, so that other load on the machine affects all of them equally.
 
     Args:
         calls: Functions by name.

@@ -120,7 +120,7 @@ def _restore(context: RunContext) -> Checkpoints:
             VALIDATION_PER_CLASS,
             _AVERAGED,
         )
-    if training.on_nan.name == "go_back":
+    if training.on_nan.name == "roll_back":
         checkpoints.save()
     return checkpoints
 

@@ -33,7 +33,7 @@ def assert_replicas_train_as_one(count, *cases):
         for name, (one, several) in result["history"].items():
             assert several == pytest.approx(one, abs=1e-5), name
         one, several = result["means"]
-        assert several == pytest.approx(one, rel=1e-5)  # so that either goes on with the other's
+        assert several == pytest.approx(one, rel=1e-5)  # so that each can resume the other's
 
 
 def test_two_replicas_train_as_one_device():

@@ -8,7 +8,7 @@ from keras_srt.training import callbacks
 
 
 def configured(**changes):
-    policy = {"name": "go_back", "factor": 0.5, "retries": 2}
+    policy = {"name": "roll_back", "factor": 0.5, "retries": 2}
     return configs.parse(tiny(training__on_nan=policy, **changes), COMPONENTS)
 
 

@@ -116,7 +116,7 @@ def main(count, cases):
     cpus = tf.config.list_physical_devices("CPU")
     logical = [tf.config.LogicalDeviceConfiguration()] * count
     tf.config.set_logical_device_configuration(cpus[0], logical)
-    # One strategy for all cases: TensorFlow numbers the sums of each anew, and mixes them up.
+    # One strategy for all cases: TensorFlow numbers the sums of each from 0 and confuses them.
     several = make_strategy("mirrored")
     for case in cases:
         one, moved, history, means = trained(case, make_strategy("one_device"))

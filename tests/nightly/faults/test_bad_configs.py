@@ -37,7 +37,7 @@ WRONG = {
     "training.optimizer": ["adam"],
     "training.learning_rate": [-0.1, "fast", 10**400],
     "training.schedule": ["step", {"name": "step"}, {"name": "linear"}],
-    "training.on_nan": ["go_back", {"name": "go"}, {"name": "go_back", "retries": 0}],
+    "training.on_nan": ["roll_back", {"name": "go"}, {"name": "roll_back", "retries": 0}],
     "evaluation.attacks": [[], ["pgdd"], {}],
 }
 CASES = [(key, value) for key, values in WRONG.items() for value in values]

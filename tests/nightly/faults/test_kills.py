@@ -1,4 +1,4 @@
-"""A training that is killed anywhere goes on, and ends as one that nothing disturbed."""
+"""A training that was killed at any point resumes and ends like an uninterrupted one."""
 
 import signal
 

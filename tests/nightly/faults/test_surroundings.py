@@ -1,4 +1,4 @@
-"""A run goes on without its terminal, its working directory and a locale in UTF-8."""
+"""A run continues without its terminal, its working directory and a UTF-8 locale."""
 
 import os
 

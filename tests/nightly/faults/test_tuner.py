@@ -1,4 +1,4 @@
-"""A search that is disturbed goes on with the same trials, and finds what it would have found."""
+"""An interrupted search continues with the same trials and has the same result."""
 
 import json
 import signal

@@ -11,7 +11,7 @@ GROUP = "two processes, one run folder"
 
 @pytest.fixture
 def running(forks, configs, tmp_path):
-    """A training that waits at step 4, and how to let it go on."""
+    """A training that waits at step 4, and a function that releases it."""
     begun, go = tmp_path / "begun", tmp_path / "go"
     number = forks.start(
         *train(configs["all"], tmp_path / "run"), wait_at_step=[4, str(begun), str(go)]
@@ -20,7 +20,7 @@ def running(forks, configs, tmp_path):
     return number, go
 
 
-@pytest.mark.parametrize("more", [(), ("--resume",)], ids=["anew", "resumed"])
+@pytest.mark.parametrize("more", [(), ("--resume",)], ids=["restarted", "resumed"])
 def test_the_second_is_refused(more, running, forks, configs, whole, tmp_path):
     number, go = running
     ended = forks(*train(configs["all"], tmp_path / "run", *more))

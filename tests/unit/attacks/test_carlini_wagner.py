@@ -23,7 +23,7 @@ def test_adam_equals_keras_adam():
     generator = np.random.default_rng(5)
     images = np.float32(generator.uniform(0.1, 0.9, (3, 2, 2, 1)))
     descent, squashed = _Descent(images, 0.03), tf.Variable(np.arctanh(2 * images - 1))
-    # Keras adds its ε after scaling by the bias: alike where gradients are not tiny.
+    # Keras adds its ε after scaling by the bias: the same where gradients are not tiny.
     adam = keras.optimizers.Adam(0.03, epsilon=1e-9)
     np.testing.assert_allclose(descent.images, images, atol=2e-6)
     for step in range(6):

@@ -25,7 +25,7 @@ def brute_force(gain, drop, free):
 
 KINDS = {
     "independent": lambda g: g.normal(size=(2, 40, 11)),
-    "alike": lambda g: np.array([1, 1])[:, None, None] * g.normal(size=(1, 40, 11)),
+    "equal": lambda g: np.array([1, 1])[:, None, None] * g.normal(size=(1, 40, 11)),
     "opposed": lambda g: np.array([1, -1])[:, None, None] * g.normal(size=(1, 40, 11)) + 0.5,
     "ties": lambda g: np.float64(g.integers(-2, 3, (2, 40, 11))),
     "negative": lambda g: -np.abs(g.normal(size=(2, 40, 11))),

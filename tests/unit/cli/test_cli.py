@@ -226,7 +226,7 @@ def test_evaluate_aims_at_a_class(finished, tmp_path, capsys):
     output = tmp_path / "targeted.json"
     arguments = ["--run", str(run), "--attacks", "pgd@0.5,ddn@1", "--output", str(output)]
     assert cli.main(["evaluate", *arguments, "--target", "3"]) == 0
-    # A row is name, settings, numbers; a line that goes on with the settings has these alone.
+    # A row is name, settings, numbers; a continuation line has only settings.
     cells = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
     settings = " ".join(row[1] if len(row) > 1 else row[0] for row in cells)
     made = json.loads(output.read_text())

@@ -48,7 +48,7 @@ def test_other_threads_do_not_defer_signals():
 
 
 class Signal(keras.callbacks.Callback):
-    """Ctrl-C in the middle of a batch; notes that the batch goes on."""
+    """Ctrl-C in the middle of a batch; records that the batch finishes."""
 
     def __init__(self, moment):
         super().__init__()

@@ -135,7 +135,7 @@ def test_joint_through_each_transform_finds_the_optimum_of_a_linear_loss(images)
 def brighter_elsewhere():
     """0.4 all over but 0.45 two pixels left of the middle, which is what the loss looks at.
 
-    In turn, r brightens the middle to 0.5, and no shift is worth while. Through the shift
+    In turn, r brightens the middle to 0.5, and no shift helps. Through the shift
     by two pixels, r brightens what the shift brings, to 0.55.
     """
     image = np.full((1, 5, 5, 1), 0.4, np.float32)

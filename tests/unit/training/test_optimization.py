@@ -214,7 +214,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_scale_and_step(bad):
     optimizer, scale = keras.optimizers.SGD(1.0, momentum=0.5), LossScale(initial=4.0)
     update = Update(loss_scale=scale)
     found = apply([[4.0, 8.0], [bad, 1.0], [0.0, 0.0]], update, optimizer=optimizer)
-    # Divided by 4; the second step is left out; the third goes on with the momentum.
+    # Divided by 4; the second step is skipped; the third continues with the momentum.
     np.testing.assert_allclose(found, [-1.0 - 0.5 * 1.0, -2.0 - 0.5 * 2.0])
     assert int(optimizer.iterations) == 3
     assert float(scale.value) == 2.0
