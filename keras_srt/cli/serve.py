@@ -82,6 +82,12 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         "--max-queue", type=int, default=256, help="requests at a time; default: 256"
     )
     group.add_argument(
+        "--attack-queries",
+        type=int,
+        default=500,
+        help="images that an attack of the web page tries; 0: no attacks; default: 500",
+    )
+    group.add_argument(
         "--timeout", type=float, default=30, help="seconds for a request; default: 30"
     )
     group.add_argument(
@@ -116,6 +122,7 @@ def run(options: argparse.Namespace) -> None:
         max_connections=connection_limit(options.max_connections),
         max_body=int(options.max_body_mb * MEGABYTE),
         max_queue=options.max_queue,
+        attack_queries=options.attack_queries,
         timeout=options.timeout,
         drain=options.drain,
     )
@@ -143,6 +150,7 @@ def _check_options(options: argparse.Namespace) -> None:
         ("--max-body-mb", options.max_body_mb, 0.001, 1024),
         ("--max-connections", connections, 1, 1_000_000),
         ("--max-queue", options.max_queue, 1, 10_000),
+        ("--attack-queries", options.attack_queries, 0, 100_000),
         ("--timeout", options.timeout, 0.1, 3600),
         ("--drain", options.drain, 0, 3600),
     ):

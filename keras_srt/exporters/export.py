@@ -11,6 +11,7 @@ import numpy as np
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.files import read_checksummed_json, write_checksummed_json
 from keras_srt.core.progress import ProgressBar
+from keras_srt.core.sample_images import SampleImages, write_samples
 from keras_srt.core.tensorflow import keras
 from keras_srt.exporters.model_versions import (
     next_version,
@@ -60,6 +61,7 @@ def export_classifier(
     keep: int | None = None,
     trainable: DeviceTrainingSettings | None = None,
     record: Path | None = None,
+    shown: SampleImages | None = None,
 ) -> ExportResult:
     """Publish `folder/<version>/` (SavedModel) and `folder/tflite/<version>/`.
 
@@ -80,6 +82,7 @@ def export_classifier(
             written.
         record: A JSON file to write, from which `resume_export` completes an interrupted
             publication; by default none.
+        shown: Images that the page of `keras-srt serve` offers to try; by default none.
 
     Returns:
         The published folders and their agreement with the classifier.
@@ -101,6 +104,8 @@ def export_classifier(
                 write_trainable(classifier, class_names, path, trainable, samples)
         with ProgressBar("SavedModel"):
             savedmodel_difference = write_savedmodel(classifier, class_names, draft, samples)
+            if shown is not None:
+                write_samples(draft, shown)
         tflite_files = write_tflite(classifier, class_names, tflite_draft, samples, calibration)
         # In the order of the renames.
         drafts = [(path.name, path.stat().st_ino) for path in (tflite_draft, draft)]

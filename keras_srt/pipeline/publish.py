@@ -15,6 +15,7 @@ from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import absolute, read_checksummed_json, write_json
 from keras_srt.core.progress import ProgressBar
+from keras_srt.core.sample_images import choose_samples
 from keras_srt.data import Split, load_records
 from keras_srt.evaluation.attacked_images import AttackedImages
 from keras_srt.evaluation.deployed_files import measure
@@ -116,7 +117,8 @@ def export_run(
 ) -> ExportResult:
     """Export the best classifier of a run, see `publish` and `export_classifier`.
 
-    The exported files are compared with the classifier on validation images.
+    The exported files are compared with the classifier on validation images. The sample images are
+    from the test part.
     """
     config, info = context.config, context.info
     split = saved_split(context)
@@ -132,6 +134,7 @@ def export_run(
         keep,
         trainable,
         record,
+        choose_samples(*context.source.test(), info.class_names),
     )
 
 

@@ -1,5 +1,6 @@
 """Commands in processes of their own: the first one, Ctrl-C, and a missing dataset."""
 
+import io
 import json
 import shlex
 import signal
@@ -7,9 +8,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from helpers import ROOT, clean_environment, heed_ctrl_c, python, tiny, write_config
+from PIL import Image
 
+from keras_srt.core.sample_images import read_samples
+from keras_srt.data import Digits
 from keras_srt.pipeline.run_folder import RunFolder
 
 NOISE = ("cuDNN", "cuBLAS", "oneDNN", "TFA", "Addons", "TensorRT", "cpu_feature_guard", "Warning")
@@ -48,6 +53,12 @@ def test_the_first_command_works_and_is_quiet(typed):
     assert (exported / "1" / "saved_model.pb").is_file()
     assert (exported / "tflite" / "1" / "model_float32.tflite").is_file()
     assert (exported / "tflite" / "1" / "labels.txt").read_text().split() == list("0123456789")
+    samples = read_samples(exported / "1")
+    assert len({sample.name for sample in samples}) == 3
+    images, labels = Digits().open().load_test()
+    for name, content in samples:
+        of_the_test_part = images[labels == int(name), ..., 0]
+        assert (of_the_test_part == np.asarray(Image.open(io.BytesIO(content)))).all((1, 2)).any()
 
 
 def test_the_report_says_how_each_published_file_does(typed):

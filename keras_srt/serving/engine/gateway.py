@@ -17,6 +17,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.serving.engine.image_decoder import Decoder
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.page import page_document
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
 from keras_srt.serving.http.predict_response import response_document
 from keras_srt.serving.http.protocol import RequestError, Target, to_json
@@ -107,6 +108,18 @@ class Gateway:
             return to_json({"predictions": rows}, allow_nan=True)
         columns = {key: [row[key] for row in rows] for key in rows[0]}
         return to_json({"outputs": columns}, allow_nan=True)
+
+    async def page(self, target: Target) -> bytes:
+        """Return that there are no sample images and no attacks, which need the model itself."""
+        return page_document([], 0)
+
+    async def attack(self, target: Target, body: bytes) -> bytes:
+        """Refuse an attack.
+
+        Raises:
+            RequestError: 403, always.
+        """
+        raise RequestError(403, "A gateway runs no attacks")
 
     def close(self) -> None:
         """Stop all threads and close all connections."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.model_loading import load_session
+from keras_srt.core.sample_images import read_samples
 from keras_srt.core.tensorflow import tf
 from keras_srt.serving.http.protocol import RequestError
 from keras_srt.serving.http.signatures import IMAGE_INPUT, IMAGE_SIGNATURE, Signatures
@@ -27,6 +28,7 @@ class LoadedModel:
     Attributes:
         version: Version number.
         signatures: Signatures of the model.
+        samples: Sample images, for the page.
 
     Raises:
         Exception: Any exception of TensorFlow for a folder that can't be loaded.
@@ -36,6 +38,7 @@ class LoadedModel:
         self.version = version
         session, graph = load_session(folder, foreign)
         self.signatures = Signatures(_metadata(graph, name, version))
+        self.samples = read_samples(folder)
         self._calls = {
             name: _Call(session, signature)
             for name, signature in graph.signature_def.items()

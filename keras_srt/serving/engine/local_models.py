@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,14 @@ import numpy as np
 from keras_srt.core.errors import UserError
 from keras_srt.core.version_folders import version_folders
 from keras_srt.serving.engine.batching import Batcher, Outputs
+from keras_srt.serving.engine.flip_attack import FlipAttacks, can_be_attacked, read_attack
 from keras_srt.serving.engine.image_decoder import Decoder
 from keras_srt.serving.engine.loaded_model import LoadedModel
 from keras_srt.serving.engine.model_folder import ModelFolder, Watcher
 from keras_srt.serving.engine.version_policy import LATEST, VersionPolicy
 from keras_srt.serving.http.limits import Limits
 from keras_srt.serving.http.metrics import Metrics
+from keras_srt.serving.http.page import page_document
 from keras_srt.serving.http.predict_request import PredictRequest, parse_json, read_request
 from keras_srt.serving.http.predict_response import response_document
 from keras_srt.serving.http.protocol import RequestError, Target, status_document, to_json
@@ -88,6 +90,7 @@ class LocalModels:
                 raise UserError(_no_version_message(model))
         self._decoder = Decoder(limits)
         self._batcher = Batcher(self._run, limits.max_batch)
+        self._attacks = FlipAttacks(limits)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._watcher = Watcher(self._refresh)
 
@@ -144,9 +147,30 @@ class LocalModels:
         del read
         return Answer(request, await self._run_request(model, target.name, request), model.version)
 
+    async def page(self, target: Target) -> bytes:
+        """Respond to the page's request for sample images and the queries per attack."""
+        model = self._find(target)
+        queries = self._limits.attack_queries if can_be_attacked(model.signatures) else 0
+        return page_document(model.samples, queries)
+
+    async def attack(self, target: Target, body: bytes) -> bytes:
+        """Respond to the page's request for an attack, see `find_flip`.
+
+        Raises:
+            RequestError: 503, another attack is running; 403, attacks are off; 400 or 404, the
+                request is invalid.
+        """
+        large = len(body) > _SMALL_BODY
+        document = await self._read(large, parse_json, body, self._limits)
+        model = self._find(target)
+        request = await self._read(large, read_attack, document, model.signatures, self._limits)
+        classify = partial(self._query, target.name, model)
+        return to_json(await self._attacks.run(classify, request), allow_nan=True)
+
     def close(self) -> None:
         """Complete running requests and stop all threads."""
         self._watcher.stop()
+        self._attacks.close()
         self._batcher.close()
         self._decoder.close()
         self._reader.shutdown()
@@ -176,6 +200,10 @@ class LocalModels:
             return function(*arguments)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, function, *arguments)
+
+    def _query(self, name: str, model: LoadedModel, images: np.ndarray) -> Future[Outputs]:
+        self._metrics.count_attack_queries(name, len(images))
+        return self._batcher.submit(_Key(model, IMAGE_SIGNATURE), [(image,) for image in images])
 
     async def _run_request(self, model: LoadedModel, name: str, request: PredictRequest) -> Outputs:
         """Run the parts of a request in sequence, so that other requests can run in between."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from importlib import resources
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -20,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keras_srt.serving.http.inflate import Inflater
-from keras_srt.serving.http.limits import Admission, Budget, Finished
+from keras_srt.serving.http.limits import Admission, Finished
 from keras_srt.serving.http.metrics import CONTENT_TYPE
+from keras_srt.serving.http.page import Page, PageModels
 from keras_srt.serving.http.protocol import (
     RequestError,
     Target,
@@ -30,6 +28,7 @@ from keras_srt.serving.http.protocol import (
     to_json,
     too_many_connections,
 )
+from keras_srt.serving.http.request_body import respond_to_body
 
 _JSON = "application/json"
 _SAFE_HEADERS = [
@@ -41,13 +40,6 @@ _SAFE_HEADERS = [
         b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
 ]
-_PAGE_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-}
 _HEALTH = "/health"
 # For the body of a request that is refused, because its connection is beyond the limit.
 _REFUSED_SECONDS = 1.0
@@ -55,7 +47,7 @@ _REFUSED_SECONDS = 1.0
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class Models(Protocol):
+class Models(PageModels, Protocol):
     """An engine: local models, or a gateway to a backend."""
 
     async def names(self) -> list[str]:
@@ -82,7 +74,7 @@ def make_app(models: Models, admission: Admission, origins: Sequence[str] = ()) 
     Returns:
         An ASGI application.
     """
-    api, page = _Api(models, admission), _Page()
+    api = _Api(models, admission)
     # The annotation of Starlette accepts only handlers of `Exception`.
     handlers: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
         RequestError: api.refuse,
@@ -100,8 +92,7 @@ def make_app(models: Models, admission: Admission, origins: Sequence[str] = ()) 
             Route(_HEALTH, _health),
             Route("/metrics", api.metrics),
             Route("/monitoring/prometheus/metrics", api.metrics),  # as in TF Serving
-            Route("/", page.index),
-            Route("/static/{name}", page.file),
+            *Page(models, admission).routes(),
         ],
         exception_handlers=handlers,
         middleware=[cors] if origins else [],
@@ -125,7 +116,8 @@ class _Api:
         call = parse_path(request.method, request.scope["path"])
         request.state.kind = call.action
         if call.action == "predict":
-            body = await self._predict(request, call.target)
+            predict = partial(self._models.predict, call.target)
+            body = await respond_to_body(request, self._admission, predict)
         elif call.action == "metadata":
             body = await self._models.metadata(call.target)
         else:
@@ -136,68 +128,6 @@ class _Api:
         if _has_unread_body(request) and not error.closes:
             return _EarlyResponse(error, self._limits.timeout)
         return Response(error.body(), error.code, error.headers(), _JSON)
-
-    async def _predict(self, request: Request, target: Target) -> bytes:
-        with _Body(request, self._limits.max_body, self._admission.held) as body:
-            await _read_in_time(body, request.state.connection.evicted, self._limits.timeout)
-            return await self._admission.run(partial(self._models.predict, target, body.pop()))
-
-
-class _Body:
-    """A request body, which counts against the memory budget until the response is sent."""
-
-    def __init__(self, request: Request, limit: int, held: Budget) -> None:
-        self._request, self._limit, self._held = request, limit, held
-        self._bytes, self._taken = bytearray(), 0
-
-    def __enter__(self) -> _Body:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._held.release(self._taken)
-
-    async def read(self) -> None:
-        headers = self._request.headers
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity", "gzip"):
-            raise RequestError(415, f"Content-Encoding: got {encoding}; allowed: gzip or none")
-        inflate = Inflater() if encoding == "gzip" else None
-        self._check(int(headers.get("content-length", 0)))
-        async for chunk in self._request.stream():
-            for part in (chunk,) if inflate is None else inflate.parts(chunk):
-                self._check(self._taken + len(part))
-                self._held.acquire(len(part))
-                self._taken += len(part)
-                self._bytes += part
-        if inflate is not None:
-            inflate.check_end()
-        self._request.state.body_read = True
-
-    def pop(self) -> bytes:
-        """Return the body and drop the reference to it."""
-        body, self._bytes = bytes(self._bytes), bytearray()
-        return body
-
-    def _check(self, size: int) -> None:
-        if size > self._limit:
-            raise RequestError(
-                413, f"The request's body has {size:,} bytes or more; allowed: {self._limit:,}"
-            )
-
-
-async def _read_in_time(body: _Body, evicted: asyncio.Future[None], timeout: float) -> None:
-    """Read a body, unless it takes too long or its connection is closed for another one."""
-    reading = asyncio.ensure_future(body.read())
-    try:
-        await asyncio.wait((reading, evicted), timeout=timeout, return_when=FIRST_COMPLETED)
-        if reading.done():
-            reading.result()
-        elif evicted.done():
-            raise too_many_connections()
-        else:
-            raise RequestError(408, f"The request's body took more than {timeout:g} s", closes=True)
-    finally:
-        reading.cancel()
 
 
 def _has_unread_body(request: Request) -> bool:
@@ -228,31 +158,6 @@ class _EarlyResponse(Response):
 async def _drop_body(receive: Receive) -> None:
     while (await receive()).get("more_body", False):
         pass
-
-
-class _Page:
-    """The files of the web page; other paths are not found."""
-
-    def __init__(self) -> None:
-        folder = resources.files("keras_srt.serving") / "page"
-        self._files = {
-            file.name: (file.read_bytes(), _PAGE_TYPES[suffix])
-            for file in (folder.iterdir() if folder.is_dir() else ())
-            if (suffix := "." + file.name.rpartition(".")[2]) in _PAGE_TYPES
-        }
-
-    async def index(self, request: Request) -> Response:
-        return self._respond(request, "index.html")
-
-    async def file(self, request: Request) -> Response:
-        return self._respond(request, request.path_params["name"])
-
-    def _respond(self, request: Request, name: str) -> Response:
-        request.state.kind = "page"
-        if name not in self._files:
-            raise HTTPException(404)
-        content, media_type = self._files[name]
-        return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
 
 async def _health(request: Request) -> Response:

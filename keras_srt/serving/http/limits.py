@@ -37,6 +37,8 @@ class Limits:
         max_batch: Images per call of the model.
         max_image_bytes: Bytes per encoded image.
         max_pixels: Pixels per encoded image.
+        attack_queries: Images per attack of the page; 0 for no attacks.
+        attack_seconds: Seconds after which an attack ends without a result.
 
     Example:
         >>> Limits(max_body=MEGABYTE).max_values
@@ -52,6 +54,8 @@ class Limits:
     max_batch: int = 32
     max_image_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS
+    attack_queries: int = 500
+    attack_seconds: float = 10.0
 
     @property
     def max_values(self) -> int:
@@ -118,7 +122,7 @@ class Finished(NamedTuple):
     """A request that got its response.
 
     Attributes:
-        kind: predict, status, metadata, health, page or other.
+        kind: predict, status, metadata, health, page, attack or other.
         code: HTTP status code, or the name of a gRPC status.
         seconds: Duration.
         client: Address of the client.

@@ -42,6 +42,12 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
+        self._attack_queries = Counter(
+            "keras_srt_attack_queries",
+            "Images classified for attacks of the page",
+            ["model"],
+            registry=self.registry,
+        )
         self._evicted = Counter(
             "keras_srt_connections_evicted",
             "Connections closed for others",
@@ -56,7 +62,7 @@ class Metrics:
         """Count a request.
 
         Args:
-            kind: predict, status, metadata, health, page or other.
+            kind: predict, status, metadata, health, page, attack or other.
             code: HTTP status code, or the name of a gRPC status.
             seconds: Duration.
         """
@@ -78,6 +84,10 @@ class Metrics:
         self._images.labels(model, "true").inc(valid)
         self._images.labels(model, "false").inc(total - valid)
         self._batches.observe(total)
+
+    def count_attack_queries(self, model: str, count: int) -> None:
+        """Count images that were classified for an attack."""
+        self._attack_queries.labels(model).inc(count)
 
     def watch(self, length: Callable[[], float], name: str, text: str) -> None:
         """Add a gauge that is evaluated at each scrape.

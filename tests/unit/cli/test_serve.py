@@ -18,6 +18,7 @@ def run_serve(capsys, *arguments):
         ("--port", 70_000, "error: --port: got 70000; allowed: a number from 0 to 65535\n"),
         ("--max-connections", 0, "--max-connections: got 0; allowed: a number from 1 to 1e+06\n"),
         ("--max-queue", 0, "error: --max-queue: got 0; allowed: a number from 1 to 10000\n"),
+        ("--attack-queries", -1, "--attack-queries: got -1; allowed: a number from 0 to 100000\n"),
         ("--timeout", 0, "error: --timeout: got 0; allowed: a number from 0.1 to 3600\n"),
         ("--max-body-mb", "nan", "--max-body-mb: got nan; allowed: a number from 0.001 to 1024\n"),
     ],

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_srt.core import files
 from keras_srt.core.errors import UserError
+from keras_srt.core.sample_images import SampleImages, read_samples
 from keras_srt.exporters import export
 from keras_srt.exporters.export import export_classifier
 from keras_srt.exporters.model_versions import next_version
@@ -131,6 +132,13 @@ def test_export_writes_model_config(fake_writers, tmp_path):
     assert result.tflite == tmp_path / "name" / "tflite" / "1"
     assert result.model_config == tmp_path / "model.config"
     assert '"/models/name"' in result.model_config.read_text()
+
+
+def test_sample_images_are_published_with_the_version(fake_writers, tmp_path):
+    shown = SampleImages(np.uint8([[[[0]]], [[[255]]]]), ["dark", "light"])
+    result = export_classifier("model", NAMES, tmp_path / "name", SAMPLES, shown=shown)
+    assert [sample.name for sample in read_samples(result.savedmodel)] == ["dark", "light"]
+    assert read_samples(export_classifier("model", NAMES, tmp_path / "name", SAMPLES)[1]) == []
 
 
 # An export that was interrupted while it was published.
