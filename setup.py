@@ -88,6 +88,8 @@ setup(
         ],
         # HEIC images: keras_srt/core/images.py
         "heic": ["pillow-heif>=0.18"],
+        # Hugging Face datasets: keras_srt/data/batch_sources.py
+        "huggingface": ["datasets>=3"],
         # The site, on Python 3.11 and newer: mkdocs build
         "docs": [
             f'{package} ; python_version >= "3.11"'

@@ -1,6 +1,7 @@
 """Datasets, labeled/unlabeled splits, and batches."""
 
 from keras_srt.data.arrays import Arrays
+from keras_srt.data.batch_sources import as_batches
 from keras_srt.data.batches import (
     ONE_REPLICA,
     BatchSizes,
@@ -58,6 +59,7 @@ __all__ = [
     "Split",
     "Streaming",
     "Synthetic",
+    "as_batches",
     "batch_sizes",
     "evaluation_batches",
     "first_images",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from typing import Any
@@ -9,24 +10,37 @@ from typing import Any
 import numpy as np
 
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.graph_checks import refuse_invalid
 from keras_srt.core.tensorflow import tf
+from keras_srt.data.batch_sources import as_batches
 
 _log = logging.getLogger(__name__)
 # Datasets whose first batch has been checked: validation data is passed in once per epoch.
 _in_unit_range: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-def pair(labeled: tf.data.Dataset, unlabeled: tf.data.Dataset) -> tf.data.Dataset:
+def pair(
+    labeled: Any,
+    unlabeled: Any,
+    *,
+    image_shape: tuple[int, int, int] | None = None,
+    batch_sizes: tuple[int, int] = (32, 96),
+) -> tf.data.Dataset:
     """Combine labeled and unlabeled batches into the batches that `RobustModel.fit` expects.
 
-    An epoch is one pass over the dataset with more batches; the other dataset repeats. Both
-    keep their batch size. Images with values from 0 to 255 are rescaled to [0, 1].
+    An epoch is one pass over the dataset with more batches; the other dataset repeats. Images
+    with values from 0 to 255 are rescaled to [0, 1].
 
     Args:
-        labeled: Batches `(images, labels)`: images [batch, height, width, channels] and class
-            ids [batch], as from `keras.utils.image_dataset_from_directory`.
-        unlabeled: Batches of images of the same shape, as from the same function with
-            `labels=None`.
+        labeled: A `tf.data.Dataset` of batches `(images, labels)`: images [batch, height, width,
+            channels] and class ids [batch], as from `keras.utils.image_dataset_from_directory`; a
+            tuple of two arrays; the path of a folder of class folders; or a Hugging Face
+            `datasets.Dataset` with an `Image` and a `ClassLabel` column.
+        unlabeled: A `tf.data.Dataset` of batches of images of the same shape; an array; the path
+            of a folder of images; or a Hugging Face dataset, whose labels are not read.
+        image_shape: Height, width and channels to which folders and Hugging Face datasets are
+            resized; None for Hugging Face datasets whose images have one size.
+        batch_sizes: Labeled and unlabeled images in a batch; a `tf.data.Dataset` keeps its own.
 
     Returns:
         Batches `{"labeled": (images, labels), "unlabeled": images}`, images float32 in [0, 1].
@@ -44,6 +58,9 @@ def pair(labeled: tf.data.Dataset, unlabeled: tf.data.Dataset) -> tf.data.Datase
         >>> len(batches), next(iter(batches))["unlabeled"].shape
         (3, TensorShape([3, 4, 4, 3]))
     """
+    read = functools.partial(as_batches, image_shape=image_shape)
+    labeled = read(labeled, "labeled", batch_size=batch_sizes[0])
+    unlabeled = read(unlabeled, "unlabeled", labeled=False, batch_size=batch_sizes[1])
     first_images = _first_labeled_images(labeled)
     first_unlabeled = _first_batch("unlabeled", unlabeled)
     if isinstance(first_unlabeled, tuple):
@@ -137,7 +154,11 @@ def first_images(data: Any) -> np.ndarray | None:
 def _first_batch(role: str, dataset: tf.data.Dataset) -> Any:
     if not isinstance(dataset, tf.data.Dataset):
         raise _invalid(role, f"a {type(dataset).__name__}", "a tf.data.Dataset")
-    first = next(iter(dataset.take(1)), None)
+    try:
+        first = next(iter(dataset.take(1)), None)
+    except tf.errors.InvalidArgumentError as error:
+        refuse_invalid(error)
+        raise
     if first is None:
         raise _invalid(role, "an empty dataset", "at least one batch")
     return first

@@ -14,6 +14,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.graph_checks import check_unit_range, refuse_invalid
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
+from keras_srt.data.batch_sources import as_batches
 from keras_srt.data.keras_datasets import first_images, to_unit_range
 from keras_srt.models.dropout import dropout_seed
 from keras_srt.neighborhoods import NEIGHBORHOODS, Neighborhood
@@ -288,11 +289,16 @@ class RobustModel(keras.Model):
     def fit(
         self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Train as `keras.Model.fit` does, with images rescaled from 0…255 if necessary."""
+        """Train as `keras.Model.fit` does, with images rescaled from 0…255 if necessary.
+
+        Beside what Keras takes, `x` and `validation_data` can be the path of a folder of class
+        folders, a Hugging Face dataset or a tuple of images and labels, see
+        `keras_srt.data.as_batches`. Folders and datasets are resized for the classifier.
+        """
         for name in ("class_weight", "sample_weight"):
             if kwargs.get(name) is not None:
                 raise InvalidSettings([f"{name}: got a value; allowed: None, it is not supported"])
-        x = to_unit_range(x, "x")
+        x = self._as_batches(x, "x", kwargs, "batch_size") if y is None else to_unit_range(x, "x")
         # AutoGraph would change the type of errors inside `train_step`.
         if y is not None:
             check_batch((x, np.asarray(y)), self.objective)
@@ -302,9 +308,11 @@ class RobustModel(keras.Model):
         self._training_data = functools.partial(first_images, x)
         if not hasattr(x, "__getitem__"):  # Keras 3 warns that it can't shuffle a dataset
             kwargs.setdefault("shuffle", False)
-        validation_data = to_unit_range(validation_data, "validation_data")
         if isinstance(validation_data, tuple) and len(validation_data) > 1:
             check_class_ids(validation_data[1], self._num_classes(), "validation_data: labels")
+        validation_data = self._as_batches(
+            validation_data, "validation_data", kwargs, "validation_batch_size", shuffle=False
+        )
         try:
             return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
         except tf.errors.InvalidArgumentError as error:
@@ -313,10 +321,13 @@ class RobustModel(keras.Model):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as `keras.Model.evaluate` does, with images rescaled if necessary."""
-        if y is not None:
+        if y is None:
+            x = self._as_batches(x, "x", kwargs, "batch_size", shuffle=False)
+        else:
+            x = to_unit_range(x, "x")
             check_class_ids(y, self._num_classes())
         try:
-            return super().evaluate(to_unit_range(x, "x"), y, *args, **kwargs)
+            return super().evaluate(x, y, *args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
             refuse_invalid(error)
             raise
@@ -324,6 +335,20 @@ class RobustModel(keras.Model):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         """Return logits as `keras.Model.predict` does, with images rescaled if necessary."""
         return super().predict(to_unit_range(x, "x"), *args, **kwargs)
+
+    def _as_batches(
+        self, data: Any, role: str, kwargs: dict[str, Any], size: str, shuffle: bool = True
+    ) -> Any:
+        """Read data that Keras doesn't take; `size` names the argument with the batch size."""
+        shape = getattr(self.classifier, "input_shape", None) if self.classifier.built else None
+        known = shape[1:] if shape is not None and None not in shape[1:] else None
+        data = to_unit_range(data, role)  # all of an array
+        batches = as_batches(
+            data, role, image_shape=known, batch_size=kwargs.get(size) or 32, shuffle=shuffle
+        )
+        if batches is not data:
+            kwargs.pop(size, None)  # Keras refuses it beside batches
+        return to_unit_range(batches, role)
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Keras 3 would build the model by a mean batch, for which replicas need equal parts."""

@@ -104,7 +104,7 @@ def test_labels_may_be_a_column_of_floats():
             lambda: dataset(images(4)).take(0),
             "unlabeled: got an empty dataset",
         ),
-        (lambda: images(4), lambda: dataset(images(4)), "labeled: got a ndarray; allowed: a tf"),
+        (lambda: images(4), lambda: dataset(images(4)), "labeled: got batches of another"),
     ],
 )  # fmt: skip
 def test_other_structures_are_refused(labeled, unlabeled, message):
