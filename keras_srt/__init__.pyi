@@ -51,6 +51,7 @@ from .data import (
 from .evaluation.evaluate import evaluate
 from .evaluation.runner import evaluate_robustness
 from .exporters.export import export, export_classifier
+from .foreign.adapt import adapt_model
 from .models import (
     MODELS,
     ConvNeXtTiny,
@@ -169,6 +170,7 @@ __all__ = [
     "UserError",
     "WideResNet",
     "WorstOfK",
+    "adapt_model",
     "attacks",
     "batch_sizes",
     "data",

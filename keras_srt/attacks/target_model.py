@@ -10,8 +10,8 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, evaluate_loss
-from keras_srt.attacks.classifier_outputs import log_probabilities, without_last_activation
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.core.classifier_outputs import log_probabilities, without_last_activation
 from keras_srt.core.errors import UserError
 from keras_srt.core.scaling import power_of_two
 from keras_srt.core.tensorflow import tf

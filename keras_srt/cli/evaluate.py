@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     if folder is None:
         source = CachedDataset(config.data.dataset, options.data_dir)
         made = reevaluate.evaluate_external(
-            config, source, options.model, options.report_dir, options.foreign
+            config, source, options.model, options.report_dir, shared.model_options(options)
         )
     else:
         context = RunContext.open(config, folder, options.data_dir)
@@ -113,6 +113,8 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
 def _check_options(options: argparse.Namespace) -> None:
     if (options.run is None) == (options.model is None):
         raise UserError("evaluate: give one of --run RUN and --model MODEL (with --config)")
+    if options.model is None:
+        shared.check_undeclared(options, "--model MODEL")
     for name in ("limit", "masking", "curves", "corruptions", "smoothing"):
         value, least = getattr(options, name), int(name == "limit")
         if value is not None and value < least:

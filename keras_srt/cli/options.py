@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from keras_srt.core.errors import UserError
 from keras_srt.core.shell import format_command
 
 if TYPE_CHECKING:
     from keras_srt.config.schema import Config
+    from keras_srt.foreign.adapt import ModelOptions
 
 _CONFIG_HELP = "a JSON file, or a name in configs/ (cifar_pixel.json)"
 
@@ -49,13 +51,66 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_foreign(parser: argparse.ArgumentParser) -> None:
-    """Add the option that allows any SavedModel."""
+def add_foreign(parser: argparse._ActionsContainer) -> None:
+    """Add the options for models of other programs."""
     parser.add_argument(
         "--foreign",
         action="store_true",
         help="run a SavedModel with any operations: it may read and write files",
     )
+    parser.add_argument(
+        "--input-range",
+        type=_parse_range,
+        metavar="LOW,HIGH",
+        help="the values of black and white that the model expects, as 0,255; default: what its "
+        "layers tell",
+    )
+    parser.add_argument(
+        "--outputs",
+        choices=("logits", "probabilities"),
+        help="what the model outputs; default: what its layers tell",
+    )
+
+
+def _parse_range(text: str) -> tuple[float, float]:
+    """Parse `--input-range`, also for `--input-range=-1,1`."""
+    low, high = map(float, text.split(","))  # argparse reports a ValueError
+    return low, high
+
+
+_parse_range.__name__ = "two numbers as 0,255"  # for argparse's message
+
+
+def add_labels(parser: argparse._ActionsContainer) -> None:
+    """Add the option for the class names of models of other programs."""
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="class names, one a line, of a model without them; default: 0, 1, 2, …",
+    )
+
+
+def check_undeclared(options: argparse.Namespace, allowed: str) -> None:
+    """Refuse options that declare something about a model, where no such model is given.
+
+    Args:
+        options: The parsed options.
+        allowed: What they are for, as "--model PATH".
+
+    Raises:
+        UserError: One of them is given.
+    """
+    for name in ("input_range", "outputs", "labels"):
+        if getattr(options, name, None) is not None:
+            raise UserError(f"--{name.replace('_', '-')}: only with {allowed}")
+
+
+def model_options(options: argparse.Namespace) -> ModelOptions:
+    """Return what the options of `add_foreign` declare about a model."""
+    from keras_srt.foreign.adapt import ModelOptions
+
+    return ModelOptions(options.input_range, options.outputs, options.foreign)
 
 
 def load_config(options: argparse.Namespace) -> Config:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from keras_srt.cli.options import add_foreign
+from keras_srt.cli.options import add_foreign, add_labels, check_undeclared, model_options
+from keras_srt.cli.output import show_error
 from keras_srt.core.errors import UserError
 
 HELP = "Classify images, and sort the files by class."
@@ -20,10 +21,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="PNG or JPEG files, folders with such files, quoted globs ('photos/**/*.png')",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="a SavedModel: saved_models/NAME[/VERSION]"
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="a SavedModel, as saved_models/NAME[/VERSION], a .keras or a .tflite file",
     )
     add_foreign(parser)
-    parser.add_argument("--tflite", type=Path, metavar="FILE", help="a .tflite file")
+    add_labels(parser)
+    parser.add_argument(
+        "--tflite", type=Path, metavar="FILE", help="a .tflite file of `keras-srt export`"
+    )
     parser.add_argument(
         "--server",
         metavar="URL",
@@ -52,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
     check_sources(options.images, options.sort_into)
     classifier: backends.Classifier
     if options.model is not None:
-        classifier = backends.open_savedmodel(options.model, options.foreign)
+        classifier = backends.open_model(options.model, model_options(options), options.labels)
+        for line in classifier.conversions:
+            show_error(f"{options.model}: {line}")
     elif options.tflite is not None:
         classifier = backends.open_tflite(options.tflite)
     else:
@@ -72,5 +81,7 @@ def _check_predict_options(options: argparse.Namespace) -> None:
         raise UserError(f"--top: got {options.top}; allowed: a whole number of at least 1")
     if options.server is None and (options.grpc or options.name is not None):
         raise UserError("--grpc, --name: only with --server URL")
+    if options.model is None:
+        check_undeclared(options, "--model PATH")
     if options.sort_into is None and (options.link or options.copy):
         raise UserError("--link, --copy: only with --sort-into DIR")

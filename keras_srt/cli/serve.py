@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 from pathlib import Path
 
-from keras_srt.cli.options import add_foreign
+from keras_srt.cli.options import add_foreign, add_labels, check_undeclared, model_options
 from keras_srt.cli.output import lossy_output
 from keras_srt.core.errors import UserError
+from keras_srt.core.scratch_folders import scratch_folder
 
 HELP = "Serve models by TF Serving's REST and gRPC protocols."
 
@@ -17,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     _add_models(parser.add_argument_group("models"))
     add_foreign(parser)
+    add_labels(parser)
     _add_addresses(parser.add_argument_group("addresses"))
     _add_limits(parser.add_argument_group("limits"))
     _add_logs(parser.add_argument_group("logs"))
@@ -28,8 +31,9 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         action="extend",
         default=[],
-        metavar="DIR",
-        help="folders saved_models/NAME (default: all in --models-dir); with --backend, names",
+        metavar="PATH",
+        help="folders saved_models/NAME (default: all in --models-dir), or .keras files and "
+        "SavedModel folders of other programs; with --backend, names",
     )
     group.add_argument(
         "--models-dir",
@@ -138,8 +142,34 @@ def run(options: argparse.Namespace) -> None:
         access_log=options.access_log,
     )
     logging.getLogger("keras_srt").setLevel(options.log_level.upper())
-    with lossy_output():  # a closed output pipe must not stop the server
+    # A closed output pipe must not stop the server.
+    with lossy_output(), scratch_folder(Path(tempfile.gettempdir()), "keras-srt-serve-") as copies:
+        if options.backend is None:
+            models = [str(served_folder(Path(model), options, copies)) for model in models]
         serve(models, settings, limits)
+
+
+def served_folder(path: Path, options: argparse.Namespace, copies: Path) -> Path:
+    """Return a folder with versions to serve.
+
+    Args:
+        path: A folder with versions, or a model of another program.
+        options: The options of the command.
+        copies: A folder for a copy of a model of another program.
+
+    Returns:
+        The path itself, or the copy.
+
+    Raises:
+        UserError: The model can't be used, or options would be ignored.
+    """
+    from keras_srt.exporters.served_copy import check_folder, needs_copy, write_served_copy
+
+    declared = model_options(options)
+    if needs_copy(path):
+        return write_served_copy(path, declared, options.labels, copies)
+    check_folder(path, declared, options.labels)
+    return path
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -157,6 +187,7 @@ def _check_options(options: argparse.Namespace) -> None:
         if not low <= value <= high:
             raise UserError(f"{name}: got {value:g}; allowed: a number from {low:g} to {high:g}")
     if options.backend is not None:
+        check_undeclared(options, "a model of this machine, not with --backend")
         for name, value in (
             ("--grpc-port", options.grpc_port),
             ("--version-policy", None if options.version_policy == "latest" else "given"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +70,19 @@ def load_savedmodel(folder: Path, foreign: bool = False) -> Any:
     """
     if not foreign:
         check_savedmodel(folder)
+    logger = tf.get_logger()
+    logger.addFilter(_is_no_reference_variable)
     try:
         return tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise _unloadable(folder, error) from error
+    finally:
+        logger.removeFilter(_is_no_reference_variable)
+
+
+def _is_no_reference_variable(record: logging.LogRecord) -> bool:
+    """Whether a warning is another one than that of each variable of TensorFlow 1."""
+    return "it is a reference variable" not in record.getMessage()
 
 
 def _unloadable(folder: Path, error: Exception) -> UserError:
@@ -96,15 +108,22 @@ def load_session(folder: Path, foreign: bool = False) -> tuple[Any, Any]:
     """
     if not foreign:
         check_savedmodel(folder)
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")  # the function says that it is deprecated
     try:
-        with tf.Graph().as_default() as graph:
+        with without_deprecations(), tf.Graph().as_default() as graph:
             session = tf.compat.v1.Session(graph=graph)
             return session, tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
     except (OSError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise _unloadable(folder, error) from error
+
+
+@contextlib.contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Hide TensorFlow's warnings that functions of TensorFlow 1 are deprecated."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
     finally:
         logger.setLevel(level)
 

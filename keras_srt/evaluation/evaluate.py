@@ -12,7 +12,11 @@ from keras_srt.attacks import Attack
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.keras_datasets import to_unit_range
+from keras_srt.evaluation.external.open_model import query_model
 from keras_srt.evaluation.runner import Robustness, evaluate_robustness
+from keras_srt.foreign.adapt import AdaptedModel, adapt_keras
+
+_NUM_SAMPLES = 16  # images on which the outputs of an adapted model are examined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +25,11 @@ class EvaluationResult:
 
     Attributes:
         robustness: Predictions before and after each attack, image by image.
+        conversions: What was done to the inputs and outputs of the model, one line each.
     """
 
     robustness: Robustness
+    conversions: tuple[str, ...] = ()
 
     @property
     def clean_accuracy(self) -> float:
@@ -48,7 +54,8 @@ class EvaluationResult:
 
     def report(self) -> dict[str, Any]:
         """Return accuracies, attacks and risks as in `report.json`."""
-        return self.robustness.report()
+        converted = {"conversions": list(self.conversions)} if self.conversions else {}
+        return {**self.robustness.report(), **converted}
 
 
 def evaluate(
@@ -66,7 +73,9 @@ def evaluate(
 
     Args:
         model: A `RobustModel`, a Keras model or a function, images float32 [batch, height,
-            width, channels] in [0, 1] -> logits [batch, classes]; or a `QueryModel`.
+            width, channels] in [0, 1] -> logits [batch, classes]; a `QueryModel`; or what
+            `adapt_model` returns. Where the layers of a Keras model tell that it takes 0 to 255
+            or channels first, or has one output for two classes, it is adapted.
         data: A `tf.data.Dataset` of batches `(images, labels)`, or a tuple of two arrays:
             images [n, height, width, channels] and class ids [n].
         attacks: The attacks, each on all images.
@@ -91,10 +100,14 @@ def evaluate(
         (1.0, 0.5)
     """
     images, labels = _arrays(to_unit_range(data, "data"))
+    target: Any = adapt_keras(model, np.float32(images[:_NUM_SAMPLES]))
+    conversions = target.conversions if isinstance(target, AdaptedModel) else ()
+    if isinstance(target, AdaptedModel) and not target.opened.in_graph:
+        target = query_model(target, batch_size)
     found = evaluate_robustness(
-        model, images, labels, attacks, batch_size=batch_size, seed=seed, progress=progress
+        target, images, labels, attacks, batch_size=batch_size, seed=seed, progress=progress
     )
-    return EvaluationResult(found)
+    return EvaluationResult(found, conversions)
 
 
 def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:

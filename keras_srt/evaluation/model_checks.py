@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import QueryModel, TargetModel
-from keras_srt.attacks.classifier_outputs import are_probabilities, last_activation
 from keras_srt.attacks.target_model import classes_of
+from keras_srt.core.classifier_outputs import are_probabilities, last_activation
 
 # Other ranges of images are tried on so many images if the model is right on fewer than that
 # share; a range is reported if it gains so much.
@@ -118,7 +118,7 @@ def range_warnings(
             found.append(
                 f"the model seems to expect values from {name}: {100 * other:.1f}% of those images "
                 f"are correctly classified, and {100 * accuracy:.1f}% of images from 0 to 1; "
-                "rescale them in the model"
+                f"give --input-range={name.replace(' to ', ',')} (in Python, adapt_model)"
             )
     return found
 

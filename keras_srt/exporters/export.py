@@ -27,6 +27,7 @@ from keras_srt.exporters.trainable_tflite.exporter import (
     DeviceTrainingSettings,
     write_trainable,
 )
+from keras_srt.foreign.adapt import AdaptedModel, adapt_keras
 
 
 class ExportResult(NamedTuple):
@@ -188,7 +189,8 @@ def export(
     """Publish a `RobustModel` or a classifier as a SavedModel and as TFLite files.
 
     Args:
-        model: A `RobustModel`, or a Keras classifier, images in [0, 1] -> logits.
+        model: A `RobustModel`; a Keras classifier, images in [0, 1] -> logits, or as its layers
+            tell; or any model that `adapt_model` adapted.
         path: `saved_models/<name>`; the next version is written below it.
         class_names: Class names in the order of their ids.
         samples: Images [n, height, width, channels] in [0, 1], on which the files are compared
@@ -213,5 +215,9 @@ def export(
                 "the model was not trained in this process"
             ]
         )
+    model = adapt_keras(model, np.asarray(samples, np.float32), check_outputs=True)
+    if isinstance(model, AdaptedModel):
+        model.check_exportable()
+        model.check_distribution()
     classifier = getattr(model, "inference_model", model)
     return export_classifier(classifier, class_names, path, samples, **settings)

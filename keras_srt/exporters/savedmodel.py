@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_srt.core.classifier_outputs import last_activation
 from keras_srt.core.errors import UserError
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.stderr_filter import filter_stderr
@@ -114,6 +115,12 @@ def write_savedmodel(
 def _check(classifier: keras.Model, class_names: Sequence[str], samples: np.ndarray) -> None:
     """Check that model, names and samples match."""
     shape, classes = tuple(classifier.input_shape[1:]), classifier.output_shape[-1]
+    activation = last_activation(classifier)
+    if activation is not None:
+        raise UserError(
+            f"classifier: ends with {activation}; allowed: logits, or `keras_srt.export`, which "
+            "removes it"
+        )
     if len(shape) != 3 or shape[2] not in _CHANNELS:
         raise UserError(
             f"classifier: takes inputs of shape {shape}; allowed: (height, width, channels) with "

@@ -9,18 +9,26 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import TargetModel
+from keras_srt.attacks.target_model import classes_of
 from keras_srt.config.schema import Config
-from keras_srt.evaluation.external.open_model import open_model
+from keras_srt.core.errors import UserError
+from keras_srt.data import Images
+from keras_srt.evaluation.external.open_model import ExternalModel, open_model
+from keras_srt.evaluation.model_checks import range_warnings
+from keras_srt.foreign.adapt import ModelOptions
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import saved_split
 from keras_srt.pipeline.evaluate import Evaluation, measure
 from keras_srt.pipeline.report import make_report, write_report
 from keras_srt.pipeline.source import CachedDataset
 
+_DEFAULTS = ModelOptions()
 logger = logging.getLogger(__name__)
 
 # An external model is first called on so many test images.
 _NUM_SAMPLES = 16
+# The range of its inputs is examined on so many.
+_NUM_RANGE_IMAGES = 100
 
 
 def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def evaluate_external(
     source: CachedDataset,
     model: str,
     folder: Path | None = None,
-    foreign: bool = False,
+    options: ModelOptions = _DEFAULTS,
 ) -> dict[str, Any]:
     """Evaluate an external model.
 
@@ -57,7 +65,7 @@ def evaluate_external(
         source: The dataset.
         model: The model's file, folder or URL, see `open_model`.
         folder: An empty folder for all reports, or None.
-        foreign: Whether to run a SavedModel with any operations, see `open_model`.
+        options: What the user declares about the model, see `adapt`.
 
     Returns:
         The content of report.json.
@@ -67,13 +75,26 @@ def evaluate_external(
     """
     settings, test = config.evaluation, source.test(config.evaluation.limit)
     samples = np.float32(test.images[:_NUM_SAMPLES] / 255.0)
-    external = open_model(model, source.info, samples, settings.batch_size, foreign)
+    external = open_model(model, source.info, samples, settings.batch_size, options)
     external.check_attacks(settings.attacks)
+    for line in external.conversions:
+        logger.info("%s: %s", model, line)
     for warning in external.warnings:
         logger.warning(warning)
+    if external.is_range_assumed:
+        _check_range(model, external, test)
     evaluation = measure(config, external.model, test)
     about = {"victim": external.describe()}
     return _report(config, source, evaluation, model, folder, about=about)
+
+
+def _check_range(name: str, external: ExternalModel, test: Images) -> None:
+    """Refuse an assumed range if the model is much better on images of another one."""
+    count = len(test.images[:_NUM_RANGE_IMAGES])
+    images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
+    clean = classes_of(external.model.logits(images))
+    for line in range_warnings(external.model, images, labels, clean):
+        raise UserError(f"--model {name}: {line}")
 
 
 def _report(

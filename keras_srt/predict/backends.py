@@ -17,11 +17,14 @@ from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
-from keras_srt.core.version_folders import version_folders
+from keras_srt.foreign.adapt import ModelOptions, open_classifier
+from keras_srt.foreign.open_file import CONTENT, newest_savedmodel
+from keras_srt.foreign.savedmodels import LABELS
 from keras_srt.serving.client.grpc_client import GrpcClient
 from keras_srt.serving.client.predictions import Predictions, RequestRefused
 from keras_srt.serving.client.rest_client import RestClient
 
+_DEFAULTS = ModelOptions()
 # Pillow releases Python's lock while decoding; a thread may need 200 MB for a large image.
 _DECODING_THREADS = min(4, os.cpu_count() or 1)
 _CONCURRENT_REQUESTS = 4
@@ -83,6 +86,7 @@ class LocalClassifier(Classifier):
         shape: Input shape (height, width, channels).
         run: Float32 [batch, height, width, channels] in [0, 1] -> probabilities float32
             [batch, classes], and class names.
+        conversions: What `run` does to images and outputs of another program's model.
     """
 
     concurrency = 1
@@ -92,8 +96,9 @@ class LocalClassifier(Classifier):
         title: str,
         shape: tuple[int, int, int],
         run: Callable[[np.ndarray], tuple[np.ndarray, tuple[str, ...]]],
+        conversions: tuple[str, ...] = (),
     ) -> None:
-        self.title = title
+        self.title, self.conversions = title, conversions
         self._shape = shape
         self._run = run
         self._decoders = ThreadPoolExecutor(_DECODING_THREADS)
@@ -164,30 +169,45 @@ def _prediction(probabilities: np.ndarray, classes: tuple[str, ...]) -> Predicti
     return Prediction(np.asarray(probabilities, np.float32), classes)
 
 
-def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
-    """Open a SavedModel that `keras-srt export` wrote.
+def open_model(
+    path: Path, options: ModelOptions = _DEFAULTS, labels: Path | None = None
+) -> LocalClassifier:
+    """Open a model that `keras-srt export` or another program wrote.
 
     Args:
-        folder: Folder of the SavedModel, or `saved_models/<name>` for its newest version.
-        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
+        path: Folder of a SavedModel, or `saved_models/<name>` for its newest version; a `.keras`
+            or a `.tflite` file.
+        options: What the user declares about a model of another program.
+        labels: A file with its class names; None for those in the model, or for the class ids.
 
     Returns:
-        The classifier.
+        The classifier; `conversions` names what is done to images and outputs.
 
     Raises:
-        UserError: The folder is not a SavedModel, or has other signatures.
+        UserError: The model can't be opened, or must be declared, see `foreign.adapt`.
     """
-    check_file_format(folder)
-    folder = _newest_version(folder)
+    check_file_format(path)
+    declares = labels is not None or options._replace(foreign=False) != _DEFAULTS
+    if path.is_dir() and not declares:
+        ours = _open_export(_newest_version(path), options.foreign)
+        if ours is not None:
+            return ours
+    adapted, names = open_classifier(path, options, labels)
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        return tf.nn.softmax(adapted(tf.constant(images))).numpy(), names
+
+    title = f"{path} ({adapted.opened.kind})"
+    return LocalClassifier(title, adapted.image_shape, run, adapted.conversions)
+
+
+def _open_export(folder: Path, foreign: bool) -> LocalClassifier | None:
+    """Open a SavedModel with the signatures of `keras-srt export`; None if it has others."""
     loaded = load_savedmodel(folder, foreign)
     signature = loaded.signatures.get("image")
     if signature is None or "probabilities" not in signature.structured_outputs:
-        has = ", ".join(sorted(loaded.signatures)) or "none"
-        raise UserError(
-            f"--model {folder}: has no signature 'image' with the output 'probabilities' (it has: "
-            f"{has}); export the run again with `keras-srt export`"
-        )
-    labels = folder / "assets" / "labels.txt"
+        return None
+    labels = folder / LABELS
     names = tuple(labels.read_text("utf-8").splitlines()) if labels.is_file() else None
 
     def run(images: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -203,18 +223,13 @@ def open_savedmodel(folder: Path, foreign: bool = False) -> LocalClassifier:
 
 
 def _newest_version(folder: Path) -> Path:
-    if (folder / "saved_model.pb").is_file():
-        return folder
-    if not folder.is_dir():
-        raise UserError(f"--model {folder}: no such folder")
-    found = version_folders(folder)
-    versions = [number for number, path in found.items() if (path / "saved_model.pb").is_file()]
-    if not versions:
+    found = newest_savedmodel(folder)
+    if found is None:
         raise UserError(
-            f"--model {folder}: not a SavedModel (with saved_model.pb) and without versions of "
+            f"--model {folder}: not a SavedModel (with {CONTENT}) and without versions of "
             "one; allowed: saved_models/NAME or saved_models/NAME/VERSION"
         )
-    return found[max(versions)]
+    return found
 
 
 def _image_shape(folder: Path, signature: Any) -> tuple[int, int, int]:

@@ -96,7 +96,8 @@ def _external_model_text(model: Mapping[str, Any]) -> str:
     possible = "with gradients: all attacks are possible"
     if not model["gradients"]:
         possible = f"without gradients: possible attacks are {', '.join(model['attacks'])}"
-    return f"External model: {model['kind']} that outputs {outputs}; {possible}"
+    conversions = "".join(f"; {line}" for line in model.get("conversions", ()))
+    return f"External model: {model['kind']} that outputs {outputs}; {possible}{conversions}"
 
 
 def _neighborhood_text(neighborhood: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_srt.attacks.classifier_outputs import last_activation
 from keras_srt.core.class_ids import assert_class_ids, check_class_ids
+from keras_srt.core.classifier_outputs import last_activation
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.graph_checks import check_unit_range, refuse_invalid
 from keras_srt.core.registry import settings_of

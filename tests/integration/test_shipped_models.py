@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.data import CIFAR10
-from keras_srt.predict.backends import open_savedmodel
+from keras_srt.predict.backends import open_model
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("cifar_pixel-record", "cifar_spatial-record")
@@ -21,7 +21,7 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 def test_a_model_classifies_an_image_file(name):
     data = io.BytesIO()
     Image.new("RGB", (40, 30), "green").save(data, "png")
-    (prediction,) = open_savedmodel(ROOT / "saved_models" / name).classify([data.getvalue()])
+    (prediction,) = open_model(ROOT / "saved_models" / name).classify([data.getvalue()])
     assert list(prediction.classes) == CLASSES
     assert sum(prediction.probabilities) == pytest.approx(1, abs=1e-5)
 

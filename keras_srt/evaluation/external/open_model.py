@@ -9,19 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel, TargetModel
-from keras_srt.attacks.classifier_outputs import FLOOR, are_probabilities, log_probabilities
 from keras_srt.core.errors import InvalidSettings, UserError
-from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import DatasetInfo
-from keras_srt.evaluation.external.differentiable import (
-    Classifier,
-    SavedModelClassifier,
-    open_keras_file,
-    open_savedmodel,
-    savedmodel_logits,
-)
-from keras_srt.evaluation.external.query_only import Predict, open_server, open_tflite
+from keras_srt.foreign.adapt import AdaptedModel, ModelOptions, adapt
+from keras_srt.foreign.open_file import open_file
+from keras_srt.foreign.opened_model import OpenedModel
+from keras_srt.serving.client.float_client import FloatClient
+
+_DEFAULTS = ModelOptions()
 
 
 class ExternalModel(NamedTuple):
@@ -34,6 +30,8 @@ class ExternalModel(NamedTuple):
         outputs: "logits", or "probabilities", whose logarithms are attacked.
         warnings: Reasons why attacks on the model are weak, one line each.
         removed: "softmax" or "sigmoid" if the logits are those before this last activation.
+        conversions: What is done to images and outputs, one line each.
+        is_range_assumed: Whether nothing tells the range of the inputs, and [0, 1] is assumed.
     """
 
     model: QueryModel
@@ -42,6 +40,8 @@ class ExternalModel(NamedTuple):
     outputs: str
     warnings: tuple[str, ...] = ()
     removed: str = ""
+    conversions: tuple[str, ...] = ()
+    is_range_assumed: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Section `victim` of report.json."""
@@ -51,6 +51,7 @@ class ExternalModel(NamedTuple):
             "source": self.source,
             "answers": self.outputs,
             "removed_activation": self.removed,
+            "conversions": list(self.conversions),
             "gradients": gradients,
             "attacks": "all" if gradients else attacks_without_gradients(),
             "warnings": list(self.warnings),
@@ -95,15 +96,17 @@ def _suggested(refused: Sequence[Attack]) -> str:
 
 
 def open_model(
-    source: str, info: DatasetInfo, samples: np.ndarray, batch_size: int, foreign: bool = False
+    source: str,
+    info: DatasetInfo,
+    samples: np.ndarray,
+    batch_size: int,
+    options: ModelOptions = _DEFAULTS,
 ) -> ExternalModel:
     """Open a model to attack it, and check that it fits the dataset.
 
-    The outputs may be logits or probabilities p. Of a Keras file or a SavedModel whose last
-    operation is a softmax or sigmoids, the logits before it are attacked. For other
-    probabilities, attacks use log(max(p, 1.2e-38)), which has the same cross-entropy as the
-    logits down to -87.3. Class ids are those of the dataset. A model without gradients becomes a
-    `QueryModel`.
+    See `adapt` for the inputs and outputs of the model. For probabilities p, attacks use
+    log(max(p, 1.2e-38)), which has the same cross-entropy as the logits down to -87.3. Class ids
+    are those of the dataset. A model without gradients becomes a `QueryModel`.
 
     Args:
         source: A SavedModel folder, a `.keras` file, a `.tflite` file, or
@@ -111,7 +114,7 @@ def open_model(
         info: The dataset of the evaluation.
         samples: Some images of the dataset, float32 [n, height, width, channels] in [0, 1].
         batch_size: Images per query.
-        foreign: Whether to run a SavedModel with any operations, see `load_savedmodel`.
+        options: What the user declares about the model.
 
     Returns:
         The model.
@@ -119,80 +122,71 @@ def open_model(
     Raises:
         UserError: The model can't be loaded or reached, or doesn't fit the dataset.
     """
-    path, removed = Path(source), ""
-    classifier: Classifier | None = None
-    check_file_format(path)
     if source.startswith(("http://", "https://")):
-        kind, predict = "server", open_server(source)
-    elif path.suffix == ".tflite":
-        kind, predict = "TFLite file", open_tflite(path, info.input_shape)
-    elif (path / "saved_model.pb").is_file():
-        kind, classifier = "SavedModel", open_savedmodel(path, foreign)
-    elif path.suffix == ".keras" and path.is_file():
-        kind, (classifier, removed) = "Keras file", open_keras_file(path)
+        opened = open_server(source)
     else:
-        raise UserError(
-            f"--model {source}: is none of a SavedModel folder (with saved_model.pb), a .keras "
-            "file, a .tflite file and a server's http://host:port/v1/models/NAME"
+        opened = open_file(Path(source), options.foreign)
+    adapted = adapt(opened, options, samples, assume_range=True)
+    classes = adapted.output_shape[-1]
+    if classes != len(info.class_names):
+        raise opened.refused(
+            f"outputs {classes} values for each image; allowed: one value for each of the "
+            f"{len(info.class_names)} classes of {info.title}"
         )
-    if classifier is not None:
-        predict = _in_numpy(classifier)
-    probabilities = _gives_probabilities(source, predict, info, samples)
-    if isinstance(classifier, SavedModelClassifier):
-        before = savedmodel_logits(path, classifier, samples, foreign)
-        if before is not None:
-            classifier, removed = before
-            predict, probabilities = _in_numpy(classifier), False
-    model: QueryModel = _query_model(predict, probabilities, batch_size)
+    model: QueryModel = query_model(adapted, batch_size)
     warnings: tuple[str, ...] = ()
-    if classifier is not None:
-        model, warnings = _target_model(classifier, probabilities, samples, batch_size)
-    outputs = "probabilities" if probabilities else "logits"
-    return ExternalModel(model, kind, source, outputs, warnings, removed)
+    if opened.in_graph:
+        model, warnings = _target_model(adapted, samples, batch_size)
+    return ExternalModel(
+        model,
+        opened.kind,
+        source,
+        adapted.outputs,
+        warnings,
+        adapted.opened.activation,
+        adapted.conversions,
+        adapted.is_range_assumed,
+    )
 
 
-def _in_numpy(classifier: Classifier) -> Predict:
-    return lambda images: classifier(tf.constant(images)).numpy()
+def open_server(address: str) -> OpenedModel:
+    """Connect to a model behind TF Serving's REST protocol.
+
+    Args:
+        address: `http://host:port/v1/models/NAME[/versions/N]`.
+
+    Returns:
+        The model, always the same version.
+
+    Raises:
+        UserError: The server can't be reached, or the model takes no images as floats.
+    """
+    client = FloatClient(address)
+    return OpenedModel(
+        source=f"--model {address}",
+        kind="server",
+        function=lambda images: client.predict(images.numpy()),
+        outputs=client.output,
+        in_graph=False,
+    )
 
 
-def _gives_probabilities(
-    source: str, predict: Predict, info: DatasetInfo, samples: np.ndarray
-) -> bool:
-    """Predict the samples; return whether the outputs are distributions over the classes."""
-    classes = len(info.class_names)
-    try:
-        rows = np.asarray(predict(samples))
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"--model {source}: doesn't take images of {info.input_shape} ({reason[:120]})"
-        ) from error
-    if rows.shape != (len(samples), classes):
-        raise UserError(
-            f"--model {source}: outputs shape {rows.shape} for {len(samples)} images; allowed: "
-            f"one value for each of the {classes} classes of {info.title}"
-        )
-    # Probabilities of 8 bits are rounded to 1/256 each.
-    return are_probabilities(rows, 1e-3 + classes / 512)
-
-
-def _query_model(predict: Predict, probabilities: bool, batch_size: int) -> QueryModel:
-    if not probabilities:
-        return QueryModel(predict, batch_size)
-    return QueryModel(lambda images: np.log(np.maximum(predict(images), FLOOR)), batch_size)
+def query_model(adapted: AdaptedModel, batch_size: int) -> QueryModel:
+    """Return an adapted model that can only be queried."""
+    return QueryModel(lambda images: adapted(tf.constant(images)).numpy(), batch_size)
 
 
 def _target_model(
-    classifier: Classifier, probabilities: bool, samples: np.ndarray, batch_size: int
+    adapted: AdaptedModel, samples: np.ndarray, batch_size: int
 ) -> tuple[QueryModel, tuple[str, ...]]:
     """Make the model under attack, and a warning if its gradients are missing or all 0."""
-    model = TargetModel(log_probabilities(classifier) if probabilities else classifier, batch_size)
+    model = TargetModel(adapted, batch_size)
     labels = np.int32(np.argmax(model.logits(samples), axis=1))
     try:
         _, gradient = model.gradient(samples, Criterion(labels))
     except (UserError, LookupError):  # LookupError: an operation without a gradient
         text = "no gradient flows through the model; attacks can only query its predictions"
-        return _query_model(_in_numpy(classifier), probabilities, batch_size), (text,)
+        return query_model(adapted, batch_size), (text,)
     if gradient.any():
         return model, ()
     return model, (

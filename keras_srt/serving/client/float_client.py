@@ -32,6 +32,8 @@ class FloatClient:
     Attributes:
         name: Name of the model.
         version: Version of the model.
+        output: "logits" or "probabilities", by the name of the signature or of its output; "" if
+            the names don't tell.
 
     Raises:
         UserError: The address is invalid or unreachable, has no such model, or the model takes
@@ -49,6 +51,9 @@ class FloatClient:
         if "/versions/" not in self._model.url:
             self._model.url += f"/versions/{self.version}"
         self._signature, self._input = self._choose_signature()
+        outputs = self._model.signatures[self._signature].get("outputs", {})
+        named = (name for name in _OUTPUTS if name in (*outputs, self._signature))
+        self.output = next(named, "")
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Compute logits or probabilities.
@@ -108,4 +113,6 @@ def _values(row: Any) -> Any:
     """The output for one image; TF Serving names outputs if there are several."""
     if not isinstance(row, Mapping):
         return row
-    return row[next((key for key in (*_OUTPUTS, *row) if key in row), _OUTPUTS[0])]
+    # Of several outputs, only the name tells which to use.
+    keys = (*_OUTPUTS, *row) if len(row) == 1 else _OUTPUTS
+    return row[next((key for key in keys if key in row), _OUTPUTS[0])]

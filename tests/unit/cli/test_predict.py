@@ -157,7 +157,7 @@ def test_invalid_arguments_are_one_line_errors(pictures, models, server, rejecte
         (["pictures", "--model", models, "--grpc"], "only with --server"),
         (["pictures", *good, "--sort-into", "."], "is inside ., the folder of results"),
         (["pictures", "--model", "empty"], "not a SavedModel (with saved_model.pb)"),
-        (["pictures", "--model", "nowhere"], "--model nowhere: no such folder"),
+        (["pictures", "--model", "nowhere"], "--model nowhere: no such file or folder"),
         (["pictures", "--tflite", "broken.tflite"], "broken.tflite: is not a TFLite model"),
         (["pictures", "--server", "127.0.0.1:1"], "can't be reached (Connection refused)"),
     ):
@@ -169,7 +169,7 @@ def test_foreign_savedmodels_are_refused(tmp_path, pictures, rejected):
     assert "give --foreign" in rejected("pictures", "--model", tmp_path / "program")
     save_brightness_model(tmp_path / "bytes", ["serving_default"])
     line = rejected("pictures", "--model", tmp_path / "bytes")
-    assert "no signature 'image' with the output 'probabilities' (it has: serving_default)" in line
+    assert "'serving_default' takes encoded images" in line
     (tmp_path / "bytes" / "saved_model.pb").write_bytes(b"garbage")
     assert "can't be loaded" in rejected("pictures", "--model", tmp_path / "bytes")
 

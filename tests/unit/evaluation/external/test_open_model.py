@@ -23,6 +23,7 @@ from keras_srt.evaluation.external.open_model import (
 )
 from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.exporters.savedmodel import export_savedmodel
+from keras_srt.foreign.adapt import ModelOptions
 from keras_srt.serving.client import rest_model as client_module
 
 # TensorFlow's own, of each conversion to 8 bits.
@@ -95,8 +96,8 @@ def convert(model, path, calibration=None, source=tf.float32, answer=tf.float32)
     return path
 
 
-def opened(source, samples, info=INFO):
-    return open_model(str(source), info, samples, batch_size=5)
+def opened(source, samples, info=INFO, **declared):
+    return open_model(str(source), info, samples, 5, ModelOptions(**declared))
 
 
 def refused(source, samples, info=INFO):
@@ -112,7 +113,7 @@ def refused(source, samples, info=INFO):
 
 def test_an_exported_savedmodel_has_logits(savedmodel, classifier, samples, logits):
     model = opened(savedmodel, samples)
-    assert model[1:] == ("SavedModel", str(savedmodel), "logits", (), "")
+    assert model[1:] == ("SavedModel", str(savedmodel), "logits", (), "", (), False)
     assert model.describe()["attacks"] == "all"
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-5)
     one, other = (
@@ -126,7 +127,11 @@ def test_an_exported_savedmodel_has_logits(savedmodel, classifier, samples, logi
 
 def test_probabilities_become_logarithms(samples, tmp_path):
     save_module(tmp_path / "scaled", lambda x: 0.5 * tf.nn.softmax(first_pixels(x)) * 2.0)
-    model = opened(tmp_path / "scaled", samples)
+    line = refused(tmp_path / "scaled", samples)
+    assert "outputs look like probabilities" in line
+    assert "--outputs probabilities" in line
+    model = opened(tmp_path / "scaled", samples, outputs="probabilities")
+    assert model.conversions[1:] == ("outputs: probabilities p -> log(p)",)
     assert (model.outputs, model.removed, model.model.has_gradients) == ("probabilities", "", True)
     expected = tf.nn.log_softmax(first_pixels(samples))
     np.testing.assert_allclose(model.model.logits(samples), expected, atol=1e-5)
@@ -139,7 +144,7 @@ def test_a_keras_file_goes_without_its_last_activation(
     outputs = keras.layers.Activation(activation)(classifier.output)
     keras.Model(classifier.input, outputs).save(tmp_path / "activation.keras")
     model = opened(tmp_path / "activation.keras", samples)
-    assert model[1:] == ("Keras file", model.source, "logits", (), activation)
+    assert model[1:6] == ("Keras file", model.source, "logits", (), activation)
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-6)
     classifier.save(tmp_path / "logits.keras")
     same = opened(tmp_path / "logits.keras", samples)
@@ -152,7 +157,7 @@ def test_a_probability_of_0_becomes_the_smallest_number(samples, tmp_path):
         return tf.one_hot(tf.zeros(tf.shape(images)[0], tf.int32), 3)
 
     save_module(tmp_path / "one", one_hot)
-    answered = opened(tmp_path / "one", samples).model.logits(samples[:1])
+    answered = opened(tmp_path / "one", samples, outputs="probabilities").model.logits(samples[:1])
     np.testing.assert_allclose(answered, [[0.0, -87.33655, -87.33655]], rtol=1e-6)
     assert np.exp(-87.33655) == pytest.approx(np.finfo(np.float32).tiny, rel=1e-5)
 
@@ -200,7 +205,7 @@ def test_the_softmax_may_be_cast_and_in_functions(samples, tmp_path, dtype):
 def test_a_softmax_that_the_graph_needs_elsewhere_stays(samples, tmp_path):
     softmax = tf.function(tf.nn.softmax)
     save_module(tmp_path / "twice", lambda x: softmax(10 * softmax(first_pixels(x))))
-    model = opened(tmp_path / "twice", samples)
+    model = opened(tmp_path / "twice", samples, outputs="probabilities")
     assert (model.outputs, model.removed) == ("probabilities", "")
 
 
@@ -307,8 +312,8 @@ def test_invalid_tflite_files_are_refused(ours, samples, tmp_path):
     assert "is damaged" in refused(file, samples)
     other = INFO._replace(input_shape=(9, 9, 1))
     line = refused(ours / "model_float32.tflite", np.zeros((2, 9, 9, 1), np.float32), other)
-    assert "(1, 8, 8, 1)" in line
-    assert "(1, 9, 9, 1)" in line
+    assert "(8, 8, 1)" in line
+    assert "(9, 9, 1)" in line
     line = refused(ours / "model_float32.tflite", samples, INFO._replace(class_names=("a", "b")))
     assert "2 classes" in line
 
@@ -504,6 +509,7 @@ def test_the_report_describes_the_model():
         "source": "http://h/v1/models/m",
         "answers": "probabilities",
         "removed_activation": "",
+        "conversions": [],
         "gradients": False,
         "attacks": attacks_without_gradients(),
         "warnings": [],

@@ -1,77 +1,73 @@
-"""External models without gradients: TFLite files and servers."""
+"""TFLite files of any program as classifiers of images."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_srt.core.errors import UserError
+from keras_srt.core.tensorflow import tf
 from keras_srt.device.classify import open_interpreter
 from keras_srt.device.model_file import IDENTIFIER, LABELS, BadModel, read_labels
-from keras_srt.serving.client.float_client import FloatClient
-
-# float32 images [n, height, width, channels] in [0, 1] -> logits or probabilities [n, classes].
-Predict = Callable[[np.ndarray], np.ndarray]
+from keras_srt.foreign.opened_model import OpenedModel
 
 _TYPES = (np.float32, np.int8, np.uint8)
 
 
-def open_server(address: str) -> Predict:
-    """Connect to a model behind TF Serving's REST protocol.
-
-    Args:
-        address: `http://host:port/v1/models/NAME[/versions/N]`.
-
-    Returns:
-        A function that queries the model, always the same version.
-
-    Raises:
-        UserError: The server can't be reached, or the model takes no images as floats.
-    """
-    return FloatClient(address).predict
-
-
-def open_tflite(path: Path, shape: tuple[int, int, int]) -> Predict:
+def open_tflite(path: Path) -> OpenedModel:
     """Load a .tflite file, with inputs and outputs of float32 or 8 bits.
 
     Args:
         path: The file, which should be trusted, since the interpreter executes it.
-        shape: (height, width, channels) of the images.
 
     Returns:
-        A function that predicts image by image.
+        The model, which predicts image by image.
 
     Raises:
-        UserError: The file can't be loaded, is damaged, or is no classifier of such images.
+        UserError: The file can't be loaded, is damaged, or is no classifier of single images.
     """
     try:
-        _check_content(path)
+        labels = _checked_labels(path)
         interpreter = open_interpreter(path, num_threads=1)
     except (BadModel, ImportError) as error:
         raise UserError(f"--model {error}") from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    _check_tensors(path, shape, inputs, outputs)
+    _check_tensors(path, inputs, outputs)
 
     def predict_one(image: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(inputs[0]["index"], _quantized(image[None], inputs[0]))
         interpreter.invoke()
         return _real(interpreter.get_tensor(outputs[0]["index"])[0], outputs[0])
 
-    return lambda images: np.stack([predict_one(image) for image in images])
+    def predict(images: tf.Tensor) -> np.ndarray:
+        return np.stack([predict_one(image) for image in images.numpy()])
+
+    return OpenedModel(
+        source=f"--model {path}",
+        kind="TFLite file",
+        function=predict,
+        input_shape=tuple(map(int, inputs[0]["shape"]))[1:],
+        outputs="probabilities" if labels else "",
+        input_range=(0.0, 1.0) if labels else None,
+        in_graph=False,
+        labels=labels,
+    )
 
 
-def _check_content(path: Path) -> None:
-    """Verify the checksum of a file of this package, or the TFLite magic number of any other."""
+def _checked_labels(path: Path) -> tuple[str, ...]:
+    """Verify the checksum of a file of this package and return its labels.
+
+    Of another file, verify the TFLite magic number; it has no labels.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            has_labels = LABELS in archive.namelist()
+            has_labels = LABELS in archive.namelist() and bool(archive.comment)
         if has_labels:
-            read_labels(path)
-            return
+            return tuple(read_labels(path))
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -79,21 +75,19 @@ def _check_content(path: Path) -> None:
         raise BadModel(f"{path}: can't be read ({error.strerror})") from error
     if start[4:] != IDENTIFIER:
         raise BadModel(f"{path}: is no TFLite model (bytes 4 to 8 are {start[4:]!r}, not TFL3)")
+    return ()
 
 
 def _check_tensors(
-    path: Path,
-    shape: tuple[int, int, int],
-    inputs: list[Mapping[str, Any]],
-    outputs: list[Mapping[str, Any]],
+    path: Path, inputs: list[Mapping[str, Any]], outputs: list[Mapping[str, Any]]
 ) -> None:
     shapes = [tuple(map(int, tensor["shape"])) for tensor in (*inputs, *outputs)]
-    wanted = (1, *shape)
-    fits = len(shapes) == 2 and shapes[0] == wanted and len(shapes[1]) == 2 and shapes[1][0] == 1
-    if not fits:
+    fits = len(shapes) == 2 and len(shapes[0]) == 4 and len(shapes[1]) == 2
+    if len(inputs) != 1 or not fits or shapes[0][0] != 1 or shapes[1][0] != 1:
         raise UserError(
-            f"--model {path}: takes and gives {shapes}; allowed: {wanted}, an image of the "
-            "dataset, and (1, classes)"
+            f"--model {path}: has {len(inputs)} inputs and {len(outputs)} outputs of the shapes "
+            f"{shapes}; allowed: one input of one image, (1, height, width, channels), and one "
+            "output (1, classes)"
         )
     for tensor in (*inputs, *outputs):
         kind, (scale, _) = tensor["dtype"], tensor["quantization"]
