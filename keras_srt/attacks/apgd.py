@@ -14,9 +14,10 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, dlr
-from keras_srt.attacks.base import Attack, AttackResult, run_repeatedly
-from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.criterion import Criterion, concatenate
 from keras_srt.attacks.pixel_balls import BALLS
+from keras_srt.attacks.repeated_runs import of_same_images, run_repeatedly
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -201,26 +202,33 @@ class AutoPGD(Attack):
         aims = self.loss_criteria(model, images, criterion)
         aims = [aim for aim in aims for _ in range(self.restarts)]
 
-        def run_once(number: int, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
-            parts = images[active], criterion[active], aims[number][active]
-            return self._run_once(model, *parts, fold(seed, number))
+        def run(numbers: np.ndarray, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
+            rows = np.tile(active, len(numbers))
+            aim = concatenate([aims[number][active] for number in numbers])
+            seeds = [fold(seed, int(number)) for number in numbers]
+            starts = [self._start(self.neighborhood, images[active], one) for one in seeds]
+            parts = images[rows], criterion[rows], aim, np.concatenate(starts), rows
+            return self._run(model, *parts)
 
-        return run_repeatedly(images, run_once, len(aims))
+        return run_repeatedly(images, run, len(aims), model.batch_size)
 
-    def _run_once(
+    def _run(
         self,
         model: TargetModel,
         images: np.ndarray,
         criterion: Criterion,
         aim: Criterion,
-        seed: tf.Tensor,
+        start: np.ndarray,
+        rows: np.ndarray,
     ) -> tuple[AttackResult, np.ndarray]:
-        """Make one run; also return the loss of each result."""
+        """Make runs, one for each row; also return the loss of each result.
+
+        All runs of an image, which has the same number in `rows`, end with the first success.
+        """
         ball, periods = self.neighborhood, dict(_periods(self.num_steps))
         move = model.traced(partial(_step, ball), (_step, ball))
         worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
         success, active = np.zeros(len(images), bool), np.arange(len(images))
-        start = self._start(ball, images, seed)
         adversarial, loss, gradient = self._evaluate(model, start, criterion, aim)
         state = _Ascent.begin(ball, images, start, loss, gradient)
         for step in range(self.num_steps + 1):
@@ -234,8 +242,9 @@ class AutoPGD(Attack):
             worst[active[better]], highest[active[better]] = state.now[better], loss[better]
             success[active[adversarial]] = True
             if adversarial.any():
-                active = active[~adversarial]
-                state.keep(~adversarial)
+                left = ~of_same_images(rows[active], adversarial)
+                active = active[left]
+                state.keep(left)
             if not len(active):
                 break
             if step in periods:

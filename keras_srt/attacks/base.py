@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -148,34 +147,6 @@ def run_in_sequence(
         current[active], success[active] = result.images, result.success
         parameters.append(stage_parameters)
     return AttackResult(current, tuple(parameters), success)
-
-
-def run_repeatedly(
-    images: np.ndarray,
-    run_once: Callable[[int, np.ndarray], tuple[AttackResult, np.ndarray]],
-    count: int,
-) -> AttackResult:
-    """Run an attack several times in a pixel ball; an image drops out after a success.
-
-    Args:
-        images: float32 [n, height, width, channels] in [0, 1].
-        run_once: (number of the run, indices of the active images) -> their results and losses.
-        count: Number of runs.
-
-    Returns:
-        For each image the success or, without any, the result of the highest loss.
-    """
-    worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
-    success = np.zeros(len(images), bool)
-    for number in range(count):
-        active = np.flatnonzero(~success)
-        if not len(active):
-            break
-        result, loss = run_once(number, active)
-        better = result.success | (loss > highest[active])
-        worst[active[better]], highest[active[better]] = result.images[better], loss[better]
-        success[active] = result.success
-    return AttackResult(worst, worst - images, success)
 
 
 def composite_of(stages: tuple[Attack, ...]) -> Composite:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,18 @@ class Criterion:
         """Criterion of `times` copies of the images, one block after another."""
         targets = None if self.targets is None else np.tile(self.targets, times)
         return Criterion(np.tile(self.labels, times), targets)
+
+
+def concatenate(criteria: Sequence[Criterion]) -> Criterion:
+    """Join the criteria of several batches; either all of them have targets or none.
+
+    Example:
+        >>> concatenate([Criterion(np.int32([1])), Criterion(np.int32([2, 3]))]).labels
+        array([1, 2, 3], dtype=int32)
+    """
+    targets = [criterion.targets for criterion in criteria if criterion.targets is not None]
+    labels = np.concatenate([criterion.labels for criterion in criteria])
+    return Criterion(labels, np.concatenate(targets) if targets else None)
 
 
 def _random(labels: np.ndarray, logits: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -10,9 +10,11 @@ from typing_extensions import override
 
 from keras_srt.attacks.apgd import likeliest_targets
 from keras_srt.attacks.attack_losses import logit_difference, margin
-from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.base import AttackResult
+from keras_srt.attacks.criterion import Criterion, concatenate
 from keras_srt.attacks.minimal_norm import MinimalNormAttack
 from keras_srt.attacks.pixel_balls import BALLS
+from keras_srt.attacks.repeated_runs import of_same_images, run_repeatedly
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.registry import component
@@ -123,43 +125,61 @@ class FABT(MinimalNormAttack):
     def find_nearest(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> np.ndarray:
-        nearest, shortest = np.array(images), np.full(len(images), np.inf)
-        for aim in likeliest_targets(model, images, criterion, self.num_targets):
-            active = np.arange(len(images))
-            if self.stop_early:
-                active = np.flatnonzero(shortest > self.epsilon)
-            if not len(active):
-                break
-            candidates, length = self._search_target(
-                model, images[active], criterion[active], aim[active]
-            )
-            closer = length < shortest[active]
-            nearest[active[closer]], shortest[active[closer]] = candidates[closer], length[closer]
-        success = np.flatnonzero(np.isfinite(shortest))
-        if len(success):
-            nearest[success] = self._search_line(
-                model, images[success], nearest[success], criterion[success]
+        aims = likeliest_targets(model, images, criterion, self.num_targets)
+
+        def run(numbers: np.ndarray, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
+            rows = np.tile(active, len(numbers))
+            aim = concatenate([aims[number][active] for number in numbers])
+            return self._run(model, images[rows], criterion[rows], aim, rows)
+
+        found = run_repeatedly(images, run, len(aims), model.batch_size)
+        nearest = found.images
+        moved = np.flatnonzero(found.parameters.any(axis=(1, 2, 3)))
+        if len(moved):
+            nearest[moved] = self._search_line(
+                model, images[moved], nearest[moved], criterion[moved]
             )
         return nearest
 
-    def _search_target(
-        self, model: TargetModel, images: np.ndarray, criterion: Criterion, aim: Criterion
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Search towards one class; return the nearest adversarial image and its distance."""
+    def _run(
+        self,
+        model: TargetModel,
+        images: np.ndarray,
+        criterion: Criterion,
+        aim: Criterion,
+        rows: np.ndarray,
+    ) -> tuple[AttackResult, np.ndarray]:
+        """Search towards one class in each row.
+
+        With `stop_early`, all runs of an image, which has the same number in `rows`, end with the
+        first success within ε.
+
+        Returns:
+            The nearest adversarial images, and their distances with a minus sign.
+        """
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
+        success = np.zeros(len(images), bool)
         # A targeted attack crosses the boundary of its target, whichever class is on this side.
         loss = logit_difference if criterion.targets is None else margin
-        now = images
+        now, active = images, np.arange(len(images))
         for _ in range(self.num_steps):
-            predictions, gradient = model.gradient(now, aim, loss)
-            now = self._step(images, now, predictions.loss, gradient)
-            adversarial = criterion.is_adversarial(model.predictions(now, criterion).classes)
-            length = self.ball.distance(np.subtract(now, images, dtype=np.float64))
-            closer = adversarial & (length < shortest)
-            nearest[closer], shortest[closer] = now[closer], length[closer]
-            back = images + np.float32(self.backward) * (now - images)
+            origin, avoid = images[active], criterion[active]
+            predictions, gradient = model.gradient(now, aim[active], loss)
+            now = self._step(origin, now, predictions.loss, gradient)
+            adversarial = avoid.is_adversarial(model.predictions(now, avoid).classes)
+            length = self.ball.distance(np.subtract(now, origin, dtype=np.float64))
+            closer = adversarial & (length < shortest[active])
+            nearest[active[closer]], shortest[active[closer]] = now[closer], length[closer]
+            back = origin + np.float32(self.backward) * (now - origin)
             now = np.where(adversarial[:, None, None, None], back, now)
-        return nearest, shortest
+            if self.stop_early:
+                done = shortest[active] <= self.epsilon
+                success[active[done]] = True
+                left = ~of_same_images(rows[active], done)
+                now, active = now[left], active[left]
+            if not len(active):
+                break
+        return AttackResult(nearest, nearest - images, success), -shortest
 
     def _step(
         self, images: np.ndarray, now: np.ndarray, difference: np.ndarray, gradient: np.ndarray

@@ -9,9 +9,10 @@ import numpy as np
 import pydantic
 from typing_extensions import override
 
-from keras_srt.attacks.base import Attack, AttackResult, run_repeatedly
+from keras_srt.attacks.base import Attack, AttackResult
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.pixel_balls import BALLS
+from keras_srt.attacks.repeated_runs import run_repeatedly
 from keras_srt.attacks.target_model import TargetModel
 from keras_srt.core import validation
 from keras_srt.core.errors import InvalidSettings
@@ -151,11 +152,11 @@ class PGD(Attack):
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        def run_once(number: int, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
-            parts = images[active], criterion[active], fold(seed, number)
+        def run(numbers: np.ndarray, active: np.ndarray) -> tuple[AttackResult, np.ndarray]:
+            parts = images[active], criterion[active], fold(seed, int(numbers[0]))
             return _ascend(self.neighborhood, model, *parts)
 
-        return run_repeatedly(images, run_once, self.restarts)
+        return run_repeatedly(images, run, self.restarts)
 
 
 @component
