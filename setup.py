@@ -89,7 +89,12 @@ setup(
         # HEIC images: keras_srt/core/images.py
         "heic": ["pillow-heif>=0.18"],
         # Hugging Face datasets: keras_srt/data/batch_sources.py
-        "huggingface": ["datasets>=3"],
+        # Newer versions need pyarrow for NumPy 2.
+        "huggingface": [
+            f"datasets>=3,<4; {_REFERENCE}",
+            f"pyarrow<20; {_REFERENCE}",
+            f"datasets>=3; {_CURRENT}",
+        ],
         # The site, on Python 3.11 and newer: mkdocs build
         "docs": [
             f'{package} ; python_version >= "3.11"'

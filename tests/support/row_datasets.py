@@ -21,6 +21,12 @@ class Dataset:
     def __len__(self):
         return len(self._images)
 
+    def remove_columns(self, name):
+        """The dataset without a column."""
+        rest = Dataset(self._images, self._labels)
+        del rest.features[name]
+        return rest
+
     def __getitem__(self, key):
         if isinstance(key, int):
             return {name: values[0] for name, values in self[[key]].items()}

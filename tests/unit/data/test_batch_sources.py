@@ -142,9 +142,8 @@ def test_a_folder_needs_a_size_and_classes(folder):
         as_batches(folder / "class0", "x", image_shape=SHAPE)
 
 
-def test_hugging_face_columns_and_sizes_are_checked():
-    rows = hugging_face(PIXELS, LABELS)
-    rows.features.pop("label")
+def test_the_columns_of_a_hugging_face_dataset_are_checked():
+    rows = hugging_face(PIXELS, LABELS).remove_columns("label")
     with pytest.raises(InvalidSettings, match=r"columns image \(Image\); allowed: one ClassLabel"):
         as_batches(rows, "x")
     assert len(as_batches(rows, "x", labeled=False)) == 1
