@@ -18,6 +18,7 @@ from page_server import PAGE, PageServer
 from PIL import Image
 
 from keras_srt.core import images
+from keras_srt.core.sample_images import SampleImages, write_samples
 
 SCRIPTS = sorted(PAGE.glob("*.js"))
 VOID = {"meta", "link", "input", "img", "br"}
@@ -81,10 +82,13 @@ def test_every_id_is_there_once_and_what_names_one_finds_it(document):
     ids = document.values("id")
     assert len(ids) == len(set(ids))
     assert set(document.values("for")) <= set(ids)
-    assert set(document.values("aria-labelledby")) <= set(ids)
-    used = set(re.findall(r'\$\("([\w-]+)"\)', (PAGE / "app.js").read_text(encoding="utf-8")))
-    assert used
-    assert used <= set(ids)
+    assert set(" ".join(document.values("aria-labelledby")).split()) <= set(ids)
+    for script in ("app.js", "attack_card.js"):
+        used = set(re.findall(r'\$\("([\w-]+)"\)', (PAGE / script).read_text(encoding="utf-8")))
+        assert used
+        assert used <= set(ids)
+    panel = set(re.findall(r'#find\("([\w-]+)"\)', (PAGE / "panel.js").read_text(encoding="utf-8")))
+    assert panel | {f"{name}-2" for name in panel} <= set(ids)
 
 
 def test_every_control_and_picture_has_a_name(document):
@@ -148,6 +152,7 @@ def test_text_stands_out_from_its_ground_as_wcag_asks(theme):
         *((c, "card") for c in ("kept", "flipped")),
         ("on-accent", "accent"),
     ]
+    assert contrast(theme["second"], theme["card"]) >= 3
     too_faint = {pair for pair in grounds if contrast(*(theme[name] for name in pair)) < 4.5}
     assert not too_faint
     assert contrast(theme["accent"], theme["card"]) >= 3
@@ -292,6 +297,12 @@ def assert_sends(person, stand_in, expected):
     np.testing.assert_allclose(stand_in.asked[-1][1], expected, atol=1e-4)
 
 
+READ_CANVAS = """
+const { width, height } = arguments[0];
+return Array.from(arguments[0].getContext("2d").getImageData(0, 0, width, height).data);
+"""
+
+
 def in_browser(test):
     return needs_browser(test)
 
@@ -421,6 +432,130 @@ def test_of_many_classes_the_likely_come_first_and_a_key_scrolls_to_the_rest(
 
 
 @in_browser
+def test_a_model_without_samples_and_attacks_shows_none(person, picture):
+    person.choose(picture)
+    person.answer()
+    for name in ("samples", "attack", "side-2", "bars-2", "name"):
+        assert not person.find(name).is_displayed()
+
+
+@in_browser
+def test_sample_images_are_tried_as_files_are(person, picture, stand_in):
+    samples = {"right": picture.read_bytes(), "up": encoded(spot(at=(25, 4)))}
+    stand_in.samples = samples
+    person.goes_to(stand_in.url)
+    person.sees("version", "version 1")
+    buttons = person.driver.find_elements("css selector", ".sample")
+    pictures = person.driver.find_elements("css selector", ".sample img")
+    alts = [shown.get_attribute("alt") for shown in pictures]
+    assert alts == ["Sample image: right", "Sample image: up"]
+    person.until(lambda: all(shown.get_property("naturalWidth") == 64 for shown in pictures))
+    for button, name in zip(buttons, samples, strict=True):
+        button.click()
+        person.sees("file-name", f"{name} (sample)")
+        assert person.answer() == name
+        assert stand_in.asked[-1] == ("serving_default", samples[name])
+
+
+@in_browser
+def test_an_attack_is_shown_with_its_magnified_change(person, picture, stand_in):
+    stand_in.attack_queries = 50
+    person.goes_to(stand_in.url)
+    person.choose(picture)
+    person.answer()
+    person.slide("degrees", 90)
+    person.sees("class", "up")
+    person.slide("epsilon", 0.2)
+    assert person.text("attack-queries") == "50"
+    person.find("attack-start").click()
+    person.sees("attack-result", "Flipped to down by ± 0.20, found with 7 tries.")
+    ((model, sent, epsilon),) = stand_in.attacked
+    assert (model, epsilon) == ("compass", 0.2)
+    np.testing.assert_allclose(sent, np.rot90(read_by_server(picture)), atol=1e-4)
+    changed = np.clip(sent[::-1, ::-1], sent - 0.2, sent + 0.2)
+    for name, expected in (
+        ("attack-before", sent),
+        ("attack-change", 0.5 + 2.5 * (changed - sent)),
+        ("attack-after", changed),
+    ):
+        shown = person.driver.execute_script(READ_CANVAS, person.find(name))
+        np.testing.assert_allclose(
+            np.reshape(shown, (16, 16, 4))[..., 0], 255 * expected[..., 0], atol=0.51
+        )
+    assert person.text("attack-change-text") == "magnified ×2.5"
+    assert person.text("attack-before-text") == f"up, {person.text('score')}"
+    assert person.text("attack-after-text").startswith("down, ")
+    person.slide("degrees", 80)  # the attack was on another image
+    person.until(lambda: not person.find("attack-pictures").is_displayed())
+    assert person.text("attack-result") == ""
+
+
+@in_browser
+def test_an_attack_without_success_and_a_busy_server_are_explained(person, picture, stand_in):
+    stand_in.attack_queries, stand_in.flips = 50, False
+    person.goes_to(stand_in.url)
+    person.choose(picture)
+    person.answer()
+    person.find("attack-start").click()
+    person.sees("attack-result", "No change of ± 0.10 found with 50 tries.")
+    assert not person.find("attack-pictures").is_displayed()
+    stand_in.busy = True
+    person.find("attack-start").click()
+    person.sees("attack-result", "the queue is full.")
+    assert person.find("attack-start").is_enabled()
+    assert person.text("message") == ""
+
+
+@in_browser
+def test_two_models_answer_side_by_side_for_the_same_image(person, picture, stand_in):
+    from selenium.webdriver.support.ui import Select
+
+    stand_in.attack_queries = 50
+    person.goes_to(stand_in.url)
+    person.choose(picture)
+    person.answer()
+    Select(person.find("second")).select_by_visible_text("wheel")
+    person.sees("version-2", "version 1")
+    assert person.driver.current_url.endswith("#model=compass&second=wheel")
+    person.answer()
+    assert (person.text("name"), person.text("class")) == ("compass", "right")
+    assert (person.text("name-2"), person.text("class-2")) == ("wheel", "15 degrees")
+    assert len(person.driver.find_elements("css selector", "#bars-2 li")) == 24
+    person.slide("degrees", 90)
+    person.sees("class", "up")
+    person.sees("verdict-2", "Flipped: without changes it is 15 degrees, ")
+    # Shifts are in pixels of the first model, of 16 × 16; the second has 12 × 18.
+    person.slide("degrees", 0)
+    person.slide("right", 4)
+    expected = np.zeros((12, 18, 3))
+    original = images.decode_image(picture.read_bytes(), (12, 18, 3))
+    expected[:, 5:] = (original[:, :-5] + original[:, 1:-4]) / 2  # 4.5 pixels
+    expected[:, 4] = original[:, 0] / 2
+
+    def came():
+        return any(
+            data.shape == expected.shape and np.allclose(data, expected, atol=1e-4)
+            for signature, data in stand_in.asked
+            if signature == "image"
+        )
+
+    person.until(came)
+    person.find("sweep-start").click()
+    person.sees("sweep-figure", "compass: Still right from ")
+    assert "wheel: Not 15 degrees even without a rotation." in person.text("sweep-figure")
+    assert "Probability of the answer" in person.text("sweep-figure")
+    circles = person.driver.find_elements("css selector", "#sweep-figure circle")
+    assert len(circles) == 2 * 37
+    Select(person.find("model")).select_by_visible_text("wheel")
+    person.until(lambda: not person.find("side-2").is_displayed())  # not twice the same model
+    assert person.answer() == "0 degrees"
+    assert [option.text for option in Select(person.find("second")).options] == [
+        "no other",
+        "compass",
+    ]
+
+
+@in_browser
 def test_a_link_opens_a_model(person, stand_in):
     person.goes_to(f"{stand_in.url}#model=wheel")
     person.until(lambda: person.find("model").get_attribute("value") == "wheel")
@@ -460,6 +595,11 @@ def test_all_rotations_are_shown_as_a_chart(person, picture, stand_in):
     person.answer()
     person.find("sweep-start").click()
     person.sees("sweep-figure", "Still right from ")
+    person.sees("sweep-figure", "With no shift and no noise.")
+    texts = [
+        text.text for text in person.driver.find_elements("css selector", "#sweep-figure text")
+    ]
+    assert texts[-2:] == ["Rotation (positive: counterclockwise)", "Probability of right"]
     circles = person.driver.find_elements("css selector", "#sweep-figure circle")
     kinds = [circle.get_attribute("class") for circle in circles]
     assert len(kinds) == 37
@@ -468,6 +608,9 @@ def test_all_rotations_are_shown_as_a_chart(person, picture, stand_in):
     assert f"at {kinds.count('kept')} of 37 angles" in person.text("sweep-figure")
     person.slide("right", 1)  # the chart was for another image
     person.until(lambda: not person.find("sweep-figure").is_displayed())
+    person.slide("noise", 0.1)
+    person.find("sweep-start").click()
+    person.sees("sweep-figure", "With shift 1 px right, 0 px down and noise ± 0.10.")
 
 
 NOT_IMAGES = {
@@ -483,19 +626,53 @@ NOT_IMAGES = {
 
 @in_browser
 @pytest.mark.parametrize("name", NOT_IMAGES)
-def test_a_file_that_cannot_be_used_is_explained_and_the_next_one_answered(
+def test_a_file_that_cannot_be_used_is_explained_and_the_previous_image_stays(
     person, picture, tmp_path, name
 ):
     content, text = NOT_IMAGES[name]
     (tmp_path / name).write_bytes(content)
     person.choose(picture)
     person.answer()
+    person.slide("degrees", 90)
+    person.sees("class", "up")
     person.choose(tmp_path / name)
     person.sees("message", text)
-    assert not person.find("work").is_displayed()
-    person.choose(picture)
-    assert person.answer() == "right"
+    assert person.answer() == "up"
+    assert person.text("file-name") == "spot.png"
+    assert text in person.text("message")
+    person.slide("degrees", -90)
+    person.sees("class", "down")
     assert person.text("message") == ""
+
+
+@in_browser
+def test_a_bad_first_file_leaves_the_page_empty(person, tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    person.choose(tmp_path / "notes.txt")
+    person.sees("message", "notes.txt is neither PNG nor JPEG")
+    assert not person.find("work").is_displayed()
+
+
+@in_browser
+def test_a_file_that_only_the_server_refuses_leaves_the_previous_image(
+    person, picture, tmp_path, stand_in
+):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(encoded(spot(at=(25, 4))))
+    stand_in.unreadable = damaged.read_bytes()
+    for previous in (None, picture):
+        if previous is not None:
+            person.choose(previous)
+            person.answer()
+            person.slide("degrees", 90)
+            person.sees("class", "up")
+        person.choose(damaged)
+        person.sees("message", "The server can't read damaged.png: it may be damaged.")
+        assert person.find("work").is_displayed() == (previous is not None)
+    assert person.answer() == "up"
+    assert person.text("degrees-value") == "90° ↺"
+    assert person.text("file-name") == "spot.png"
+    assert "damaged.png" in person.text("message")
 
 
 @in_browser
@@ -629,7 +806,7 @@ def test_an_image_can_be_handed_over(person, picture, way):
 
 
 @in_browser
-def test_everything_is_reached_and_worked_by_keyboard(person, picture):
+def test_everything_is_reached_and_worked_by_keyboard(person, picture, stand_in):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -640,15 +817,25 @@ def test_everything_is_reached_and_worked_by_keyboard(person, picture):
     def focused():
         return person.driver.switch_to.active_element.get_attribute("id")
 
+    stand_in.samples, stand_in.attack_queries = {"right": picture.read_bytes()}, 50
+    person.goes_to(stand_in.url)
     person.choose(picture)  # the chooser itself is the system's
     person.answer()
     person.driver.execute_script("document.activeElement.blur()")
     reached = []
-    for _ in range(10):
+    sliders = ["degrees", "right", "down", "noise"]
+    order = ["model", "second", "file", "camera", "", *sliders, "invert", "reset", "sweep-start"]
+    order += ["epsilon", "attack-start"]  # the element without an id is the sample image
+    for _ in order:
         press(Keys.TAB)
         reached.append(focused())
-    order = ["model", "file", "camera", "degrees", "right", "down", "noise", "invert", "reset"]
-    assert reached == [*order, "sweep-start"]
+    assert reached == order
+    press(Keys.ENTER)
+    person.sees("attack-result", "Flipped to left by ± 0.10")
+    person.driver.execute_script("arguments[0].focus()", person.find("epsilon"))
+    press(Keys.ARROW_RIGHT)
+    person.sees("epsilon-value", "± 0.11 (28 of 255)")
+    person.driver.execute_script("arguments[0].focus()", person.find("sweep-start"))
     press(Keys.ENTER)
     person.sees("sweep-figure", "Still right")
     person.driver.execute_script("arguments[0].focus()", person.find("degrees"))
@@ -663,21 +850,26 @@ def test_everything_is_reached_and_worked_by_keyboard(person, picture):
 
 @in_browser
 @pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_shows_it_without_scrolling_sideways(person, picture, width):
+def test_a_phone_shows_it_without_scrolling_sideways(person, picture, stand_in, width):
+    stand_in.samples, stand_in.attack_queries = {"right": picture.read_bytes()}, 50
     size = {"width": width, "height": 640, "deviceScaleFactor": 2, "mobile": True}
     person.emulate("setDeviceMetricsOverride", **size)
     person.emulate("setTouchEmulationEnabled", enabled=True)
     try:
+        person.goes_to(f"{stand_in.url}#model=compass&second=wheel")
         person.choose(picture)
         person.answer()
         person.find("sweep-start").click()
         person.sees("sweep-figure", "Still right")
+        person.find("attack-start").click()
+        person.sees("attack-result", "Flipped to left")
         script = "return [document.documentElement.scrollWidth, window.innerWidth]"
         scroll, inner = person.driver.execute_script(script)
         assert scroll <= inner == width
-        for name in ("camera", "reset", "sweep-start", "model", "degrees", "noise"):
+        controls = ("camera", "reset", "sweep-start", "attack-start")
+        for name in (*controls, "model", "second", "degrees", "noise", "epsilon"):
             assert person.find(name).size["height"] >= 44, name
-        for label in person.driver.find_elements("css selector", ".button, .check"):
+        for label in person.driver.find_elements("css selector", ".button, .check, .sample"):
             assert label.size["height"] >= 44
         # The answer stays in sight while the last slider is moved.
         person.driver.execute_script("document.getElementById('noise').scrollIntoView()")
@@ -752,6 +944,8 @@ def publish_shades(folder, version):
     model.set_weights([np.float32([[-20, 20]]), np.float32([10, -10])])
     samples = np.linspace(0, 1, 4 * 64, dtype=np.float32).reshape(4, 8, 8, 1)
     export_savedmodel(model, ["dark", "light"], folder, version, samples)
+    level = np.full((1, 8, 8, 1), 150, np.uint8)  # light; dark below 127.5
+    write_samples(folder / str(version), SampleImages(level, ["light"]))
 
 
 @contextlib.contextmanager
@@ -790,9 +984,19 @@ def test_the_page_works_with_the_real_server_and_a_published_model(browser, tmp_
         assert person.text("class") == "dark"
         person.find("sweep-start").click()
         person.sees("sweep-figure", "Not light even without a rotation.")
+        person.driver.find_element("css selector", ".sample").click()
+        person.sees("file-name", "light (sample)")
+        assert person.answer() == "light"
+        person.find("attack-start").click()
+        person.sees("attack-result", "Flipped to dark by ± 0.10, found with ")
+        assert person.text("attack-after-text").startswith("dark, ")
+        person.slide("epsilon", 0.01)
+        person.find("attack-start").click()
+        person.sees("attack-result", "No change of ± 0.01 found with 500 tries.")
+        person.choose(light)
+        person.sees("file-name", "light.png")
         publish_shades(tmp_path / "shades", 2)
         person.sees("version", "version 2")
-        person.find("reset").click()
         person.sees("class", "light")
         assert person.text("message") == ""
     person.sees("message", "The server can't be reached.")

@@ -37,10 +37,12 @@ def directions(image, count):
 
 
 class PageServer:
-    """Serves the page and MODELS, and remembers what it was asked.
+    """Serves the page and MODELS, and remembers what it was asked. Its attack turns the image over.
 
     Attributes: `version` (any other is 404), `busy` (answers 503), `delay` (seconds before an
-    answer), `says_size` (in the metadata), `asked` (each request as (signature, array or bytes)),
+    answer), `says_size` (in the metadata), `unreadable` (a file that it refuses), `samples` (PNG by
+    class name), `attack_queries`, `flips` (whether an attack succeeds), `attacked` (each request as
+    (model, array, epsilon)), `asked` (each predict request as (signature, array or bytes)),
     `most_at_once`.
     """
 
@@ -56,6 +58,8 @@ class PageServer:
 
     def reset(self):
         self.version, self.busy, self.delay, self.says_size = 1, False, 0.0, True
+        self.unreadable = None
+        self.samples, self.attack_queries, self.flips, self.attacked = {}, 0, True, []
         self.asked, self.most_at_once, self._at_once = [], 0, 0
 
     def start(self):
@@ -80,11 +84,32 @@ class PageServer:
         self._at_once -= 1
         return {"predictions": answers}
 
+    def about(self):
+        encoded = [
+            {"name": name, "b64": base64.b64encode(png).decode()}
+            for name, png in self.samples.items()
+        ]
+        return {"samples": encoded, "attack_queries": self.attack_queries}
+
+    def attack(self, model, request):
+        time.sleep(self.delay)
+        image, epsilon = np.array(request["instances"][0]), request["epsilon"]
+        self.attacked.append((model, image, epsilon))
+        if not self.flips:
+            return {"flipped": False, "queries": self.attack_queries}
+        # Not a small change, but one whose pictures and answer are known.
+        changed = np.clip(image[::-1, ::-1], image - epsilon, image + epsilon)
+        classes = MODELS[model][1]
+        prediction = _answer_of(directions(image[::-1, ::-1], len(classes)), classes)
+        return {"flipped": True, "queries": 7, "image": changed.tolist(), "prediction": prediction}
+
     def _answer(self, model, request, row):
         signature = request["signature_name"]
         shape, classes = MODELS[model]
         data = np.array(row) if signature == "image" else base64.b64decode(row["b64"])
         self.asked.append((signature, data))
+        if signature != "image" and data == self.unreadable:
+            return _answer_of(np.zeros(len(classes)), classes)
         try:
             image = data if signature == "image" else decode_image(data, shape)
         except BadImage:
@@ -129,15 +154,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(path.removeprefix("/static/"))
         elif path == "/models":
             self._send_json({"models": list(MODELS)})
+        elif path.endswith("/page"):
+            self._send_json(self.stand_in.about())
         else:
             model = path.removeprefix("/v1/models/").removesuffix("/metadata")
             self._send_json(metadata_of(model, self.stand_in.version, self.stand_in.says_size))
 
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model, wanted = self.path.removeprefix("/v1/models/").split("/versions/")
+        model, wanted = self.path.removeprefix("/v1").removeprefix("/models/").split("/versions/")
         if self.stand_in.busy:
             self._send_json({"error": "the queue is full."}, 503, {"Retry-After": "1"})
+        elif wanted == f"{self.stand_in.version}/attack":
+            self._send_json(self.stand_in.attack(model, request))
         elif wanted != f"{self.stand_in.version}:predict":
             self._send_json({"error": "Servable not found for request"}, 404)
         else:

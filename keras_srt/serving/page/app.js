@@ -1,17 +1,20 @@
-// The page: an image, its transforms, and the prediction of the model, updated live.
+// The page: an image, its transforms, and the predictions of one or two models, updated live.
 
+import { AttackCard } from "./attack_card.js";
 import { hasCamera, takePicture } from "./camera.js";
-import { BadFile, base64, readImage } from "./image_file.js";
-import { change, fromPixels, invert } from "./picture.js";
+import { BadFile, readImage } from "./image_file.js";
+import { Panel } from "./panel.js";
+import { change } from "./picture.js";
 import {
   ServerError,
+  about,
+  attack,
   describe,
   listModels,
-  predictFile,
-  predictPicture,
   predictPictures,
 } from "./server.js";
-import { Bars, drawPicture, percent, signed, sweepChart } from "./view.js";
+import { answerOf, changed, sideOf, transferred } from "./side.js";
+import { drawPicture, signed, sweepChart } from "./view.js";
 
 const SLIDERS = ["degrees", "right", "down", "noise"];
 const ANGLES = Array.from({ length: 37 }, (_, i) => 10 * i - 180);
@@ -22,15 +25,20 @@ const QUIET = 700; // ms without a new prediction before it is announced to scre
 const $ = (id) => document.getElementById(id);
 
 class App {
-  #model = null; // {name, version, size}
+  #names = []; // of the served models
+  #chosen = []; // one or two of them
+  #models = []; // the chosen ones: {name, version, size, samples, queries}
   #image = null; // {name, blob, pixels, redrawn}
-  #subject = null; // the current input: {model, image, base, inverted, original}
+  #subject = null; // the current input: {image, inverted, sides}, see side.js
+  #standing = null; // the newest input with an answer: {image, settings}
   #sweep = null; // {key, moveTo} of the visible chart
+  #attacked = null; // key of the input of the visible attack
   #opening = null; // the file being read
   #trouble = null; // kind of the ServerError in the message
   #frame = null;
   #quiet = null;
-  #bars = new Bars($("bars"));
+  #panels = [new Panel(""), new Panel("-2")];
+  #card = new AttackCard();
   #ask = newestWins((subject) => this.#guard(() => this.#answerOrRenew(subject)));
 
   async start() {
@@ -52,12 +60,13 @@ class App {
       this.#drag(event, false);
       this.#open(event.dataTransfer.files[0]);
     };
-    for (const id of SLIDERS) $(id).oninput = () => this.#update();
+    for (const id of SLIDERS) $(id).oninput = () => this.#slide();
     $("invert").onchange = () => this.#prepare();
     $("reset").onclick = () => this.#reset();
     $("sweep-start").onclick = () => this.#tryAllRotations();
-    $("model").onchange = ({ target }) => (location.hash = `model=${target.value}`);
-    window.onhashchange = () => this.#guard(() => this.#choose(modelInAddress()));
+    $("attack-start").onclick = () => this.#attack();
+    $("model").onchange = $("second").onchange = () => chooseInAddress();
+    window.onhashchange = () => this.#guard(() => this.#choose());
   }
 
   // Server: models and status.
@@ -69,7 +78,7 @@ class App {
   }
 
   async #look() {
-    if (this.#model) await this.#adopt(await describe(this.#model.name));
+    if (this.#models.length) await this.#adopt();
     else await this.#connect();
     if (this.#trouble === "gone") this.#announce("The server is back.");
     else if (!this.#trouble || this.#subject) return; // the next prediction clears the problem
@@ -78,28 +87,63 @@ class App {
   }
 
   async #connect() {
-    const models = await listModels();
-    $("model").replaceChildren(...models.map((name) => new Option(name)));
-    $("model").disabled = models.length < 2;
-    if (!models.length) throw new ServerError("empty", "has no model yet");
-    const wanted = modelInAddress();
-    await this.#choose(models.includes(wanted) ? wanted : models[0]);
+    this.#names = await listModels();
+    $("model").replaceChildren(...this.#names.map((name) => new Option(name)));
+    $("model").disabled = this.#names.length < 2;
+    $("comparison").hidden = this.#names.length < 2;
+    if (!this.#names.length) throw new ServerError("empty", "has no model yet");
+    await this.#choose();
   }
 
-  async #choose(name) {
-    if (!name || name === this.#model?.name) return;
-    const model = await describe(name);
-    $("model").value = name;
-    this.#adopt(model);
+  /** Chooses the models in the address, by default the first one alone. */
+  async #choose() {
+    const wanted = modelsInAddress().filter((name) => this.#names.includes(name));
+    const [first = this.#names[0], second = ""] = wanted;
+    const others = this.#names.filter((name) => name !== first);
+    const options = others.map((name) => new Option(name));
+    $("second").replaceChildren(new Option("no other", ""), ...options);
+    $("model").value = first;
+    $("second").value = second;
+    this.#chosen = second ? [first, second] : [first];
+    await this.#adopt();
   }
 
-  #adopt(model) {
-    if (model.name === this.#model?.name && model.version === this.#model.version) return;
-    const sizeChanged = JSON.stringify(model.size) !== JSON.stringify(this.#model?.size);
-    this.#model = model;
-    $("version").textContent = `version ${model.version}`;
-    if (sizeChanged) this.#limitSliders(model.size);
+  /** Takes over the newest versions of the chosen models. */
+  async #adopt() {
+    const [chosen, before] = [this.#chosen, this.#models];
+    const models = await Promise.all(chosen.map((name) => renewed(name, before)));
+    if (chosen !== this.#chosen) return; // others were chosen meanwhile
+    if (models.length === before.length && models.every((model, i) => model === before[i])) return;
+    this.#models = models;
+    this.#showModels();
+    if (JSON.stringify(models[0].size) !== JSON.stringify(before[0]?.size)) {
+      this.#limitSliders(models[0].size);
+    }
     this.#prepare();
+  }
+
+  #showModels() {
+    const [first, second] = this.#models;
+    $("version").textContent = `version ${first.version}`;
+    $("version-2").textContent = second ? `version ${second.version}` : "";
+    $("side-2").hidden = $("bars-2").hidden = !second;
+    this.#panels.forEach((panel, i) => panel.setName(second ? this.#models[i].name : ""));
+    this.#card.setTarget(first.size ? first.queries : 0, second ? first.name : "");
+    $("samples").hidden = !first.samples.length;
+    $("sample-list").replaceChildren(...first.samples.map((file) => this.#sampleButton(file)));
+  }
+
+  #sampleButton(file) {
+    const button = document.createElement("button");
+    const image = new Image();
+    image.src = URL.createObjectURL(file);
+    image.onload = () => URL.revokeObjectURL(image.src);
+    image.alt = `Sample image: ${file.name}`;
+    button.type = "button";
+    button.className = "sample";
+    button.onclick = () => this.#open(new File([file], `${file.name} (sample)`));
+    button.append(image);
+    return button;
   }
 
   #limitSliders(size) {
@@ -124,29 +168,33 @@ class App {
     });
   }
 
+  /** Opens a file; a bad one leaves the previous image. */
   async #open(file) {
     if (!file) return;
-    this.#close();
     this.#opening = file;
     await this.#guard(async () => {
       const image = await readImage(file);
       if (this.#opening !== file) return; // another file was chosen meanwhile
-      this.#image = image;
-      $("preview").src = URL.createObjectURL(this.#image.blob);
-      $("file-name").textContent = this.#image.name;
-      $("redrawn").hidden = !this.#image.redrawn;
-      this.#reset();
-      this.#prepare();
+      this.#relax();
+      this.#change(image, Object.fromEntries(SLIDERS.map((id) => [id, 0])));
     });
   }
 
-  /** Hides the prediction of the previous image while a new one is read. */
+  #change(image, settings) {
+    URL.revokeObjectURL($("preview").src);
+    this.#image = image;
+    $("preview").src = URL.createObjectURL(image.blob);
+    $("file-name").textContent = image.name;
+    $("redrawn").hidden = !image.redrawn;
+    for (const id of SLIDERS) $(id).value = settings[id];
+    this.#prepare();
+  }
+
   #close() {
     URL.revokeObjectURL($("preview").src);
     this.#image = this.#subject = null;
     $("work").hidden = true;
     $("drop").classList.add("empty");
-    this.#relax();
   }
 
   #drag(event, over) {
@@ -156,17 +204,22 @@ class App {
 
   #reset() {
     for (const id of SLIDERS) $(id).value = 0;
+    this.#slide();
+  }
+
+  #slide() {
+    if (!this.#trouble) this.#say(""); // a message about a bad file
     this.#update();
   }
 
   /** Starts a new subject after a change of image, model, version or inversion. */
   #prepare() {
-    if (!this.#model || !this.#image) return;
-    const inverted = $("invert").checked && Boolean(this.#model.size);
-    const read = this.#model.size && fromPixels(this.#image.pixels, this.#model.size);
-    const base = inverted ? invert(read) : read;
-    this.#subject = { model: this.#model, image: this.#image, base, inverted, original: null };
+    if (!this.#models.length || !this.#image) return;
+    const inverted = $("invert").checked && Boolean(this.#models[0].size);
+    const sides = this.#models.map((model) => sideOf(model, this.#image, inverted));
+    this.#subject = { image: this.#image, inverted, sides };
     this.#hideSweep();
+    this.#hideAttack();
     $("work").setAttribute("aria-busy", "true");
     $("work").hidden = false;
     $("drop").classList.remove("empty");
@@ -186,7 +239,8 @@ class App {
       const settings = this.#settings();
       this.#showSettings(settings);
       if (!this.#subject) return;
-      if (this.#subject.base) drawPicture($("seen"), change(this.#subject.base, settings));
+      const [side] = this.#subject.sides;
+      if (side.base) drawPicture($("seen"), change(side.base, settings));
       this.#ask(this.#subject);
     });
   }
@@ -199,6 +253,7 @@ class App {
     $("noise-value").textContent = `± ${noise.toFixed(2)}`;
     if (this.#sweep?.key === sweepKey({ right, down, noise })) this.#sweep.moveTo(degrees);
     else this.#hideSweep();
+    if (this.#attacked !== attackKey({ degrees, right, down, noise })) this.#hideAttack();
   }
 
   async #answerOrRenew(subject) {
@@ -212,72 +267,77 @@ class App {
   }
 
   async #answer(subject) {
-    const original = subject.original ?? (await askOriginal(subject));
-    if (!original.valid) return this.#refuse(subject);
     const settings = this.#settings();
-    const changed = Boolean(subject.base) && Object.values(settings).some(Boolean);
-    const answer = changed
-      ? await predictPicture(subject.model, change(subject.base, settings))
-      : original;
+    const answers = await Promise.all(subject.sides.map((_, i) => answerOf(subject, i, settings)));
     if (subject !== this.#subject) return; // another image was chosen meanwhile
-    if (!subject.original) this.#bars.reset(original);
-    subject.original = original;
-    this.#show(answer, original, changed);
+    if (!subject.sides[0].original.valid) this.#refuse(subject);
+    else this.#show(subject, answers, settings);
   }
 
-  #refuse(subject) {
-    if (subject !== this.#subject) return;
-    this.#close();
-    this.#say(
-      `The server can't read ${subject.image.name}: it may be damaged. ` +
-        "Choose another image.",
-    );
-  }
-
-  #show(answer, original, changed) {
-    const flipped = answer.class_id !== original.class_id;
-    const was = `${original.class_name}, ${percent(original.score)}`;
-    const verdict = flipped
-      ? `Flipped: without changes it is ${was}`
-      : `The same as without changes (${percent(original.score)})`;
+  /** Returns to the previous image, if there is one. */
+  #refuse({ image }) {
+    if (this.#standing && this.#standing.image !== image) {
+      this.#change(this.#standing.image, this.#standing.settings);
+    } else {
+      this.#close();
+    }
     this.#relax();
-    $("class").textContent = answer.class_name;
-    $("score").textContent = percent(answer.score);
-    $("verdict").textContent = changed ? verdict : "Move a slider to see whether the answer holds";
-    $("verdict").className = `verdict ${changed ? (flipped ? "flipped" : "kept") : ""}`;
-    $("time").textContent = `${Math.round(answer.milliseconds)} ms there and back`;
-    $("work").setAttribute("aria-busy", "false");
-    this.#bars.show(answer);
-    this.#announce(`${answer.class_name}, ${percent(answer.score)}. ${changed ? verdict : ""}`);
+    this.#say(`The server can't read ${image.name}: it may be damaged. Choose another image.`);
   }
+
+  #show(subject, answers, settings) {
+    if (this.#trouble) this.#relax();
+    this.#standing = { image: subject.image, settings };
+    const texts = subject.sides.map((side, i) => {
+      side.latest = answers[i];
+      const isChanged = Boolean(side.base) && Object.values(settings).some(Boolean);
+      const text = this.#panels[i].show(answers[i], side.original, isChanged);
+      return subject.sides.length > 1 ? `${side.model.name}: ${text}` : text;
+    });
+    $("time").textContent = `${Math.round(answers[0].milliseconds)} ms there and back`;
+    $("work").setAttribute("aria-busy", "false");
+    this.#announce(texts.join(" "));
+  }
+
+  // Rotations and attack.
 
   async #tryAllRotations() {
     const subject = this.#subject;
-    if (!subject?.original) return;
+    if (!subject?.sides[0].original) return;
     const settings = this.#settings();
+    const sides = subject.sides.filter((side) => side.base);
     $("sweep-start").disabled = true;
     await this.#guard(async () => {
-      const pictures = ANGLES.map((degrees) => change(subject.base, { ...settings, degrees }));
-      const answers = await predictPictures(subject.model, pictures);
+      const answers = await Promise.all(
+        sides.map((side) => {
+          const turned = (degrees) => changed(subject, side, { ...settings, degrees });
+          return predictPictures(side.model, ANGLES.map(turned));
+        }),
+      );
       const same = sweepKey(settings) === sweepKey(this.#settings());
-      if (same && subject === this.#subject) this.#showSweep(answers, subject.original);
+      if (same && subject === this.#subject) this.#showSweep(sides, answers);
     });
     $("sweep-start").disabled = false;
   }
 
-  #showSweep(answers, original) {
-    const points = answers.map((answer, i) => ({
-      degrees: ANGLES[i],
-      score: answer.probabilities[original.class_id],
-      kept: answer.class_id === original.class_id,
-      className: answer.class_name,
+  #showSweep(sides, answers) {
+    const series = sides.map(({ model, original }, i) => ({
+      points: answers[i].map((answer, k) => ({
+        degrees: ANGLES[k],
+        score: answer.probabilities[original.class_id],
+        kept: answer.class_id === original.class_id,
+        className: answer.class_name,
+      })),
+      className: original.class_name,
+      model: sides.length > 1 ? model.name : "",
     }));
     const figure = $("sweep-figure");
     figure.hidden = false; // only visible elements have a width
-    const chart = sweepChart(points, original.class_name, figure.clientWidth);
+    const settings = this.#settings();
+    const chart = sweepChart(series, conditions(settings), figure.clientWidth);
     figure.replaceChildren(...chart.contents);
-    this.#sweep = { key: sweepKey(this.#settings()), moveTo: chart.moveTo };
-    chart.moveTo(this.#settings().degrees);
+    this.#sweep = { key: sweepKey(settings), moveTo: chart.moveTo };
+    chart.moveTo(settings.degrees);
     this.#announce(chart.summary);
   }
 
@@ -285,6 +345,41 @@ class App {
   #hideSweep() {
     this.#sweep = null;
     $("sweep-figure").hidden = true;
+  }
+
+  async #attack() {
+    const subject = this.#subject;
+    if (!subject?.sides[0].latest) return;
+    const settings = this.#settings();
+    const key = (this.#attacked = attackKey(settings));
+    this.#card.clear();
+    this.#card.busy = true;
+    await this.#guard(() => this.#attackOrExplain(subject, settings, key));
+    this.#card.busy = false;
+    if (key !== this.#attacked || subject !== this.#subject) this.#hideAttack();
+  }
+
+  async #attackOrExplain(subject, settings, key) {
+    const [side, other] = subject.sides;
+    const epsilon = this.#card.epsilon;
+    const picture = changed(subject, side, settings);
+    try {
+      const found = await attack(side.model, picture, epsilon);
+      const more = found.flipped && other ? await transferred(found.picture, side, other) : "";
+      if (key !== this.#attacked || subject !== this.#subject) return;
+      const before = { picture, answer: side.latest };
+      this.#announce(this.#card.show(found, before, epsilon, more));
+    } catch (error) {
+      this.#card.clear();
+      if (error.kind === "unknown") await this.#look(); // a newer version replaced it
+      else if (["busy", "refused"].includes(error.kind)) this.#card.say(error.message);
+      else throw error;
+    }
+  }
+
+  #hideAttack() {
+    this.#attacked = null;
+    this.#card.clear();
   }
 
   // Messages.
@@ -304,7 +399,7 @@ class App {
     $("work").setAttribute("aria-busy", "true");
     this.#trouble = kind;
     if (kind === "gone" || kind === "empty") {
-      this.#say(`The server ${message}. This page goes on by itself when that changes.`);
+      this.#say(`The server ${message}. The page updates itself when that changes.`);
     } else if (kind === "busy") {
       this.#say(
         `The server can't answer now (503): “${message}” Trying again in ${retryAfter} s.`,
@@ -331,11 +426,17 @@ class App {
   }
 }
 
-function askOriginal({ model, image, base, inverted }) {
-  // Send the file itself if possible, so that the server decodes it.
-  return inverted
-    ? predictPicture(model, base)
-    : base64(image.blob).then((encoded) => predictFile(model, encoded));
+/** A model, with its samples if its version is new; one of `known` itself if it is not. */
+async function renewed(name, known) {
+  const model = await describe(name);
+  const before = known.find((one) => one.name === name && one.version === model.version);
+  return before ?? { ...model, ...(await about(model)) };
+}
+
+/** The shift and noise of a chart of all rotations. */
+function conditions({ right, down, noise }) {
+  const shift = right || down ? `shift ${signed(right)} px right, ${signed(down)} px down` : "no shift";
+  return `With ${shift} and ${noise ? `noise ± ${noise.toFixed(2)}` : "no noise"}.`;
 }
 
 /** Runs one job at a time; of the waiting jobs, only the newest is run. */
@@ -359,9 +460,20 @@ function sweepKey({ right, down, noise }) {
   return `${right} ${down} ${noise}`;
 }
 
-/** The model name in `#model=name`. */
-function modelInAddress() {
-  return new URLSearchParams(location.hash.slice(1)).get("model");
+function attackKey({ degrees, right, down, noise }) {
+  return `${degrees} ${right} ${down} ${noise}`;
+}
+
+/** The names in `#model=name&second=name`. */
+function modelsInAddress() {
+  const address = new URLSearchParams(location.hash.slice(1));
+  const [first, second] = [address.get("model"), address.get("second")];
+  return [...new Set([first, second])];
+}
+
+function chooseInAddress() {
+  const [model, second] = [$("model").value, $("second").value];
+  location.hash = new URLSearchParams(second && second !== model ? { model, second } : { model });
 }
 
 new App().start();

@@ -31,6 +31,14 @@ export function change(picture, { degrees, right, down, noise }) {
   return noise ? addNoise(moved, noise) : moved;
 }
 
+/** The difference of two pictures, magnified; 0 becomes medium gray. */
+export function difference(after, before, magnification) {
+  const values = after.values.map((value, i) =>
+    clip(0.5 + magnification * (value - before.values[i])),
+  );
+  return { ...after, values };
+}
+
 /** Adds noise with a fixed seed, uniform in ±strength, and clips to [0, 1]. */
 export function addNoise(picture, strength) {
   const random = uniform(NOISE_SEED);

@@ -1,4 +1,4 @@
-// TF Serving's REST protocol, with the addition of `/models`.
+// TF Serving's REST protocol, with the addition of `/models` and its subpaths.
 
 const TIMEOUT = 40_000; // ms; the limit of the server, 30 s, applies first and has a clearer message
 const RETRY_AFTER = 2; // seconds, if a busy server sends no Retry-After
@@ -23,6 +23,23 @@ export async function describe(name) {
   const { model_spec: spec, metadata } = await request(`${modelPath(name)}/metadata`);
   const signatures = metadata.signature_def.signature_def;
   return { name, version: spec.version, size: sizeOf(signatures.image?.inputs?.image) };
+}
+
+/** {samples: [File], queries}: sample images, and the images per attack, 0 if there are none. */
+export async function about(model) {
+  const { samples, attack_queries: queries } = await request(ownPath(model, "page"));
+  return { samples: samples.map(sampleFile), queries };
+}
+
+/**
+ * The server's search for a change of at most epsilon that flips the class.
+ *
+ * Returns {flipped, queries} and, if flipped, {picture, prediction}.
+ */
+export async function attack(model, picture, epsilon) {
+  const body = JSON.stringify({ instances: [nested(picture)], epsilon });
+  const found = await request(ownPath(model, "attack"), { method: "POST", body });
+  return { ...found, picture: found.flipped && { ...picture, values: flat(found.image) } };
 }
 
 /** The prediction for an encoded file, and its duration in ms. */
@@ -61,6 +78,15 @@ function modelPath(name) {
   return `/v1/models/${encodeURIComponent(name)}`;
 }
 
+function ownPath({ name, version }, action) {
+  return `/models/${encodeURIComponent(name)}/versions/${version}/${action}`;
+}
+
+function sampleFile({ name, b64 }) {
+  const bytes = Uint8Array.from(atob(b64), (character) => character.charCodeAt(0));
+  return new File([bytes], name, { type: "image/png" });
+}
+
 async function request(path, options = {}) {
   const response = await reach(path, options);
   const answer = await response.json().catch(() => null);
@@ -88,6 +114,10 @@ function sizeOf(input) {
   const [, height, width, channels] = dims;
   const known = dims.length === 4 && height > 0 && width > 0 && [1, 3].includes(channels);
   return known ? { height, width, channels } : null;
+}
+
+function flat(rows) {
+  return Float32Array.from(rows.flat(2));
 }
 
 function nested({ height, width, channels, values }) {

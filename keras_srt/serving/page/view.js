@@ -2,7 +2,7 @@
 
 const FEW_CLASSES = 12;
 const LONG_NAME = 12; // characters
-const CHART = { height: 170, left: 42, right: 8, top: 10, bottom: 26 }; // px
+const CHART = { height: 220, left: 62, right: 8, top: 10, bottom: 46 }; // px
 
 /** 0.98765 -> "98.8%". */
 export function percent(fraction) {
@@ -71,32 +71,40 @@ function barRow(name, originally) {
 }
 
 /**
- * Draws the probability of one class against the angle.
+ * Draws the probability of the original answer against the angle, a line for each model.
  *
- * Args: points: [{degrees, score, kept}], sorted by degrees; kept: whether the class is still
- * predicted. name: class name. width: in pixels.
+ * Args: series: [{points, className, model}], where points: [{degrees, score, kept}], sorted by
+ * degrees; kept: whether the class is still predicted; model: its name, or "" for a single one.
+ * conditions: the shift and noise of all points, as a text. width: in pixels.
  *
  * Returns {contents, summary, moveTo(degrees)}.
  */
-export function sweepChart(points, name, width) {
+export function sweepChart(series, conditions, width) {
   const x = (degrees) => CHART.left + ((degrees + 180) / 360) * (width - CHART.left - CHART.right);
   const y = (score) => CHART.top + (1 - score) * (CHART.height - CHART.top - CHART.bottom);
-  const summary = sweepSummary(points, name);
+  const texts = series.map(
+    ({ points, className, model }) =>
+      (model ? `${model}: ` : "") + sweepSummary(points, className),
+  );
+  const summary = `${texts.join(" ")} ${conditions}`;
+  const answer = series.length === 1 ? shortened(series[0].className) : "the answer";
   const cursor = svg("line", { class: "cursor", y1: CHART.top, y2: y(0) });
-  const path = points.map(({ degrees, score }) => `${x(degrees)},${y(score)}`).join(" ");
   const chart = svg(
     "svg",
     { viewBox: `0 0 ${width} ${CHART.height}`, role: "img", "aria-label": summary },
-    ...axes(x, y),
+    ...axes(x, y, `Probability of ${answer}`),
     cursor,
-    svg("polyline", { class: "line", points: path }),
-    ...points.map((point) => mark(point, x, y)),
+    ...series.map(({ points }, i) => line(points, i, x, y)),
   );
   const moveTo = (degrees) => {
     cursor.setAttribute("x1", x(degrees));
     cursor.setAttribute("x2", x(degrees));
   };
-  return { contents: [chart, element("figcaption", {}, summary)], summary, moveTo };
+  const captions = [...texts, conditions].map((text, i) => {
+    const key = series.length > 1 && i < series.length ? [element("span", { class: `key-${i}` })] : [];
+    return element("div", {}, ...key, text);
+  });
+  return { contents: [chart, element("figcaption", {}, ...captions)], summary, moveTo };
 }
 
 /** "Still 3 from −40° to 60°, and at 24 of 37 angles in all." */
@@ -116,17 +124,39 @@ export function signed(number) {
   return String(number).replace("-", "−");
 }
 
-function axes(x, y) {
+function axes(x, y, title) {
   const scores = [0, 0.5, 1].flatMap((score) => [
     svg("line", { class: "grid", x1: x(-180), x2: x(180), y1: y(score), y2: y(score) }),
     svg("text", { x: CHART.left - 6, y: y(score) + 4, "text-anchor": "end" }, `${100 * score}%`),
   ]);
   const angles = [-180, -90, 0, 90, 180].map((degrees) => {
     const anchor = { [-180]: "start", 180: "end" }[degrees] ?? "middle";
-    const place = { x: x(degrees), y: CHART.height - 6, "text-anchor": anchor };
+    const place = { x: x(degrees), y: y(0) + 18, "text-anchor": anchor };
     return svg("text", place, `${signed(degrees)}°`);
   });
-  return [...scores, ...angles];
+  const middle = { "text-anchor": "middle" };
+  const below = { x: x(0), y: CHART.height - 4, ...middle };
+  const left = { transform: `translate(12 ${y(0.5)}) rotate(-90)`, ...middle };
+  return [
+    ...scores,
+    ...angles,
+    svg("text", below, "Rotation (positive: counterclockwise)"),
+    svg("text", left, title),
+  ];
+}
+
+function line(points, number, x, y) {
+  const path = points.map(({ degrees, score }) => `${x(degrees)},${y(score)}`).join(" ");
+  return svg(
+    "g",
+    { class: `series-${number}` },
+    svg("polyline", { class: "line", points: path }),
+    ...points.map((point) => mark(point, x, y)),
+  );
+}
+
+function shortened(name) {
+  return name.length > LONG_NAME + 2 ? `${name.slice(0, LONG_NAME)}…` : name;
 }
 
 // Filled if the prediction is unchanged, hollow if it flipped, for color-blind users.
