@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 Outputs = dict[str, np.ndarray]
+_POLL_SECONDS = 0.002
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Batcher:
         self._run, self._max_batch = run, max_batch
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed, self._running = False, 0
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{index}", daemon=True)
             for index in range(workers)
@@ -76,6 +78,13 @@ class Batcher:
             self._changed.notify()
         return job.future
 
+    def wait_until_idle(self, seconds: float) -> None:
+        """Wait until no job waits or runs, at most for a time."""
+        end = time.monotonic() + seconds
+        # Not by the condition: a notification for the workers must wake a worker.
+        while (self._jobs or self._running) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+
     def close(self) -> None:
         """Run the waiting jobs and stop the workers."""
         with self._changed:
@@ -91,8 +100,11 @@ class Batcher:
                 if not self._jobs:
                     return
                 batch = self._take_batch()
+                self._running += 1
             if batch:
                 self._run_batch(batch)
+            with self._changed:
+                self._running -= 1
 
     def _take_batch(self) -> list[_Job]:
         """Take the oldest job and further jobs with its key that fit; empty if all are canceled."""

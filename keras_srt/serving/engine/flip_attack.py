@@ -129,24 +129,22 @@ class FlipAttacks:
 
     Args:
         limits: Limits of the server.
+
+    Attributes:
+        places: Budget of one attack, to be held while an attack is read and run.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._queries = limits.attack_queries
         self._seconds = min(limits.attack_seconds, limits.timeout / 2)  # ends before a 504
-        self._places = Budget(1, "places for attacks")
+        self.places = Budget(1, "places for attacks")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="attack")
 
     async def run(self, classify: Classify, request: AttackRequest) -> dict[str, Any]:
-        """Attack an image, see `find_flip`.
-
-        Raises:
-            RequestError: 503, another attack is running.
-        """
-        with self._places.hold(1):
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, find_flip, classify, request, self._queries, self._seconds
-            )
+        """Attack an image, see `find_flip`."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, find_flip, classify, request, self._queries, self._seconds
+        )
 
     def close(self) -> None:
         """Stop the thread; a running attack ends with its next query, when the model is closed."""

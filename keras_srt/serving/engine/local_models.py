@@ -30,6 +30,8 @@ from keras_srt.serving.http.signatures import IMAGE_SIGNATURE, Signatures
 
 # Larger bodies are parsed in a single thread, one at a time, to bound memory.
 _SMALL_BODY = 2**16
+# Other requests delay each query of an attack by up to this many seconds.
+_PATIENCE = 0.1
 ReadRequest = Callable[[Signatures, Limits], PredictRequest]
 
 
@@ -160,12 +162,13 @@ class LocalModels:
             RequestError: 503, another attack is running; 403, attacks are off; 400 or 404, the
                 request is invalid.
         """
-        large = len(body) > _SMALL_BODY
-        document = await self._read(large, parse_json, body, self._limits)
-        model = self._find(target)
-        request = await self._read(large, read_attack, document, model.signatures, self._limits)
-        classify = partial(self._query, target.name, model)
-        return to_json(await self._attacks.run(classify, request), allow_nan=True)
+        with self._attacks.places.hold(1):  # before parsing, so that a refusal takes no time
+            large = len(body) > _SMALL_BODY
+            document = await self._read(large, parse_json, body, self._limits)
+            model = self._find(target)
+            request = await self._read(large, read_attack, document, model.signatures, self._limits)
+            classify = partial(self._query, target.name, model)
+            return to_json(await self._attacks.run(classify, request), allow_nan=True)
 
     def close(self) -> None:
         """Complete running requests and stop all threads."""
@@ -203,6 +206,7 @@ class LocalModels:
 
     def _query(self, name: str, model: LoadedModel, images: np.ndarray) -> Future[Outputs]:
         self._metrics.count_attack_queries(name, len(images))
+        self._batcher.wait_until_idle(_PATIENCE)
         return self._batcher.submit(_Key(model, IMAGE_SIGNATURE), [(image,) for image in images])
 
     async def _run_request(self, model: LoadedModel, name: str, request: PredictRequest) -> Outputs:

@@ -1,6 +1,7 @@
 """Dynamic batching."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -68,3 +69,18 @@ def test_size_of_a_job_is_limited():
     batcher.close()
     with pytest.raises(RuntimeError, match="closed"):
         batcher.submit("a", [1])
+
+
+def test_waiting_for_an_idle_batcher_ends_with_the_last_job_or_the_time():
+    model = Model(held=True)
+    batcher = Batcher(model, max_batch=1, workers=1)
+    batcher.wait_until_idle(60)
+    jobs = [batcher.submit("a", [number]) for number in range(2)]
+    started = time.monotonic()
+    batcher.wait_until_idle(0.1)
+    assert 0.1 <= time.monotonic() - started < 10
+    assert not any(job.done() for job in jobs)
+    threading.Timer(0.1, model.go.set).start()
+    batcher.wait_until_idle(60)
+    assert all(job.done() for job in jobs)
+    batcher.close()
