@@ -36,7 +36,8 @@ class ShippedModel:
     """
 
     def __init__(self, name: str) -> None:
-        self.signature = load_savedmodel(MODELS / name / "1").signatures["logits"]
+        self._loaded = load_savedmodel(MODELS / name / "1")  # keeps the variables
+        self.signature = self._loaded.signatures["logits"]
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Return the logits [batch, 10] of images float32 [batch, 32, 32, 3] in [0, 1]."""
