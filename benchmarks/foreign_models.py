@@ -1,4 +1,4 @@
-"""Runs models of other programs by each command, and writes docs/foreign_models.md.
+"""Runs third-party models by each command, and writes docs/foreign_models.md.
 
 Usage, in each lane: `python benchmarks/foreign_models.py [--only TITLE] [--output FILE.json]`
 """
@@ -21,7 +21,7 @@ from foreign_kinds import COMMANDS, KINDS, cell, make_sample
 from keras_srt.core.files import write_json
 from keras_srt.core.tensorflow import keras, tf
 
-_INTRODUCTION = """# Models of other programs, by command
+_INTRODUCTION = """# Third-party models, by command
 
 Each model was saved as its row says and was then used by `keras-srt evaluate`, `predict`, `export`
 and `serve`, or in Python for a function, with the options in the second column. **yes**: `evaluate`

@@ -31,7 +31,7 @@ _NUM_IMAGES = 300
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--run", type=Path, help="folder of a finished run")
-    _add_model(parser.add_argument_group("a model of another program"))
+    _add_model(parser.add_argument_group("a third-party model"))
     parser.add_argument("--version", type=int, help="a free whole number (default: the next)")
     parser.add_argument(
         "--keep", type=int, metavar="N", help="then remove the oldest versions beyond N"
@@ -110,7 +110,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _export_model(options: argparse.Namespace) -> None:
-    """Export a model of another program."""
+    """Export a third-party model."""
     from keras_srt.exporters.export import export_classifier
     from keras_srt.foreign.adapt import open_classifier
     from keras_srt.pipeline.describe import describe_export

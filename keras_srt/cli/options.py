@@ -12,7 +12,7 @@ from keras_srt.core.shell import format_command
 
 if TYPE_CHECKING:
     from keras_srt.config.schema import Config
-    from keras_srt.foreign.adapt import ModelOptions
+    from keras_srt.foreign.model_options import ModelOptions
 
 _CONFIG_HELP = "a JSON file, or a name in configs/ (cifar_pixel.json)"
 
@@ -52,7 +52,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def add_foreign(parser: argparse._ActionsContainer) -> None:
-    """Add the options for models of other programs."""
+    """Add the options for third-party models."""
     parser.add_argument(
         "--foreign",
         action="store_true",
@@ -82,7 +82,7 @@ _parse_range.__name__ = "two numbers as 0,255"  # for argparse's message
 
 
 def add_labels(parser: argparse._ActionsContainer) -> None:
-    """Add the option for the class names of models of other programs."""
+    """Add the option for the class names of third-party models."""
     parser.add_argument(
         "--labels",
         type=Path,
@@ -108,7 +108,7 @@ def check_undeclared(options: argparse.Namespace, allowed: str) -> None:
 
 def model_options(options: argparse.Namespace) -> ModelOptions:
     """Return what the options of `add_foreign` declare about a model."""
-    from keras_srt.foreign.adapt import ModelOptions
+    from keras_srt.foreign.model_options import ModelOptions
 
     return ModelOptions(options.input_range, options.outputs, options.foreign)
 

@@ -33,7 +33,7 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar="PATH",
         help="folders saved_models/NAME (default: all in --models-dir), or .keras files and "
-        "SavedModel folders of other programs; with --backend, names",
+        "third-party SavedModel folders; with --backend, names",
     )
     group.add_argument(
         "--models-dir",
@@ -153,9 +153,9 @@ def served_folder(path: Path, options: argparse.Namespace, copies: Path) -> Path
     """Return a folder with versions to serve.
 
     Args:
-        path: A folder with versions, or a model of another program.
+        path: A folder with versions, or a third-party model.
         options: The options of the command.
-        copies: A folder for a copy of a model of another program.
+        copies: A folder for a copy of a third-party model.
 
     Returns:
         The path itself, or the copy.

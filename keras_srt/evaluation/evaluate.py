@@ -14,7 +14,8 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
 from keras_srt.evaluation.runner import Robustness, evaluate_robustness
-from keras_srt.foreign.adapt import AdaptedModel, adapt_keras
+from keras_srt.foreign.adapt import adapt_keras
+from keras_srt.foreign.adapted_model import AdaptedModel
 
 _NUM_SAMPLES = 16  # images on which the outputs of an adapted model are examined
 

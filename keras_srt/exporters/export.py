@@ -27,7 +27,8 @@ from keras_srt.exporters.trainable_tflite.exporter import (
     DeviceTrainingSettings,
     write_trainable,
 )
-from keras_srt.foreign.adapt import AdaptedModel, adapt_keras
+from keras_srt.foreign.adapt import adapt_keras
+from keras_srt.foreign.adapted_model import AdaptedModel
 
 
 class ExportResult(NamedTuple):

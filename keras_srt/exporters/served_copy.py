@@ -1,4 +1,4 @@
-"""A model of another program in the format of exports, for `keras-srt serve`."""
+"""A third-party model in the format of exports, for `keras-srt serve`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from keras_srt.core.errors import UserError
 from keras_srt.core.version_folders import is_version, version_folders
 from keras_srt.exporters.savedmodel import write_savedmodel
-from keras_srt.foreign.adapt import ModelOptions, open_classifier, probes
+from keras_srt.foreign.adapt import open_classifier
+from keras_srt.foreign.model_inputs import probes
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.foreign.open_file import CONTENT
 
 logger = logging.getLogger(__name__)

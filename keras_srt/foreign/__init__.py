@@ -1,1 +1,1 @@
-"""Models from elsewhere as classifiers of images in [0, 1] that output logits."""
+"""Third-party models as classifiers of images in [0, 1] that output logits."""

@@ -1,4 +1,4 @@
-"""A model from elsewhere as it was saved, with what its structure tells."""
+"""A third-party model as it was saved, with what its structure defines."""
 
 from __future__ import annotations
 

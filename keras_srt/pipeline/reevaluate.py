@@ -15,7 +15,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.data import Images
 from keras_srt.evaluation.external.open_model import ExternalModel, open_model
 from keras_srt.evaluation.model_checks import range_warnings
-from keras_srt.foreign.adapt import ModelOptions
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import saved_split
 from keras_srt.pipeline.evaluate import Evaluation, measure

@@ -17,7 +17,8 @@ from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.model_safety import check_file_format
 from keras_srt.core.tensorflow import tf
-from keras_srt.foreign.adapt import ModelOptions, open_classifier
+from keras_srt.foreign.adapt import open_classifier
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.foreign.open_file import CONTENT, newest_savedmodel
 from keras_srt.foreign.savedmodels import LABELS
 from keras_srt.serving.client.grpc_client import GrpcClient
@@ -86,7 +87,7 @@ class LocalClassifier(Classifier):
         shape: Input shape (height, width, channels).
         run: Float32 [batch, height, width, channels] in [0, 1] -> probabilities float32
             [batch, classes], and class names.
-        conversions: What `run` does to images and outputs of another program's model.
+        conversions: What `run` does to images and outputs of a third-party model.
     """
 
     concurrency = 1
@@ -177,7 +178,7 @@ def open_model(
     Args:
         path: Folder of a SavedModel, or `saved_models/<name>` for its newest version; a `.keras`
             or a `.tflite` file.
-        options: What the user declares about a model of another program.
+        options: What the user declares about a third-party model.
         labels: A file with its class names; None for those in the model, or for the class ids.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The table of docs/foreign_models.md: models of other programs by each command."""
+"""The table of docs/foreign_models.md: third-party models by each command."""
 
 import pytest
 from foreign_kinds import COMMANDS, KINDS, YES, cell, make_sample
@@ -7,7 +7,7 @@ from keras_srt.core.tensorflow import keras
 
 REFUSED = {
     "two inputs": dict.fromkeys(COMMANDS, "refused: has 2 inputs"),
-    "TFLite of another program": dict.fromkeys(
+    "third-party TFLite file": dict.fromkeys(
         ("export", "serve"), "refused: a TFLite file can't be exported or served"
     ),
     "Python function": dict.fromkeys(("predict", "serve"), "—: a function is no file"),

@@ -1,4 +1,4 @@
-"""Models of other programs, each by evaluate, predict, export and serve."""
+"""Third-party models, each by evaluate, predict, export and serve."""
 
 import contextlib
 import io
@@ -195,7 +195,7 @@ KINDS = {
     "inputs 0…255": of_255,
     "channels first": channels_first,
     "two inputs": two_inputs,
-    "TFLite of another program": tflite_file,
+    "third-party TFLite file": tflite_file,
     "Python function": function,
 }
 

@@ -12,7 +12,9 @@ from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel, TargetMode
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import DatasetInfo
-from keras_srt.foreign.adapt import AdaptedModel, ModelOptions, adapt
+from keras_srt.foreign.adapt import adapt
+from keras_srt.foreign.adapted_model import AdaptedModel
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.foreign.open_file import open_file
 from keras_srt.foreign.opened_model import OpenedModel
 from keras_srt.serving.client.float_client import FloatClient
@@ -31,7 +33,7 @@ class ExternalModel(NamedTuple):
         warnings: Reasons why attacks on the model are weak, one line each.
         removed: "softmax" or "sigmoid" if the logits are those before this last activation.
         conversions: What is done to images and outputs, one line each.
-        is_range_assumed: Whether nothing tells the range of the inputs, and [0, 1] is assumed.
+        is_range_assumed: Whether [0, 1] is assumed, as the model does not define its range.
     """
 
     model: QueryModel

@@ -1,4 +1,4 @@
-"""Models of other programs become images in [0, 1] -> logits, or are refused."""
+"""Third-party models become images in [0, 1] -> logits, or are refused."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,10 @@ import keras_srt as srt
 from keras_srt.core.classifier_outputs import FLOOR
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.foreign.adapt import ModelOptions, adapt, adapt_keras, adapt_model, probes
+from keras_srt.foreign.adapt import adapt, adapt_keras, adapt_model
 from keras_srt.foreign.keras_models import open_keras_model
+from keras_srt.foreign.model_inputs import probes
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.foreign.opened_model import OpenedModel
 from keras_srt.foreign.savedmodels import open_savedmodel
 
@@ -96,13 +98,13 @@ def test_images_are_scaled_transposed_and_rounded():
     )
 
 
-def test_a_range_that_nothing_tells_must_be_declared():
+def test_an_undefined_range_must_be_declared():
     opened = function_of(lambda x: pixels(x) - 5.0)
-    assert "give --input-range 0,1 or --input-range 0,255" in refused(opened)
+    assert "set --input-range 0,1 or --input-range 0,255" in refused(opened)
     adapted = adapt(opened, ModelOptions(), probes(SHAPE), assume_range=True)
     assert adapted.is_range_assumed
     assert adapted.conversions == (
-        "inputs: [0, 1] is assumed, since nothing in the model tells its range",
+        "inputs: [0, 1] is assumed: the model does not define its input range",
     )
     declared = adapt(opened, ModelOptions(input_range=(-1, 1)), probes(SHAPE))
     images = probes(SHAPE)

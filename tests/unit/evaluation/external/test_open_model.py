@@ -23,7 +23,7 @@ from keras_srt.evaluation.external.open_model import (
 )
 from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.exporters.savedmodel import export_savedmodel
-from keras_srt.foreign.adapt import ModelOptions
+from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.serving.client import rest_model as client_module
 
 # TensorFlow's own, of each conversion to 8 bits.
