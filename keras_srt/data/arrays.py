@@ -57,6 +57,7 @@ class Arrays(Source):
     """
 
     name: ClassVar[str] = "arrays"
+    is_private: ClassVar[bool] = True
 
     train_images: ImageArray
     train_labels: LabelArray

@@ -87,6 +87,7 @@ class Folder(Source):
     """
 
     name: ClassVar[str] = "folder"
+    is_private: ClassVar[bool] = True
 
     labeled: Annotated[str, Field(min_length=1)] | None = None
     unlabeled: Annotated[str, Field(min_length=1)] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from typing_extensions import override
@@ -97,7 +97,13 @@ class Dataset(ABC):
 
 
 class Source(Component):
-    """The settings of a dataset."""
+    """The settings of a dataset.
+
+    Attributes:
+        is_private: Whether the images are the user's own, which exported models must not contain.
+    """
+
+    is_private: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, data_dir: Path | None = None) -> Dataset:

@@ -117,13 +117,16 @@ def export_run(
 ) -> ExportResult:
     """Export the best classifier of a run, see `publish` and `export_classifier`.
 
-    The exported files are compared with the classifier on validation images. The sample images are
-    from the test part.
+    The exported files are compared with the classifier on validation images. Of public datasets,
+    the files have sample images from the test part.
     """
     config, info = context.config, context.info
     split = saved_split(context)
     classifier = context.best_classifier
     samples, calibration = (np.float32(part / 255.0) for part in _some_images(context, split))
+    shown = None
+    if not config.data.dataset.is_private:
+        shown = choose_samples(*context.source.test(), info.class_names)
     return export_classifier(
         classifier,
         info.class_names,
@@ -134,7 +137,7 @@ def export_run(
         keep,
         trainable,
         record,
-        choose_samples(*context.source.test(), info.class_names),
+        shown,
     )
 
 
