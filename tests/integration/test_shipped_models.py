@@ -13,7 +13,7 @@ from keras_srt.data import CIFAR10
 from keras_srt.predict.backends import open_model
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("cifar_pixel-record", "cifar_spatial-record")
+NAMES = ("cifar_pixel-record", "cifar_spatial-record", "cifar_composite-record")
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
