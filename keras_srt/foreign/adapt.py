@@ -173,8 +173,8 @@ def adapt_model(
         >>> brightness = lambda x: x[:, 0, 0] / 255
         >>> declared = {"input_range": (0, 255), "outputs": "probabilities"}
         >>> model = adapt_model(brightness, **declared, input_shape=(1, 1, 1))
-        >>> print("; ".join(model.conversions))
-        inputs: [0, 1] is scaled to 0…255 (declared); outputs: one probability p -> log(1-p), log(p)
+        >>> model.conversions[0]
+        'inputs: [0, 1] is scaled to [0, 255] (declared)'
     """
     if isinstance(model, str | Path):
         opened = open_file(Path(model), foreign)

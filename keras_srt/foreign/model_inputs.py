@@ -77,7 +77,7 @@ def convert_inputs(
     if known is None:
         lines.append(f"inputs: [0, 1] {ASSUMED}")
     elif known != UNIT:
-        lines.append(f"inputs: [0, 1] is scaled to {low:g}…{high:g} ({reason})")
+        lines.append(f"inputs: [0, 1] is scaled to [{low:g}, {high:g}] ({reason})")
     if is_first:
         lines.append("inputs: channels last -> channels first")
     dtype = tf.as_dtype(opened.dtype)

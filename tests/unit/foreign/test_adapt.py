@@ -15,7 +15,7 @@ from keras_srt.foreign.opened_model import OpenedModel
 from keras_srt.foreign.savedmodels import open_savedmodel
 
 SHAPE = (4, 4, 1)
-LINE = "inputs: [0, 1] is scaled to 0…255 (it begins with Rescaling, scale 0.00392)"
+LINE = "inputs: [0, 1] is scaled to [0, 255] (it begins with Rescaling, scale 0.00392)"
 
 
 def pixels(images):
@@ -93,7 +93,7 @@ def test_images_are_scaled_transposed_and_rounded():
     assert seen[-1].dtype == np.uint8
     assert adapted.input_shape == (None, 4, 6, 1)
     assert adapted.conversions == (
-        "inputs: [0, 1] is scaled to 0…255 (declared)",
+        "inputs: [0, 1] is scaled to [0, 255] (declared)",
         "inputs: channels last -> channels first",
     )
 
@@ -200,7 +200,7 @@ def save(folder, function, **signature):
 def test_a_savedmodel_of_uint8_takes_0_to_255(tmp_path):
     opened = save(tmp_path, lambda x: {"y": pixels(x) - 300.0}, dtype=tf.uint8)
     adapted = adapt(opened, ModelOptions(), probes(SHAPE))
-    assert adapted.conversions == ("inputs: [0, 1] is scaled to 0…255 (it takes uint8)",)
+    assert adapted.conversions == ("inputs: [0, 1] is scaled to [0, 255] (it takes uint8)",)
     images = probes(SHAPE)
     np.testing.assert_allclose(adapted(images), np.round(255 * pixels(images)) - 300.0)
 
