@@ -26,7 +26,7 @@ def typed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("typed")
     command = [ROOT / "train.py", "--config", "digits_pixel.json", "--variant", "smoke"]
     command += ["--run-dir", folder / "run", "--set", f"export={folder / 'exported'}"]
-    command += ["--set", "evaluation.deployment=50", "--set", "evaluation.masking=10"]
+    command += ["--set", "evaluation.deployment=50", "--set", "evaluation.masking=50"]
     return python(*command), folder
 
 
@@ -84,7 +84,7 @@ def test_the_report_says_how_each_published_file_does(typed):
 def test_a_run_looks_for_gradient_masking(typed):
     process, folder = typed
     masking = json.loads((folder / "run" / "report.json").read_text())["masking"]
-    assert (masking["n"], masking["chance"]) == (10, 0.1)
+    assert (masking["n"], masking["chance"]) == (50, 0.1)
     (threat,) = masking["threats"]
     assert (threat["norm"], threat["epsilon"], len(threat["checks"])) == ("linf", 0.1, 6)
     assert "Gradient masking, linf eps 0.1: " in process.stdout
