@@ -32,7 +32,7 @@ def inject(finish=False, **faults):
     # No step is timed: that would trace each of them once more.
     cost.time_step = lambda *_: cost.StepTime(0.01, 16)
     if not finish:
-        pipeline.evaluate = pipeline.report = pipeline.complete_publication = lambda *_: {}
+        pipeline.evaluate = pipeline.report = pipeline.complete_publication = lambda *_, **__: {}
         pipeline.read_json = lambda _: {}
     for name, arguments in faults.items():
         globals()[name](*arguments)

@@ -21,7 +21,7 @@ WRONG = {
     "data.labeled": [0, -3, 2.5, "many", True, [40]],
     "data.validation": [0, "x"],
     "data.unlabeled": [-1, "all"],
-    "data.selection": ["random"],
+    "data.selection": ["shuffled"],
     "data.dataset": ["nowhere", {"name": "digits", "size": 0}, {"name": 3}, [], None],
     "model": ["small_cn", {"name": "small_cnn", "width": 0}, {"width": 3}],
     "model.dropout": [1, -0.1, "half"],
@@ -36,7 +36,7 @@ WRONG = {
     "training.labeled_per_batch": [16, 0],
     "training.optimizer": ["adam"],
     "training.learning_rate": [-0.1, "fast", 10**400],
-    "training.schedule": ["step", {"name": "step"}, {"name": "linear"}],
+    "training.schedule": ["step", {"name": "step"}, {"name": "line"}],
     "training.on_nan": ["roll_back", {"name": "go"}, {"name": "roll_back", "retries": 0}],
     "evaluation.attacks": [[], ["pgdd"], {}],
 }
