@@ -22,6 +22,7 @@ NAMED = re.findall(r"`((?:keras_srt|tests)/[\w./]+)(?:::(\w+))?`", PATENT)
 PAGES = sorted(DOCS.rglob("*.md"))
 ELSEWHERE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 ELSEWHERE += ["deploy/README.md", "device/README.md", "benchmarks/README.md"]
+RESULTS = sorted((DOCS / "results").rglob("*.json"))
 TEXTS = [ROOT / name for name in ELSEWHERE] + PAGES
 
 
@@ -100,6 +101,11 @@ def test_commands_are_found_and_wrong_ones_do_not_parse():
     }
     with pytest.raises(SystemExit):
         main.make_parser().parse_args(["train", "--no-such-option"])
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_results_name_no_path_of_the_machine(path):
+    assert re.findall(r'"/[^"]+/[^"]*"', path.read_text(encoding="utf-8")) == []
 
 
 def test_links_of_the_repository_become_links_of_the_site(hooks):

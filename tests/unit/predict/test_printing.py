@@ -28,7 +28,7 @@ def test_memory_is_constant(tmp_path, monkeypatch):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert len(list((tmp_path / "sorted" / "a").iterdir())) == 1200
-    assert peaks[2] - peaks[1] < 120_000  # about 100 bytes for each image more
+    assert peaks[2] - peaks[1] < 60_000  # 50 bytes for each image more
 
 
 def test_terminal_shows_progress(tmp_path, monkeypatch):
