@@ -137,14 +137,21 @@ def test_probabilities_become_logarithms(samples, tmp_path):
     np.testing.assert_allclose(model.model.logits(samples), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    ("activation", "line"),
+    [
+        ("softmax", "outputs: the last softmax is removed"),
+        ("sigmoid", "outputs: the 3 last sigmoids are removed"),
+    ],
+)
 def test_a_keras_file_goes_without_its_last_activation(
-    classifier, samples, logits, tmp_path, activation
+    classifier, samples, logits, tmp_path, activation, line
 ):
     outputs = keras.layers.Activation(activation)(classifier.output)
     keras.Model(classifier.input, outputs).save(tmp_path / "activation.keras")
     model = opened(tmp_path / "activation.keras", samples)
-    assert model[1:6] == ("Keras file", model.source, "logits", (), activation)
+    conversions = ("inputs: [0, 1] is assumed: the model does not define its input range", line)
+    assert model[1:] == ("Keras file", model.source, "logits", (), activation, conversions, True)
     np.testing.assert_allclose(model.model.logits(samples), logits, atol=1e-6)
     classifier.save(tmp_path / "logits.keras")
     same = opened(tmp_path / "logits.keras", samples)
