@@ -144,15 +144,24 @@ class RobustModel(keras.Model):
         )
         # As an attribute, so that Keras saves the averaged weights.
         self.average = self.update.average.classifier if self.update.average else None
+        self._set_schedules(strength_warmup, weight_warmup, search_growth, freeze)
+        self._training_data: Callable[[], np.ndarray | None] = lambda: None
+        self.built = classifier.built
+        self._set_metrics()
+
+    def _set_schedules(
+        self, strength_warmup: int, weight_warmup: int, search_growth: int, freeze: int
+    ) -> None:
+        """Set what changes with the step; the arguments are numbers of steps."""
         self.strength = linear_warmup(strength_warmup)
         self.robust_weight = linear_warmup(weight_warmup) if weight_warmup else None
         self.search = SearchGrowth.over(search_growth, self.objective, self.training_search)
         if freeze:
-            head(classifier)
+            head(self.classifier)
         self.freeze = freeze
         self._is_frozen = False  # for the step that is traced
-        self._training_data: Callable[[], np.ndarray | None] = lambda: None
-        self.built = classifier.built
+
+    def _set_metrics(self) -> None:
         # The metrics are already global means; by default, Keras would sum them over workers.
         self.distribute_reduction_method = "first"
         names = ("loss", *self.objective.term_names)
