@@ -44,7 +44,8 @@ class DataSettings:
         labeled: The number of training images whose labels the loss uses; null for all labeled
             images outside the validation set.
         validation: The number of training images held out to select the best checkpoint; null
-            for a tenth of the labeled images, but ten per class if that takes at most a fifth.
+            for a tenth of the labeled images, but ten per class if that takes at most a fifth; 0
+            for none: the last checkpoint is then used.
         unlabeled: The number of images that are used without labels; null for all others.
         validation_from: "rest" holds out images beside `labeled`; "labeled" holds out a part of
             `labeled`, so that no other label is used.
@@ -60,7 +61,7 @@ class DataSettings:
 
     dataset: Any
     labeled: Annotated[int, whole(1)] | None = None
-    validation: Annotated[int, whole(1)] | None = None
+    validation: Annotated[int, whole(0)] | None = None
     unlabeled: Annotated[int, whole(0)] | None = None
     validation_from: Literal["rest", "labeled"] = "rest"
     selection: Literal["stratified", "random", "first"] = "stratified"

@@ -56,6 +56,9 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
     timed = f", timed on {step.timed_on} images" if step.timed_on < sum(sizes) else ""
     most = " with the full search" * bool(plan.growth_steps)
     most += " of all layers" * bool(plan.freeze_steps)
+    saved, rest = "checkpoint", "evaluation"
+    if plan.num_validation:
+        saved, rest = "validation", "validation and evaluation"
     average = f"{most}, {100 * plan.cost_ratio:.0f}% of that on average" if most else ""
     lines = [
         f"batch     {sizes.labeled} labeled + {sizes.unlabeled} unlabeled images "
@@ -63,10 +66,10 @@ def describe_cost(plan: Plan, step: StepTime) -> str:
         f"step      {passes.forward:,} forward, {passes.gradient:,} forward + input-gradient, "
         f"{passes.training:,} training image passes",
         f"training  {plan.steps:,} steps = {plan.steps * plan.labeled_passes:.1f} passes over "
-        f"the labeled images, validation every {plan.interval:,} steps",
+        f"the labeled images, {saved} every {plan.interval:,} steps",
         *_describe_phases(plan),
         f"time      about {total} of training on this machine "
-        f"({step.seconds:.2f} s a step{timed}{average}), plus validation and evaluation",
+        f"({step.seconds:.2f} s a step{timed}{average}), plus {rest}",
     ]
     if plan.teacher is not None:
         lines.insert(0, _describe_teacher(plan, step))

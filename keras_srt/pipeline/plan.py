@@ -86,12 +86,13 @@ def make_plan(config: Config, info: DatasetInfo) -> Plan:
 
     Raises:
         InvalidSettings: A batch has no room for a labeled image, the split can't be drawn, or
-            the objective doesn't support the neighborhood or lacks unlabeled images, or a model
-            without pretrained weights is to be frozen.
+            the objective doesn't support the neighborhood or lacks unlabeled images, a model
+            without pretrained weights is to be frozen, or validation images are needed.
     """
     data, training, objective = config.data, config.training, config.objective
     objective.check(config.searched)
     _check_freeze(config)
+    _check_validation(config)
     split = split_sizes(
         info.num_train,
         len(info.class_names),
@@ -138,6 +139,22 @@ def _check_freeze(config: Config) -> None:
                 f"training.freeze: got {config.training.freeze:g} with the model "
                 f"{config.model.name!r} without pretrained weights; allowed: 0, or a model with "
                 '"weights" (see docs/own-images.md)'
+            ]
+        )
+
+
+def _check_validation(config: Config) -> None:
+    if config.data.validation != 0:
+        return
+    users = {
+        "training.early_stopping": config.training.early_stopping is not None,
+        "a teacher": config.objective.uses_teacher,
+    }
+    if names := [name for name, uses in users.items() if uses]:
+        raise InvalidSettings(
+            [
+                f"data.validation: got 0 with {' and '.join(names)}; allowed: null or at least 1, "
+                "because validation images select the checkpoint"
             ]
         )
 

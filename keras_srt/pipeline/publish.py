@@ -142,8 +142,13 @@ def export_run(
 
 
 def _some_images(context: RunContext, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Return validation images to compare on and training images to calibrate with, uint8."""
-    source, seed, compared = context.source, context.config.seed, split.validation[:_NUM_SAMPLES]
+    """Return images to compare on and training images to calibrate with, uint8.
+
+    The first are validation images; labeled images if there are none.
+    """
+    source, seed = context.source, context.config.seed
+    held_out = split.validation if len(split.validation) else split.labeled
+    compared = held_out[:_NUM_SAMPLES]
     if context.config.data.shuffle_buffer is None:
         images = source.train.images
         trained_on = np.concatenate([split.labeled, split.unlabeled])

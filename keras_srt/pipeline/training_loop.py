@@ -29,7 +29,7 @@ from keras_srt.training.checkpoint_files import WAITED
 from keras_srt.training.schedules import learning_rate
 
 if TYPE_CHECKING:
-    from keras_srt.training.callbacks import ClassAccuracy, History, TrainingProgress
+    from keras_srt.training.callbacks import History, TrainingProgress
     from keras_srt.training.checkpoints import Checkpoints
     from keras_srt.training.model import RobustModel
 
@@ -75,11 +75,10 @@ def _train_to_the_end(context: RunContext, load: Callable[[], TrainingData]) -> 
     data = load()
     is_chief = context.distribution.task.is_chief
     validation = _validation(context, data)
-    classes = callbacks.ClassAccuracy(data.validation, context.info.class_names, plan.steps)
     bar = callbacks.TrainingProgress(
         plan.steps, first_step, plan.labeled_passes, validation[1], shown=is_chief
     )
-    watching = _callbacks(context, data.validation, classes, bar, checkpoints, history)
+    watching = _callbacks(context, data.validation, bar, checkpoints, history)
     try:
         with deferred_signals(_interrupting()) as came:
             watching.append(callbacks.StopAtSignal(came))
@@ -102,7 +101,7 @@ def _restore(context: RunContext) -> Checkpoints:
     from keras_srt.training.checkpoints import Checkpoints
 
     model, plan, training = context.model, context.plan, context.config.training
-    few = plan.num_validation < VALIDATION_PER_CLASS * len(context.info.class_names)
+    few = 0 < plan.num_validation < VALIDATION_PER_CLASS * len(context.info.class_names)
     checkpoints = Checkpoints(context.folder.checkpoints, model, _AVERAGED if few else 1)
     checkpoints.set_model(model)
     if context.resume and checkpoints.restore():
@@ -154,7 +153,6 @@ def _interrupting() -> list[signal.Signals]:
 def _callbacks(
     context: RunContext,
     validation: Images,
-    classes: ClassAccuracy,
     bar: TrainingProgress,
     checkpoints: Checkpoints,
     history: History,
@@ -162,31 +160,39 @@ def _callbacks(
     """Make the callbacks of a training, in the order in which they are called."""
     from keras_srt.training import callbacks
 
-    tensorboard, pictures = context.folder.tensorboard, []
-    if context.config.neighborhood is not None:
-        pictures = [
-            callbacks.PerturbationPictures(
-                tensorboard / "pictures",
-                np.float32(validation.images[:_PICTURES] / 255.0),
-                validation.labels[:_PICTURES],
-            )
-        ]
     early, plan = context.config.training.early_stopping, context.plan
     stop = early and callbacks.StopWithoutImprovement(early, checkpoints, plan.grown_step)
     return [
         callbacks.AllSteps(),
         callbacks.StopAtNaN(),
         callbacks.StepLogs(),
-        classes,
-        bar,
-        callbacks.CollapseHint(validation.labels),
-        *pictures,
+        *_validation_callbacks(context, validation, bar),
         *([stop] if stop else []),
         checkpoints,
         history,
-        callbacks.Summaries(str(tensorboard), write_graph=False),
+        callbacks.Summaries(str(context.folder.tensorboard), write_graph=False),
         *context.callbacks,
     ]
+
+
+def _validation_callbacks(
+    context: RunContext, validation: Images, bar: TrainingProgress
+) -> list[Any]:
+    """Make the callbacks that look at the validation images, around the progress bar."""
+    from keras_srt.training import callbacks
+
+    if not len(validation.labels):
+        return [bar]
+    found = [
+        callbacks.ClassAccuracy(validation, context.info.class_names, context.plan.steps),
+        bar,
+        callbacks.CollapseHint(validation.labels),
+    ]
+    if context.config.neighborhood is not None:
+        images = np.float32(validation.images[:_PICTURES] / 255.0)
+        folder = context.folder.tensorboard / "pictures"
+        found.append(callbacks.PerturbationPictures(folder, images, validation.labels[:_PICTURES]))
+    return found
 
 
 def _fit(
@@ -210,7 +216,7 @@ def _fit(
                 epochs=segment.epochs,
                 steps_per_epoch=segment.steps_per_epoch,
                 validation_data=validation_batches,
-                validation_steps=validation_steps,
+                validation_steps=validation_steps or None,
                 callbacks=watching,
                 verbose=0,
             )
@@ -227,6 +233,8 @@ def _fit(
 def _validation(context: RunContext, data: TrainingData) -> tuple[Any, int]:
     """Return the validation batches, shared among the replicas, and their number."""
     images, labels = data.validation
+    if not len(labels):
+        return None, 0
     distribution = context.distribution
     size = shared_batch_size(len(labels), VALIDATION_BATCH, distribution.num_replicas)
     whole = evaluation_batches(images, labels, size)
@@ -264,9 +272,12 @@ def _validate_late(
     means: dict[str, float],
 ) -> None:
     """Validate an interval that was trained before, whose mean losses are given."""
-    results = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
+    results = {}
+    if steps:
+        results = model.evaluate(batches, steps=steps, verbose=0, return_dict=True)
     logs = means | {f"val_{name}": value for name, value in results.items()}
-    callbacks = keras.callbacks.CallbackList(watching, model=model)
+    # No step is left to train.
+    callbacks = keras.callbacks.CallbackList(watching, model=model, steps=0)
     callbacks.on_train_begin()
     callbacks.on_epoch_begin(interval)
     callbacks.on_epoch_end(interval, logs)

@@ -96,7 +96,7 @@ class ClassAccuracy(keras.callbacks.Callback):
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Progress with loss terms and the remaining time, and one line per validation.
+    """Progress with loss terms and the remaining time, and one line per interval.
 
     Args:
         total_steps: Number of steps of the whole training.
@@ -141,13 +141,14 @@ class TrainingProgress(keras.callbacks.Callback):
             self._validation = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print the validation result above the bar."""
+        """Print the mean loss and the validation result above the bar."""
         logs = logs or {}
         shown = "  ".join(f"{label} {100 * logs[key]:.1f}%" for key, label in _SHOWN if key in logs)
         step, left = self._bar.done, self._bar.left
         self._bar.write(
             f"step {step:>6,} of {self._total:,}  ({step * self._passes:.1f} passes "
-            f"over the labels)  loss {logs.get('loss', math.nan):.4f}  validation: {shown}"
+            f"over the labels)  loss {logs.get('loss', math.nan):.4f}"
+            + (f"  validation: {shown}" if shown else "")
             + (f"  left: {left}" if left else "")
         )
 
@@ -251,7 +252,14 @@ class AllSteps(keras.callbacks.Callback):
         return self._first + self._steps
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Compare before the interval is validated and saved."""
+        """Compare before the interval is validated."""
+        self._check()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Compare before the interval is saved, which may have no validation."""
+        self._check()
+
+    def _check(self) -> None:
         if self._steps < self.params["steps"]:
             raise UserError(data_ran_out(self.done))
 

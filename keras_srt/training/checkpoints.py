@@ -37,8 +37,8 @@ class Checkpoints(keras.callbacks.Callback):
     `state-STEP.json` holds the checksums of these files and the history. `best.weights.h5` is
     the classifier with the highest robust accuracy on the validation images, described by
     `best.json`. Objectives without a neighborhood select by clean accuracy, because robust
-    accuracy is then highest where the least has been learned. Weights that are not finite are
-    never saved.
+    accuracy is then highest where the least has been learned. Without validation images it is the
+    classifier of the last interval. Weights that are not finite are never saved.
 
     `tf.train.CheckpointManager` is not used: it keeps no checksums, so that it can't detect a
     damaged file before restoring it and fall back to the state before; it deletes the old state
@@ -158,7 +158,8 @@ class Checkpoints(keras.callbacks.Callback):
         score = self.score([*self.rows, logs])
         # Prefer the later of equal scores, which has been trained longer.
         if score >= best_score(self._folder, self._selected_by):
-            self._save_best({"step": int(logs.get("step", 0)), self._selected_by: score})
+            validated = {self._selected_by: score} if self._selected_by in logs else {}
+            self._save_best({"step": int(logs.get("step", 0)), **validated})
         self.rows = [*self.rows, {"epoch": epoch, **dict(sorted(logs.items()))}]
         self.save()
         self._begun = None

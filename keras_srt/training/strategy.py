@@ -54,7 +54,7 @@ def check_replicas(num_replicas: int, sizes: BatchSizes, num_validation: int) ->
     Args:
         num_replicas: Replicas that share a batch.
         sizes: Images of a training batch.
-        num_validation: Validation images.
+        num_validation: Validation images; 0 for a training without validation.
 
     Raises:
         InvalidSettings: There are fewer images than replicas.
@@ -66,10 +66,10 @@ def check_replicas(num_replicas: int, sizes: BatchSizes, num_validation: int) ->
             f"training.batch_size: got {count} {kind} images of a batch for {num_replicas} "
             f"replicas; allowed: at least {num_replicas}"
         )
-    if num_validation < num_replicas:
+    if 0 < num_validation < num_replicas:
         problems.append(
             f"data.validation: got {num_validation} images for {num_replicas} replicas; "
-            f"allowed: at least {num_replicas}"
+            f"allowed: at least {num_replicas}, or 0"
         )
     if problems:
         raise InvalidSettings(problems)

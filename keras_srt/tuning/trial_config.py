@@ -74,10 +74,11 @@ def tune_of(config: Config) -> TuneSettings:
 
 
 def with_length(config: Config) -> Config:
-    """Set `tune.steps` if Hyperband needs it, and check that the length can change.
+    """Set `tune.steps` if Hyperband needs it, and check what a search needs.
 
     Raises:
-        InvalidSettings: There is no `tune` section, or the length can't change.
+        InvalidSettings: There is no `tune` section, the length can't change, or there are no
+            validation images.
     """
     tune, training, problems = tune_of(config), config.training, []
     hyperband = tune.tuner == "hyperband"
@@ -104,6 +105,11 @@ def with_length(config: Config) -> Config:
         problems.append(
             'training.strategy: got "multi_worker" in a search; allowed: "one_device" or '
             '"mirrored"; several machines share the trials instead, see docs/tuning.md'
+        )
+    if config.data.validation == 0:
+        problems.append(
+            "data.validation: got 0 in a search; allowed: null or at least 1, because validation "
+            "images compare the trials"
         )
     if problems:
         raise InvalidSettings(problems)

@@ -1,5 +1,6 @@
 """The `tune` section of a config: values, errors, and the configs of trials."""
 
+import dataclasses
 import json
 
 import pytest
@@ -109,3 +110,10 @@ def test_hyperband_needs_enough_steps():
         with_length(searching({"model.width": [2]}, {"tuner": "hyperband"}))
     with pytest.raises(InvalidSettings, match="tune: missing"):
         with_length(configs.parse(tiny(), COMPONENTS))
+
+
+def test_a_search_needs_validation_images():
+    config = searching({"model.width": [2]})
+    none = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=0))
+    with pytest.raises(InvalidSettings, match=r"data\.validation: got 0 in a search"):
+        with_length(none)

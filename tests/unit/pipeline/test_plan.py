@@ -111,6 +111,14 @@ def test_the_strength_grows_over_a_share_of_the_training():
         ({"data__labeled": 9}, "data.labeled"),
         ({"data__labeled": 990}, "at most the 1000"),
         ({"data__unlabeled": 931}, "at most the 1000"),
+        (
+            {"data__validation": 0, "training__early_stopping": {"patience": 1}},
+            "data.validation: got 0 with training.early_stopping; allowed: null or at least 1",
+        ),
+        (
+            {"data__validation": 0, "objective": {"name": "uat"}},
+            "data.validation: got 0 with a teacher",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(changes, words):

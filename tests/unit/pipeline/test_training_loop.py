@@ -1,6 +1,7 @@
 """Training: a resumed run is equal to an uninterrupted one."""
 
 import dataclasses
+import json
 
 import pytest
 from helpers import tiny, write_config
@@ -27,6 +28,17 @@ def test_a_run_that_is_resumed_in_its_frozen_phase_is_bit_equal(tmp_path, monkey
     model = pretrained_model(tmp_path, monkeypatch)
     frozen = {"training__freeze": 0.7, "training__ema": 0.9}
     check_resumed_run(tmp_path, monkeypatch, 4, "srt", model=model, **frozen)
+
+
+def test_a_run_without_validation_keeps_the_last_classifier(tmp_path, monkeypatch):
+    # The interruption is after the last step of an interval and before its checkpoint.
+    check_resumed_run(tmp_path, monkeypatch, 6, "srt", data__validation=0)
+    folder = RunFolder(tmp_path / "whole")
+    rows = folder.read_history()
+    assert not [name for name in rows[-1] if name.startswith("val_")]
+    best = json.loads((folder.checkpoints / "best.json").read_text())
+    assert (best["step"], best.keys() & {"val_robust_accuracy"}) == (int(rows[-1]["step"]), set())
+    assert json.loads(folder.split.read_text())["validation"] == []
 
 
 def early_stop(**more):
