@@ -210,7 +210,7 @@ class AutoPGD(Attack):
             parts = images[rows], criterion[rows], aim, np.concatenate(starts), rows
             return self._run(model, *parts)
 
-        return run_repeatedly(images, run, len(aims), model.batch_size)
+        return run_repeatedly(images, run, len(aims), model.batch_size, model.progress)
 
     def _run(
         self,
@@ -231,7 +231,7 @@ class AutoPGD(Attack):
         success, active = np.zeros(len(images), bool), np.arange(len(images))
         adversarial, loss, gradient = self._evaluate(model, start, criterion, aim)
         state = _Ascent.begin(ball, images, start, loss, gradient)
-        for step in range(self.num_steps + 1):
+        for step in model.progress.each(range(self.num_steps + 1)):
             if step:
                 state.move(move, 1.0 if step == 1 else _GRADIENT_SHARE)
                 adversarial, loss, gradient = self._evaluate(

@@ -88,6 +88,15 @@ class AutoAttack(Attack):
             Square(**ball, queries=self.queries),
         )
 
+    @property
+    def _costs(self) -> tuple[int, ...]:
+        """Forward passes of each member on an image that survives; a gradient costs three."""
+        gradients = 3 * self.num_steps
+        if self.version == "rand":
+            return gradients, gradients
+        targets = self.num_targets
+        return gradients, targets * gradients, targets * (gradients + self.num_steps), self.queries
+
     @override
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
@@ -118,12 +127,14 @@ class AutoAttack(Attack):
         """
         worst, first = np.array(images), np.full(len(images), -1)
         success = criterion.is_adversarial(model.predictions(images, criterion).classes)
+        done = np.cumsum([0.0, *self._costs]) / sum(self._costs)
         for number, member in enumerate(self.members):
             active = np.flatnonzero(~success)
             if not len(active):
                 break
             attacked = images[active], criterion[active], fold(seed, number)
-            result = keep(member.name, partial(member.run, model, *attacked))
+            with model.progress.part(done[number], done[number + 1]):
+                result = keep(member.name, partial(member.run, model, *attacked))
             taken = result.success | (number == 0)
             worst[active[taken]], first[active[result.success]] = result.images[taken], number
             success[active] = result.success

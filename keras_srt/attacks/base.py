@@ -138,7 +138,7 @@ def run_in_sequence(
     """
     current, success = np.array(images), np.zeros(len(images), bool)
     parameters = []
-    for number, stage in enumerate(stages):
+    for number, stage in enumerate(model.progress.each(stages)):
         active = np.flatnonzero(~success)
         stage_seed = tf.random.experimental.stateless_fold_in(seed, number)
         result = stage.run(model, current[active], criterion[active], stage_seed)

@@ -67,7 +67,7 @@ class CarliniWagner(MinimalNormAttack):
         nearest, shortest = np.array(images), np.full(len(images), np.inf)
         const = np.full(len(images), self.initial_const)
         low, high = np.zeros(len(images)), np.full(len(images), np.inf)
-        for _ in range(self.searches):
+        for _ in model.progress.each(range(self.searches)):
             candidates, length = self._search(model, images, criterion, const)
             better = length < shortest
             nearest[better], shortest[better] = candidates[better], length[better]
@@ -84,7 +84,7 @@ class CarliniWagner(MinimalNormAttack):
         before, total = np.full(len(images), np.inf), np.zeros(len(images))
         active, descent = np.arange(len(images)), _Descent(images, self.learning_rate)
         check_interval = max(1, self.iterations // _CHECKS)
-        for iteration in range(self.iterations):
+        for iteration in model.progress.each(range(self.iterations)):
             now, aim = descent.images, criterion[active]
             predictions, slope = model.gradient(now, aim, margin)
             moved = now - images[active]

@@ -76,8 +76,9 @@ class ColorAttack(Attack):
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
         space, originals = self.neighborhood, tf.constant(images)
-        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
-        for restart in range(self.restarts):
+        with model.progress.part(0.0, 0.1):
+            worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
+        for restart in model.progress.each(range(self.restarts)):
             start = worst.parameters[0]
             if restart:
                 start = space.sample(originals, fold(seed, self.num_samples + restart)).numpy()
@@ -96,7 +97,7 @@ class ColorAttack(Attack):
         """Run one ascent for the active images, and add its points to `worst`."""
         space, active = self.neighborhood, worst.active
         points = start[active]
-        for index in range(self.num_steps):
+        for index in model.progress.each(range(self.num_steps)):
             originals, parameters = tf.constant(images[active]), tf.constant(points)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(parameters)

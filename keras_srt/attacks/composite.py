@@ -70,6 +70,9 @@ def _damage(space: Any, restarts: int) -> DamageAttack:
     return DamageAttack(space.share, kinds=space.kinds, num_samples=space.num_samples * restarts)
 
 
+# Share of the progress that the search in sequence counts for before a joint one.
+_SEQUENTIAL_SHARE = 0.1
+
 # The attack on each kind of stage, with the stage's settings.
 _ATTACKS: dict[str, Callable[[Any, int], Attack]] = {
     "linf": _pgd,
@@ -108,10 +111,12 @@ class _CompositeSearch(Attack):
     def search(
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
-        result = run_in_sequence(self.attacks, model, images, criterion, seed)
         if self.mode == "sequential":
-            return result
-        return self._search_jointly(model, images, criterion, result, seed)
+            return run_in_sequence(self.attacks, model, images, criterion, seed)
+        with model.progress.part(0.0, _SEQUENTIAL_SHARE):
+            result = run_in_sequence(self.attacks, model, images, criterion, seed)
+        with model.progress.part(_SEQUENTIAL_SHARE, 1.0):
+            return self._search_jointly(model, images, criterion, result, seed)
 
     def _search_jointly(
         self,
@@ -128,9 +133,8 @@ class _CompositeSearch(Attack):
             model.predictions(start.images, criterion), criterion, *start.parameters
         )
         points = _transforms(space, fold(seed, outer))
-        for number, point in enumerate(
-            points[np.argsort(-space.relative_size(points), kind="stable")]
-        ):
+        points = points[np.argsort(-space.relative_size(points), kind="stable")]
+        for number, point in enumerate(model.progress.each(list(points))):
             active = worst.active
             if not len(active):
                 break

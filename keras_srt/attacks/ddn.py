@@ -58,7 +58,7 @@ class DDN(MinimalNormAttack):
         # The largest norm of a perturbation inside [0, 1].
         longest = L2.distance(np.maximum(images, 1 - images))
         now, norm = np.array(images), np.full(len(images), self.init_norm)
-        for step in range(self.num_steps):
+        for step in model.progress.each(range(self.num_steps)):
             predictions, gradient = model.gradient(now, criterion)
             adversarial = criterion.is_adversarial(predictions.classes)
             _keep_nearest(nearest, shortest, now, images, adversarial)

@@ -132,7 +132,7 @@ class FABT(MinimalNormAttack):
             aim = concatenate([aims[number][active] for number in numbers])
             return self._run(model, images[rows], criterion[rows], aim, rows)
 
-        found = run_repeatedly(images, run, len(aims), model.batch_size)
+        found = run_repeatedly(images, run, len(aims), model.batch_size, model.progress)
         nearest = found.images
         moved = np.flatnonzero(found.parameters.any(axis=(1, 2, 3)))
         if len(moved):
@@ -162,7 +162,7 @@ class FABT(MinimalNormAttack):
         # A targeted attack crosses the boundary of its target, whichever class is on this side.
         loss = logit_difference if criterion.targets is None else margin
         now, active = images, np.arange(len(images))
-        for _ in range(self.num_steps):
+        for _ in model.progress.each(range(self.num_steps)):
             origin, avoid = images[active], criterion[active]
             predictions, gradient = model.gradient(now, aim[active], loss)
             now = self._step(origin, now, predictions.loss, gradient)

@@ -44,7 +44,7 @@ def _ascend(
     active, centers = np.arange(len(images)), images
     momentum = np.zeros_like(images)
     now = ball.solver.start(tf.constant(images), seed, 1.0).numpy()
-    for step in range(ball.num_steps + 1):
+    for step in model.progress.each(range(ball.num_steps + 1)):
         direction: np.ndarray | None = None
         if step == ball.num_steps:
             predictions = model.predictions(now, criterion[active])
@@ -156,7 +156,7 @@ class PGD(Attack):
             parts = images[active], criterion[active], fold(seed, int(numbers[0]))
             return _ascend(self.neighborhood, model, *parts)
 
-        return run_repeatedly(images, run, self.restarts)
+        return run_repeatedly(images, run, self.restarts, progress=model.progress)
 
 
 @component

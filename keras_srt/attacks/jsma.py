@@ -55,7 +55,7 @@ class JSMA(MinimalNormAttack):
     ) -> np.ndarray:
         nearest, fewest = np.array(images), np.full(len(images), np.inf)
         logits = model.logits(images)
-        for targets in _targets_in_turn(criterion, logits):
+        for targets in model.progress.each(list(_targets_in_turn(criterion, logits))):
             weights = np.eye(logits.shape[1], dtype=np.float32)[targets]
             candidates, changed = self._search_target(model, images, criterion, weights, fewest)
             better = changed < fewest
@@ -78,7 +78,7 @@ class JSMA(MinimalNormAttack):
         """
         now, changed = np.array(images), np.full(len(images), np.inf)
         active, pairs = np.arange(len(images)), int(self.gamma * images[0].size / 2)
-        for pair in range(pairs + 1):
+        for pair in model.progress.each(range(pairs + 1)):
             logits, gain = model.pullback(now[active], weights[active])
             success = criterion[active].is_adversarial(classes_of(logits))
             changed[active[success]] = _count(now, images, active[success])

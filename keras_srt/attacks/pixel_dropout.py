@@ -55,8 +55,10 @@ class PixelDropoutAttack(Attack):
         self, model: TargetModel, images: np.ndarray, criterion: Criterion, seed: tf.Tensor
     ) -> AttackResult:
         space = self.neighborhood
-        worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
-        self._search_greedily(model, images, criterion, worst)
+        with model.progress.part(0.0, 0.2):
+            worst = worst_of_draws(space, self.num_samples, model, images, criterion, seed)
+        with model.progress.part(0.2, 1.0):
+            self._search_greedily(model, images, criterion, worst)
         (lost,) = worst.parameters
         return AttackResult(space.apply(tf.constant(images), lost).numpy(), lost, worst.success)
 
@@ -70,7 +72,7 @@ class PixelDropoutAttack(Attack):
         """Search for the active images, and add each step to `worst`."""
         space, active = self.neighborhood, worst.active
         lost = space.identity(images[active]).numpy()
-        for index in range(self.num_steps):
+        for index in model.progress.each(range(self.num_steps)):
             originals = images[active]
             lossy = space.apply(originals, lost).numpy()
             predictions, gradient = model.gradient(lossy, criterion[active])

@@ -58,15 +58,18 @@ class Pointwise(MinimalNormAttack):
     ) -> np.ndarray:
         nearest, fewest = np.array(images), np.full(len(images), np.inf)
         rows = np.arange(len(images))
-        for restart in range(self.restarts):
+        for restart in model.progress.each(range(self.restarts)):
             draws = np.random.default_rng(np.asarray(fold(seed, restart)).view(np.uint32))
             started, success = _start(model, images[rows], criterion[rows], draws)
             # An image without a start has none in the next run either.
             rows = rows[success]
             run = _Run(model, images[rows], started[success], criterion[rows], draws)
-            run.draw_less_noise(self.noise_draws)
-            run.reset()
-            run.bisect(self.bisections)
+            with model.progress.part(0.0, 0.2):
+                run.draw_less_noise(self.noise_draws)
+            with model.progress.part(0.2, 0.6):
+                run.reset()
+            with model.progress.part(0.6, 1.0):
+                run.bisect(self.bisections)
             changed = np.any(run.images != images[rows], axis=-1).sum(axis=(1, 2))
             better = changed < fewest[rows]
             nearest[rows[better]], fewest[rows[better]] = run.images[better], changed[better]
@@ -127,7 +130,7 @@ class _Run:
 
     def draw_less_noise(self, times: int) -> None:
         """Replace images by new noise on fewer pixels where it is adversarial, too."""
-        for _ in range(times):
+        for _ in self._model.progress.each(range(times)):
             count = self._changed(self._now).sum(axis=1)
             share = count / self._now.shape[1] * self._draws.uniform(0.5, 1.0, len(count))
             noisy = self._draws.random((*self._now.shape[:2], 1)) < share[:, None, None]
@@ -167,7 +170,7 @@ class _Run:
         changed = self._changed(self._now)[rows]
         counts = changed.sum(axis=1)
         order = np.argsort(np.where(changed, self._draws.random(changed.shape), 2.0), axis=1)
-        for turn in range(counts.max(initial=0)):
+        for turn in self._model.progress.each(range(counts.max(initial=0))):
             remaining = counts > turn
             yield rows[remaining], order[remaining, turn]
 

@@ -40,7 +40,7 @@ def worst_of_draws(
     originals = tf.constant(images)
     unchanged = space.identity(originals).numpy()
     worst = RunningWorstCase(model.predictions(images, criterion), criterion, unchanged)
-    for number in range(count):
+    for number in model.progress.each(range(count)):
         active = worst.active
         # Drawn for all images, so that a draw doesn't depend on which images are active.
         tried = space.sample(originals, fold(seed, number)).numpy()[active]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_srt.attacks.base import AttackResult
+from keras_srt.attacks.batch_progress import BatchProgress
 
 # (numbers of the runs [g], indices of the active images [m]) -> the results and losses of all g·m
 # runs, those of the first number first.
@@ -14,7 +15,11 @@ Runs = Callable[[np.ndarray, np.ndarray], tuple[AttackResult, np.ndarray]]
 
 
 def run_repeatedly(
-    images: np.ndarray, run: Runs, count: int, max_together: int = 1
+    images: np.ndarray,
+    run: Runs,
+    count: int,
+    max_together: int = 1,
+    progress: BatchProgress | None = None,
 ) -> AttackResult:
     """Run an attack several times in a pixel ball; an image drops out after a success.
 
@@ -23,17 +28,19 @@ def run_repeatedly(
         run: Makes some of the runs of the active images.
         count: Number of runs for each image.
         max_together: Number of runs to make at once: with few active images, several for each.
+        progress: The progress of the attack; None to report none.
 
     Returns:
         For each image the first success or, without any, the result of the highest loss.
     """
     worst, highest = np.array(images), np.full(len(images), -np.inf, np.float32)
     success = np.zeros(len(images), bool)
-    number = 0
+    number, progress = 0, progress or BatchProgress()
     while number < count and not success.all():
         active = np.flatnonzero(~success)
         numbers = np.arange(count)[number:][: max(1, max_together // len(active))]
-        result, losses = run(numbers, active)
+        with progress.part(number / count, (number + len(numbers)) / count):
+            result, losses = run(numbers, active)
         for rows in np.split(np.arange(len(losses)), len(numbers)):
             found, loss = result.success[rows], losses[rows]
             better = ~success[active] & (found | (loss > highest[active]))

@@ -82,6 +82,7 @@ class SpatialSearch(Attack):
             highest[changed] = predictions.loss[row]
             success[active] = adversarial[best, column]
             first += len(chosen)
+            model.progress.report(1 - np.mean(~success) * (1 - first / len(points)))
         return AttackResult(worst, parameters, success)
 
     def _largest_first(self, candidates: np.ndarray) -> np.ndarray:

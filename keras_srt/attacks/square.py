@@ -220,7 +220,7 @@ class Square(Attack):
         worst = start(images, self.epsilon, draws)
         classes, highest = model.predictions(worst, criterion, objective)
         success = criterion.is_adversarial(classes)
-        for step in range(self.queries - 1):
+        for step in model.progress.each(range(self.queries - 1)):
             active = np.flatnonzero(~success)
             if not len(active):
                 break

@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, evaluate_loss
+from keras_srt.attacks.batch_progress import BatchProgress
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.core.classifier_outputs import log_probabilities, without_last_activation
 from keras_srt.core.errors import UserError
@@ -54,6 +55,7 @@ class QueryModel:
         queries: Number of images queried so far.
         gradients: Number of gradients computed so far.
         vanished: Number of those that were 0, in which case an attack has no direction.
+        progress: The progress of the current attack, which reports it.
 
     Example:
         >>> import numpy as np
@@ -67,6 +69,7 @@ class QueryModel:
     def __init__(self, predict: Callable[[np.ndarray], np.ndarray], batch_size: int = 500) -> None:
         self.batch_size = batch_size
         self.queries = self.gradients = self.vanished = 0
+        self.progress = BatchProgress()
         self._predict = predict
         self._num_classes: int | None = None
         self._traced: dict[Any, Callable[..., Any]] = {}

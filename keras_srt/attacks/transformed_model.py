@@ -33,6 +33,7 @@ class TransformedModel(TargetModel):
     def __init__(self, model: TargetModel, space: Spatial, point: np.ndarray) -> None:
         super().__init__(model.logits, model.batch_size)
         self._model, self._space, self._point = model, space, point
+        self.progress = model.progress
 
     @override
     def traced(self, function: Callable[..., Any], key: Any = None) -> Callable[..., Any]:

@@ -16,6 +16,8 @@ from keras_srt.core.formatting import format_duration
 logger = logging.getLogger(__name__)
 
 _BAR_SECONDS, _LINE_SECONDS = 1.0, 30.0
+# tqdm's own, with whole parts.
+_FORMAT = "{l_bar}{bar}| {n:,.0f}/{total:,.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class ProgressBar:
@@ -49,12 +51,12 @@ class ProgressBar:
     ) -> None:
         from tqdm import tqdm
 
-        self.done = done
+        self.done: float = done
         self._title, self._total, self._unit = title, total, unit
         self._shown = shown and logging.getLogger("keras_srt").level <= logging.INFO
         self._values: dict[str, str] = {}
         self._began = time.perf_counter()
-        self._timed_from: tuple[float, int] | None = None
+        self._timed_from: tuple[float, float] | None = None
         self._bar = tqdm(
             total=total,
             initial=done,
@@ -63,7 +65,7 @@ class ProgressBar:
             leave=False,
             dynamic_ncols=True,
             file=sys.stderr,
-            bar_format="{desc}: {elapsed}" if total is None else None,
+            bar_format="{desc}: {elapsed}" if total is None else _FORMAT,
             disable=None if self._shown else True,  # None: disabled unless it is a terminal
         )
         self._closed = threading.Event()
@@ -71,11 +73,11 @@ class ProgressBar:
         if self._shown:
             self._thread.start()
 
-    def advance(self, count: int = 1, values: Mapping[str, str] | None = None) -> None:
+    def advance(self, count: float = 1, values: Mapping[str, str] | None = None) -> None:
         """Count parts as done.
 
         Args:
-            count: The number of parts.
+            count: The number of parts; a fraction for what is done of a part.
             values: Results so far, shown beside the progress.
         """
         self.done += count
@@ -124,7 +126,7 @@ class ProgressBar:
     def _line(self) -> str:
         parts = [f"{self._title:<9}"]
         if self._total is not None:
-            parts.append(f"{self.done:,} of {self._total:,} {self._unit}s")
+            parts.append(f"{int(self.done):,} of {self._total:,} {self._unit}s")
         parts += [f" {name} {value}" for name, value in self._values.items()]
         left, elapsed = self.left, format_duration(time.perf_counter() - self._began)
         return " ".join(parts) + (f"  left: {left}" if left else f"  {elapsed} so far")

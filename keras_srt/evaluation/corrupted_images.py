@@ -10,7 +10,7 @@ import numpy as np
 from keras_srt.attacks import Criterion, QueryModel
 from keras_srt.corruptions import SEVERITIES, corruptions_for
 from keras_srt.evaluation.intervals import mean_share, proportion
-from keras_srt.evaluation.runner import Progress
+from keras_srt.evaluation.part_progress import Progress
 
 
 def accuracy_on_corruptions(

@@ -17,7 +17,7 @@ import numpy as np
 from keras_srt.attacks import Attack, Criterion, QueryModel
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.intervals import proportion
-from keras_srt.evaluation.runner import Progress
+from keras_srt.evaluation.part_progress import Progress, report_part
 from keras_srt.evaluation.threats import Sample, Threat, threats_of
 from keras_srt.neighborhoods import Spatial
 from keras_srt.neighborhoods.geometry import rotate_and_translate
@@ -73,16 +73,15 @@ def accuracy_curves(
     correct = model.predictions(images, Criterion(labels)).classes == labels
     draws = tf.constant([seed, 2], tf.int32)
     balls: list[dict[str, Any]] = []
+    total = len(threats) + 1
     if progress is not None:
-        progress("curves", 0, len(threats) + 1)
-    for threat in threats:
+        progress("curves", 0, total)
+    for number, threat in enumerate(threats):
         sample = Sample(model, images, labels, correct, 0.0, threat, draws)
-        balls.append({**epsilon_curve(sample), "in_evaluation": covered})
-        if progress is not None:
-            progress("curves", len(balls), len(threats) + 1)
-    transforms = transform_map(model, images, labels, attacks)
-    if progress is not None:
-        progress("curves", len(threats) + 1, len(threats) + 1)
+        with report_part(progress, model, "curves", number, 1, total):
+            balls.append({**epsilon_curve(sample), "in_evaluation": covered})
+    with report_part(progress, model, "curves", len(threats), 1, total):
+        transforms = transform_map(model, images, labels, attacks)
     return {
         "n": len(images),
         "num_steps": _STEPS,
@@ -108,7 +107,8 @@ def epsilon_curve(sample: Sample) -> dict[str, Any]:
     norm, epsilon = sample.threat
     surviving = sample.correct
     points = [{"epsilon": 0.0, **proportion(surviving)}]
-    for radius in sorted({min(share * epsilon, sample.largest_radius) for share in _SHARES}):
+    radii = sorted({min(share * epsilon, sample.largest_radius) for share in _SHARES})
+    for radius in sample.model.progress.each(radii):
         surviving = sample.surviving(sample.pgd(radius, num_steps=_STEPS), surviving)
         points.append({"epsilon": radius, **proportion(surviving)})
     return {"norm": norm, "epsilon": epsilon, "points": points}
@@ -137,7 +137,7 @@ def transform_map(
     shifts = np.linspace(-translation, translation, count)
     correct = np.empty((len(rotations), len(shifts), len(images)), bool)
     criterion = Criterion(labels)
-    for row, angle in enumerate(rotations):
+    for row, angle in enumerate(model.progress.each(list(rotations))):
         for column, shift in enumerate(shifts):
             parameters = np.tile(np.float32([[angle, shift, 0.0]]), (len(images), 1))
             moved = rotate_and_translate(tf.constant(images), tf.constant(parameters)).numpy()

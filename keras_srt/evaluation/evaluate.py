@@ -13,6 +13,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
+from keras_srt.evaluation.part_progress import Progress
 from keras_srt.evaluation.runner import Robustness, evaluate_robustness
 from keras_srt.foreign.adapt import adapt_keras
 from keras_srt.foreign.adapted_model import AdaptedModel
@@ -66,7 +67,7 @@ def evaluate(
     *,
     batch_size: int = 500,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Attack a model on a dataset and count the images that remain correctly classified.
 
@@ -82,7 +83,8 @@ def evaluate(
         attacks: The attacks, each on all images.
         batch_size: Number of images to attack at once.
         seed: Seed of the attacks' random draws.
-        progress: Called with attack name, images done and images in all; or None.
+        progress: Called with attack name, images done (those under attack count in proportion to
+            the work done on them) and images in all; or None.
 
     Returns:
         Clean and robust accuracy with a confidence interval.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from keras_srt.attacks.pixel_balls import BALLS
 from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.intervals import proportion
-from keras_srt.evaluation.runner import Progress
+from keras_srt.evaluation.part_progress import Progress, report_part
 from keras_srt.evaluation.threats import Sample, threats_of
 from keras_srt.neighborhoods.draws import fold
 
@@ -145,12 +146,15 @@ def pgd_curve(sample: Sample) -> tuple[list[dict[str, Any]], dict[float, np.ndar
     inside = {epsilon * multiple for multiple in _MULTIPLES}
     inside = {radius for radius in inside if radius < largest}
     surviving = {0.0: sample.correct}
-    for radius in sorted(inside | {epsilon, largest}):
-        still = sample.surviving(sample.pgd(radius, num_steps=_STEPS), sample.correct)
+    progress = sample.model.progress
+    for radius in progress.each(sorted(inside | {epsilon, largest})):
+        with progress.part(0.0, 0.5):
+            still = sample.surviving(sample.pgd(radius, num_steps=_STEPS), sample.correct)
         fell = ~np.logical_and.reduce(list(surviving.values())) | (radius == largest)
         if (still & fell).any():
             again = sample.pgd(radius, num_steps=_SMALL_STEPS)
-            still = (still & ~fell) | sample.surviving(again, still & fell)
+            with progress.part(0.5, 1.0):
+                still = (still & ~fell) | sample.surviving(again, still & fell)
         surviving[radius] = still
     curve = [{"epsilon": radius, **proportion(still)} for radius, still in surviving.items()]
     return curve, surviving
@@ -193,10 +197,11 @@ def more_effort(sample: Sample, surviving: np.ndarray) -> list[Finding]:
     epsilon, findings = sample.threat.epsilon, []
     steps = {"num_steps": _TIMES * _STEPS}
     restarts = {"num_steps": _STEPS, "restarts": _STARTS - 1, "random_start": True}
-    for name, settings, effort in (
+    efforts = (
         ("steps", steps, f"{_TIMES} times the steps"),
         ("restarts", restarts, f"{_STARTS} starts instead of 1"),
-    ):
+    )
+    for name, settings, effort in sample.model.progress.each(efforts):
         drop = measure_drop(surviving, _trial_of(sample.pgd(epsilon, **settings), sample))
         meaning = "the attacks in the report may be far from the worst case"
         findings.append(drop.finding(name, f"{effort} take PGD's accuracy", meaning))
@@ -219,8 +224,10 @@ def square_is_weaker(sample: Sample, surviving: np.ndarray) -> Finding:
     square = ATTACKS.build({"name": "square", **ball, "queries": _SQUARE_QUERIES})
 
     def trial(among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        remaining = sample.surviving(apgd, among)
-        return remaining, sample.surviving(square, remaining)
+        with sample.model.progress.part(0.0, 0.5):
+            remaining = sample.surviving(apgd, among)
+        with sample.model.progress.part(0.5, 1.0):
+            return remaining, sample.surviving(square, remaining)
 
     drop = measure_drop(surviving, trial)
     text = f"Square of {_SQUARE_QUERIES} queries takes APGD's accuracy"
@@ -305,19 +312,20 @@ def _check(sample: Sample, progress: Progress | None) -> dict[str, Any]:
     """Run all checks in one pixel ball."""
     norm, epsilon = sample.threat
 
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(f"gradient masking, {norm}", done, 4)
+    def part(number: int) -> AbstractContextManager[None]:
+        return report_part(progress, sample.model, name, number, 1, 4)
 
-    report(0)
-    curve, surviving = pgd_curve(sample)
+    name = f"gradient masking, {norm}"
+    if progress is not None:
+        progress(name, 0, 4)
+    with part(0):
+        curve, surviving = pgd_curve(sample)
     findings = [falls_to_zero(curve, sample.chance), never_rises(curve)]
-    report(1)
-    findings += more_effort(sample, surviving[epsilon])
-    report(2)
-    findings.append(square_is_weaker(sample, surviving[epsilon]))
-    report(3)
-    findings.append(noise_is_harmless(sample))
-    report(4)
+    with part(1):
+        findings += more_effort(sample, surviving[epsilon])
+    with part(2):
+        findings.append(square_is_weaker(sample, surviving[epsilon]))
+    with part(3):
+        findings.append(noise_is_harmless(sample))
     checks = [finding.describe() for finding in findings]
     return {"norm": norm, "epsilon": epsilon, "curve": curve, "checks": checks}

@@ -32,13 +32,11 @@ from keras_srt.evaluation.model_checks import (
     randomness_warnings,
     range_warnings,
 )
+from keras_srt.evaluation.part_progress import Progress, report_part
 from keras_srt.evaluation.robustness import AttackOutcome, Robustness
 from keras_srt.neighborhoods import LpBall
 
 logger = logging.getLogger(__name__)
-
-# (attack name, images done, images in all)
-Progress = Callable[[str, int, int], None]
 
 # Results are float32 and the check is float64: a bound may be exceeded by this share.
 _ROUNDING = 1e-5
@@ -72,7 +70,8 @@ def evaluate_robustness(
         attacks: The attacks to run.
         batch_size: Images per query. A `TargetModel` or `QueryModel` has its own.
         seed: Seed of the attacks' random draws.
-        progress: Called before the first and after each batch, or None.
+        progress: Called before the first batch, after each, and meanwhile as an attack reports;
+            or None.
         parts: Keeps each attacked batch on disk, so that an interrupted evaluation continues
             there; None to keep nothing.
 
@@ -138,15 +137,14 @@ def _run_attack(
     if progress is not None:
         progress(name, 0, len(images))
     for first in range(0, len(images), model.batch_size):
-        part = slice(first, first + model.batch_size)
+        part = slice(first, min(first + model.batch_size, len(images)))
         settings = {"attack": settings_of(attack), "seed": seed, "size": model.batch_size}
         settings["first"] = first
         keep = partial(_keep_result, parts, name, settings, model)
         draw = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0]), first)
         run = partial(_run_batch, model, images[part], attack, criterion[part], draw, keep)
-        batches.append(parts.compute(name, settings, model, run))
-        if progress is not None:
-            progress(name, min(first + model.batch_size, len(images)), len(images))
+        with report_part(progress, model, name, first, part.stop - first, len(images)):
+            batches.append(parts.compute(name, settings, model, run))
     found = {key: [batch[key] for batch in batches] for key in batches[0]}
     seconds = sum(map(float, found.pop("seconds")))
     return AttackOutcome(

@@ -11,7 +11,7 @@ from keras_srt.attacks import Criterion, QueryModel, TargetModel
 from keras_srt.attacks.target_model import classes_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.evaluation.intervals import proportion
-from keras_srt.evaluation.runner import Progress
+from keras_srt.evaluation.part_progress import Progress, report_part
 from keras_srt.neighborhoods import L2
 
 _ALPHA = 0.001  # probability that a certificate is wrong
@@ -167,13 +167,16 @@ def _accuracy_under_attack(
     for number, share in enumerate(_RADII):
         radius, index = share * votes.sigma, np.flatnonzero(surviving)
         perturbed = images[index]
-        if radius > 0 and len(index):
-            perturbed = _ascend(model, perturbed, labels[index], radius, votes.sigma, number)
-        for row, image in zip(index, perturbed, strict=True):
-            counts = votes.tally(image, samples, int(row), 2 + number)
-            surviving[row] = counts.argmax() == labels[row]
+        with report_part(progress, model, "attack", number, 1, len(_RADII)):
+            if radius > 0 and len(index):
+                with model.progress.part(0.0, 0.5):
+                    labeled = perturbed, labels[index]
+                    perturbed = _ascend(model, *labeled, radius, votes.sigma, number)
+            with model.progress.part(0.5, 1.0):
+                for row, image in model.progress.each(list(zip(index, perturbed, strict=True))):
+                    counts = votes.tally(image, samples, int(row), 2 + number)
+                    surviving[row] = counts.argmax() == labels[row]
         points.append({"radius": radius, **proportion(surviving)})
-        progress("attack", number + 1, len(_RADII))
     return points
 
 
@@ -188,7 +191,7 @@ def _ascend(
     """Ascend the expected loss E[CE(f(x' + σ·N(0, I)), y)] in the L2 ball, by its gradient."""
     solver = L2(epsilon=radius, num_steps=_ATTACK_STEPS, random_start=False).solver
     random, criterion, now = np.random.default_rng(seed), Criterion(labels), images
-    for _ in range(_ATTACK_STEPS):
+    for _ in model.progress.each(range(_ATTACK_STEPS)):
         gradient = np.zeros_like(images)
         for _ in range(_ATTACK_SAMPLES):
             noise = random.standard_normal(images.shape, np.float32)

@@ -22,9 +22,10 @@ from keras_srt.evaluation.corrupted_images import accuracy_on_corruptions
 from keras_srt.evaluation.curves import accuracy_curves
 from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.evaluation.masking import find_masking
+from keras_srt.evaluation.part_progress import Progress
 from keras_srt.evaluation.per_image import fingerprint
 from keras_srt.evaluation.robustness import Robustness
-from keras_srt.evaluation.runner import Progress, evaluate_robustness
+from keras_srt.evaluation.runner import evaluate_robustness
 from keras_srt.evaluation.smoothing import certify
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import saved_split
@@ -152,7 +153,7 @@ def _progress_bars(unit: str) -> Iterator[Progress]:
     """Show the progress of each attack with the remaining time, until it is done."""
     bars: dict[str, ProgressBar] = {}
 
-    def progress(name: str, done: int, total: int) -> None:
+    def progress(name: str, done: float, total: int) -> None:
         if name not in bars:
             for bar in bars.values():
                 bar.close()

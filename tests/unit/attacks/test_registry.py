@@ -1,5 +1,7 @@
 """The common suite: laws that every attack of the registry obeys."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,9 +110,14 @@ def attack(name):
 
 
 @pytest.fixture(scope="module")
-def attacked(classifier):
-    """Run an attack on one model, whose functions are traced once for all tests."""
-    model = TargetModel(classifier)
+def model(classifier):
+    """A model whose functions are traced once for all tests."""
+    return TargetModel(classifier)
+
+
+@pytest.fixture(scope="module")
+def attacked(model):
+    """Run an attack on the model."""
 
     def run(attack, images, labels, targets=None):
         return attack.run(model, images, Criterion(labels, targets), tf.constant(SEED))
@@ -220,6 +227,17 @@ def test_images_that_are_adversarial_already_stay_adversarial(
             np.testing.assert_array_equal(classes, predicted)
         if attack.name == "fgsm" or "adv" in attack.name:
             np.testing.assert_allclose(result.images, pictures, atol=1e-6)
+
+
+def test_an_attack_reports_a_rising_share_of_its_work(name, attack, model, pictures, predicted):
+    shares = []
+    with model.progress.shown_by(shares.append, seconds=0):
+        attack.run(model, pictures, Criterion(predicted), tf.constant(SEED))
+    assert len(shares) >= (1 if name == "fgsm" else 3)
+    assert all(one < other for one, other in itertools.pairwise([0.0, *shares]))
+    assert shares[-1] <= 1.0
+    attack.run(model, pictures[:2], Criterion(predicted[:2]), tf.constant(SEED))
+    assert shares[-1] <= 1.0  # what isn't shown isn't reported
 
 
 def test_an_empty_batch_has_an_empty_result(attack, attacked, pictures, predicted):

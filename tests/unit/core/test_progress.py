@@ -48,6 +48,14 @@ def next_line(monkeypatch):
     return wait
 
 
+def test_parts_of_a_part_count(clock, next_line):
+    with ProgressBar("gridadv", 500, "image") as bar:
+        bar.advance(0.5)
+        clock[0] = 60.0
+        bar.advance(49.75)
+        assert next_line() == "gridadv   50 of 500 images  left: 9 min"
+
+
 def test_lines_replace_the_bar_where_there_is_no_terminal(clock, next_line):
     with ProgressBar("pgd", 1_000, "image") as bar:
         clock[0] = 60.0

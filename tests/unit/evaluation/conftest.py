@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_srt.attacks import batch_progress
+
 
 @pytest.fixture
 def pictures():
@@ -19,3 +21,9 @@ def some_right(make_classifier, pictures):
     labels = np.int32(np.argmax(classifier(pictures, training=False), axis=1))
     labels[::3] = (labels[::3] + 1) % 3
     return classifier, labels
+
+
+@pytest.fixture(autouse=True)
+def whole_parts(monkeypatch):
+    """Report the progress of whole parts only, however slow the machine is."""
+    monkeypatch.setattr(batch_progress, "_SECONDS", float("inf"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_srt.attacks import ATTACKS, FGSM, PGD, Attack, AttackResult, GridAdv
+from keras_srt.attacks import ATTACKS, FGSM, PGD, Attack, AttackResult, GridAdv, batch_progress
 from keras_srt.core.errors import UserError
 from keras_srt.evaluation.runner import evaluate_robustness
 
@@ -67,6 +67,21 @@ def test_outcomes_do_not_depend_on_the_batch_size(some_right, pictures):
         np.testing.assert_array_equal(whole.surviving(name), parts.surviving(name))
     assert told[:6] == [("fgsm", done, 30) for done in (0, 7, 14, 21, 28, 30)]
     assert told[-1] == ("gridadv", 30, 30)
+
+
+def test_progress_is_reported_inside_a_batch(some_right, pictures, monkeypatch):
+    classifier, labels = some_right
+    monkeypatch.setattr(batch_progress, "_SECONDS", 0)
+    told = []
+    evaluate_robustness(
+        classifier, pictures, labels, [PGD(epsilon=1e-4, num_steps=3), SMALL_GRID], batch_size=20,
+        progress=lambda *done: told.append(done),
+    )  # fmt: skip
+    assert [done for name, done, _ in told if name == "pgd"][:6] == [0, 5, 10, 15, 20, 22.5]
+    grid = [done for name, done, _ in told if name == "gridadv"]
+    assert grid == sorted(grid)
+    assert {0, 20, 30} < set(grid)
+    assert len(grid) > 10
 
 
 def test_draws_differ_by_seed_and_batch():
