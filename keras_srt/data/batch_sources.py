@@ -75,6 +75,16 @@ def as_batches(
     return _batched(tf.data.Dataset.from_tensor_slices(data), batch_size, shuffle)
 
 
+def known_image_shape(model: Any) -> tuple[int, int, int] | None:
+    """Return height, width and channels of the images of a model; None if they are not fixed.
+
+    Args:
+        model: A Keras model, or any other function.
+    """
+    shape = tuple(getattr(model, "input_shape", None) or ())[1:]
+    return shape if len(shape) == 3 and None not in shape and shape[2] in _MODES else None
+
+
 def _batched(dataset: tf.data.Dataset, batch_size: int, shuffle: bool) -> tf.data.Dataset:
     return (dataset.shuffle(len(dataset)) if shuffle else dataset).batch(batch_size)
 
@@ -89,7 +99,7 @@ def _from_folder(
 ) -> tf.data.Dataset:
     if not path.is_dir():
         raise _invalid(role, f"{str(path)!r}, which is no folder", "the path of a folder of images")
-    if image_shape is None:
+    if image_shape is None or image_shape[2] not in _MODES:
         raise _invalid(role, "a folder without an image size", "image_shape=(96, 96, 3), as wanted")
     try:
         return keras.utils.image_dataset_from_directory(

@@ -11,6 +11,7 @@ import numpy as np
 from keras_srt.attacks import Attack
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
+from keras_srt.data.batch_sources import as_batches, known_image_shape
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
 from keras_srt.evaluation.part_progress import Progress
@@ -66,6 +67,7 @@ def evaluate(
     attacks: Sequence[Attack],
     *,
     batch_size: int = 500,
+    image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationResult:
@@ -78,10 +80,13 @@ def evaluate(
             width, channels] in [0, 1] -> logits [batch, classes]; a `QueryModel`; or what
             `adapt_model` returns. Where the layers of a Keras model tell that it takes 0 to 255
             or channels first, or has one output for two classes, it is adapted.
-        data: A `tf.data.Dataset` of batches `(images, labels)`, or a tuple of two arrays:
-            images [n, height, width, channels] and class ids [n].
+        data: A `tf.data.Dataset` of batches `(images, labels)`; a tuple of two arrays, images [n,
+            height, width, channels] and class ids [n]; the path of a folder of class folders; or a
+            Hugging Face `datasets.Dataset` with an `Image` and a `ClassLabel` column.
         attacks: The attacks, each on all images.
         batch_size: Number of images to attack at once.
+        image_shape: Height, width and channels to which folders and Hugging Face datasets are
+            resized; None for those of the model.
         seed: Seed of the attacks' random draws.
         progress: Called with attack name, images done (those under attack count in proportion to
             the work done on them) and images in all; or None.
@@ -102,6 +107,10 @@ def evaluate(
         >>> result.clean_accuracy, result.robust_accuracy
         (1.0, 0.5)
     """
+    shape = image_shape or known_image_shape(getattr(model, "classifier", model))
+    # Arrays as they are: batches would copy them.
+    if not isinstance(data, tuple):
+        data = as_batches(data, "data", image_shape=shape, batch_size=batch_size, shuffle=False)
     images, labels = _arrays(to_unit_range(data, "data"))
     target: Any = adapt_keras(model, np.float32(images[:_NUM_SAMPLES]))
     conversions = target.conversions if isinstance(target, AdaptedModel) else ()
@@ -119,8 +128,9 @@ def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidSettings(
             [
-                "data: got another structure; allowed: a tf.data.Dataset of batches (images, "
-                "labels), or a tuple (images, labels)"
+                "data: got another structure; allowed: batches (images, labels) of a "
+                "tf.data.Dataset, a tuple (images, labels), a folder of class folders, or a "
+                "datasets.Dataset with an Image and a ClassLabel column"
             ]
         )
     images, labels = np.asarray(data[0]), np.asarray(data[1])
