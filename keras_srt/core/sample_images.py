@@ -1,4 +1,4 @@
-"""Sample images in a SavedModel, for people who have no image at hand."""
+"""Sample images in a SavedModel, for users without an image of their own."""
 
 from __future__ import annotations
 

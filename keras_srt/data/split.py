@@ -104,13 +104,13 @@ class Split:
             own = set(self.class_names or ())
             new, old = sorted(set(class_names) - own), sorted(own - set(class_names))
             raise UserError(
-                f"split.json: the class names are not those that the run began with (new: "
+                f"split.json: the class names are not those that the run started with (new: "
                 f"{', '.join(new[:10]) or 'none'}; missing: {', '.join(old[:10]) or 'none'}); "
                 "restore the names, or start a new run with another --run-dir"
             )
         if fingerprint != self.fingerprint:
             raise UserError(
-                "split.json: the images are not those that the run began with (some were added, "
+                "split.json: the images are not those that the run started with (some were added, "
                 "removed, changed or moved to another class); restore them, or start a new run "
                 "with another --run-dir"
             )

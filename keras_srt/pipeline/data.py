@@ -123,7 +123,7 @@ def load_training_data(context: RunContext) -> TrainingData:
 
 
 def saved_split(context: RunContext) -> Split:
-    """Load the split of a run, and check that the dataset is the one that the run began with.
+    """Load the split of a run, and check that the dataset is the one that the run started with.
 
     Raises:
         UserError: There is none, or images or class names have changed.

@@ -42,7 +42,7 @@ def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, A
         The content of report.json.
 
     Raises:
-        UserError: The dataset is not the one that the run began with.
+        UserError: The dataset is not the one that the run started with.
     """
     saved_split(context)  # the class ids must be those of the training
     config = context.config

@@ -65,7 +65,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._state = tf.train.Checkpoint(
             model=model.classifier,
             optimizer=model.optimizer,
-            # By variables, since TensorFlow leaves out Keras 3's metrics without a word.
+            # By variables, since TensorFlow silently leaves out the metrics of Keras 3.
             means=[
                 {"total": tf_variable(mean.total), "count": tf_variable(mean.count)}
                 for mean in self._means
@@ -97,7 +97,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._read(state)
         for damaged in found[: found.index(state.manifest)]:
             _log.warning(
-                "%s is damaged; going on from %s", damaged.with_suffix(""), state.prefix.name
+                "%s is damaged; resuming from %s", damaged.with_suffix(""), state.prefix.name
             )
             remove(damaged)
         self.rows = state.rows

@@ -60,7 +60,7 @@ def test_a_training_goes_on_without(name, damage, forks, configs, whole, copied)
     ended.assert_done()
     fell_back = "state-6" in name
     assert f"resuming at step {3 if fell_back else 6}" in ended.output
-    assert ended.output.count("is damaged; going on from state-3") == (
+    assert ended.output.count("is damaged; resuming from state-3") == (
         fell_back and (name, damage) != (f"checkpoints/{NEWEST[0]}", "missing")
     )
     assert_same_training(copied, whole["all"])

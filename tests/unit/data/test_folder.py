@@ -411,4 +411,4 @@ def test_run_on_a_folder(root, capsys, monkeypatch, eager, untimed):
     # Other images than those that the split was drawn from.
     (root / "unlabeled/more.png").write_bytes(encoded.PNG)
     assert cli.main(["export", "--run", str(run.path)]) == 2
-    assert "the images are not those that the run began with" in capsys.readouterr().err
+    assert "the images are not those that the run started with" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(suffix, made, caplog):
     assert int(again.optimizer.iterations) == 2
     assert [row["step"] for row in checkpoints.rows] == [1, 2]
     (line,) = caplog.messages
-    assert line.endswith("state-3 is damaged; going on from state-2")
+    assert line.endswith("state-3 is damaged; resuming from state-2")
     assert names(folder) == ["state-2.json"]
 
 
