@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_srt.cli.output import show
 from keras_srt.core.errors import UserError
@@ -36,6 +36,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="for the whole run on this machine, such as 30m or 2h (default: 1h)",
     )
     parser.add_argument(
+        "--network",
+        metavar="NAME",
+        help="the model to train, such as mobilenet_v2 (default: chosen by the time of its steps)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="pretrained weights of the network (default: mobilenet_v2) without its top, in the "
+        "format of keras.applications, or 'imagenet' to download them",
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=_epsilon,
+        metavar="NUMBER",
+        help="radius of the noise, such as 8/255 or 0.1 (default: by the kind of images)",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not train a standard model for up to two minutes to see if the noise is a threat",
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="FILE", help="of the config (default: NAME_OF_DIR.json)"
     )
 
@@ -49,33 +71,99 @@ def _seconds(text: str) -> float:
     return float(number) * unit
 
 
-def _choose(name: str, source: Folder, seen: FolderSummary, seconds: float) -> Choice:
-    """Time candidates and choose one."""
-    from keras_srt.core.progress import ProgressBar
-    from keras_srt.folders import step_timing
-    from keras_srt.folders.network_choice import candidates, choose
-    from keras_srt.folders.starting_config import dataset_info, starting_config
+def _epsilon(text: str) -> str | float:
+    """Read the radius of a noise; a fraction is kept as it is."""
+    from keras_srt.core.validation import parse_number
 
-    def timer(function: Callable[[dict[str, Any], DatasetInfo], float]) -> Timer:
+    try:
+        value = float(parse_number(text))
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; allowed: above 0, to 1, such as 8/255 or 0.1"
+        )
+    return text if "/" in text else value
+
+
+class _Start(NamedTuple):
+    """What `init` knows about the folder, and what the user asked for."""
+
+    name: str
+    source: Folder
+    seen: FolderSummary
+    options: argparse.Namespace
+
+    def config(self, network: Candidate, steps: int) -> dict[str, Any]:
+        """Return the content of the config."""
+        from keras_srt.folders.starting_config import starting_config
+
+        given = self.options.epsilon
+        return starting_config(self.name, self.source, self.seen, network, steps, given)
+
+    def choose(self) -> Choice:
+        """Time candidates and choose one."""
+        from keras_srt.folders import step_timing
+        from keras_srt.folders.network_choice import Limits, candidates, choose
+
+        options, seen = self.options, self.seen
+        among = candidates(seen.size, seen.channels, options.network, options.weights)
+        limits = Limits()
+        if options.weights is not None:
+            images = seen.num_labeled + seen.num_unlabeled
+            limits = Limits.of_pretrained(images, among[0].batch_size)
+        estimate = self._timer(step_timing.estimate_step)
+        return choose(among, options.time, estimate, self._timer(step_timing.measure_step), limits)
+
+    def _timer(self, function: Callable[[dict[str, Any], DatasetInfo], float]) -> Timer:
+        from keras_srt.core.progress import ProgressBar
+        from keras_srt.folders.starting_config import dataset_info
+
         def timed(network: Candidate) -> float:
-            info = dataset_info(source, seen, network.size)
+            info = dataset_info(self.source, self.seen, network.size)
             with ProgressBar(f"timing {network.title} at {network.size} px"):
-                return function(starting_config(name, source, seen, network, steps=1000), info)
+                return function(self.config(network, steps=1000), info)
 
         return timed
 
-    estimate, measure = timer(step_timing.estimate_step), timer(step_timing.measure_step)
-    return choose(candidates(seen.size, seen.channels), seconds, estimate, measure)
+    def check(self, choice: Choice) -> str:
+        """Check the threat on a standard model; return the line to show."""
+        from keras_srt.folders import threat_check
+        from keras_srt.folders.starting_config import dataset_info
+
+        content = self.config(choice.chosen, choice.steps)
+        info = dataset_info(self.source, self.seen, choice.chosen.size)
+        found = threat_check.check_threat(content, info, self.options.time, choice.step_seconds)
+        return found.describe()
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     from keras_srt.core.files import write_text
-    from keras_srt.folders import network_choice, starting_config
+    from keras_srt.folders import starting_config
 
-    name = "".join(c if c.isalnum() and c.isascii() else "_" for c in options.folder.resolve().name)
-    name = name.strip("_") or "images"
-    output = options.output if options.output is not None else Path(f"{name}.json")
+    start = _look(options)
+    choice = start.choose()
+    show(f"\nfor {format_duration(options.time)} on this machine (--time)\n{choice.table()}\n")
+    if choice.steps < choice.fewest:
+        show("warning: that is short for this network; give more --time, or smaller images")
+    config, output = start.config(choice.chosen, choice.steps), _output(options)
+    show(f"threat    {starting_config.describe_threat(config)}")
+    if not options.no_check:
+        show(start.check(choice))
+    write_text(output, starting_config.as_text(config))
+    show(
+        f"config    {output}\n\nnext      keras-srt data check {output}\n"
+        f"          keras-srt train --config {output} --variant smoke\n"
+        f"          keras-srt train --config {output}"
+    )
+
+
+def _look(options: argparse.Namespace) -> _Start:
+    """Look at the folder and show what is found."""
+    from keras_srt.folders import starting_config
+
+    output = _output(options)
     if output.exists():
         raise UserError(f"--output {output}: already exists; give another name")
     if not output.resolve().parent.is_dir():
@@ -87,15 +175,12 @@ def run(options: argparse.Namespace) -> None:
             show(f"{part:<9} {path}")
     unused = starting_config.unused_parts(options.folder, source)
     show("\n".join([*unused, *starting_config.description(seen)]))
-    choice = _choose(output.stem, source, seen, options.time)
-    config = starting_config.starting_config(output.stem, source, seen, choice.chosen, choice.steps)
-    write_text(output, starting_config.as_text(config))
-    show(f"\nfor {format_duration(options.time)} on this machine (--time)\n{choice.table()}\n")
-    if choice.steps < network_choice.FEWEST_STEPS:
-        show("warning: that is short for this network; give more --time, or smaller images")
-    show(
-        f"threat    {starting_config.describe_threat(config)}\n"
-        f"config    {output}\n\nnext      keras-srt data check {output}\n"
-        f"          keras-srt train --config {output} --variant smoke\n"
-        f"          keras-srt train --config {output}"
-    )
+    return _Start(output.stem, source, seen, options)
+
+
+def _output(options: argparse.Namespace) -> Path:
+    """Return the path of the config."""
+    if options.output is not None:
+        return Path(options.output)
+    name = "".join(c if c.isalnum() and c.isascii() else "_" for c in options.folder.resolve().name)
+    return Path(f"{name.strip('_') or 'images'}.json")

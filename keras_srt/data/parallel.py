@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,9 @@ R = TypeVar("R")
 _PENDING = 16
 
 
-def parallel_map(function: Callable[[T], R], items: Sequence[T], title: str) -> Iterator[R]:
+def parallel_map(
+    function: Callable[[T], R], items: Sequence[T], title: str
+) -> Generator[R, None, None]:
     """Yield `function(item)` for each item, in order, computed by one thread per core.
 
     Threads suffice for decoding images, during which Pillow releases the GIL.

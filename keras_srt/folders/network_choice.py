@@ -9,6 +9,11 @@ from keras_srt.core.formatting import format_duration, format_number
 
 # A network is too slow if fewer steps fit; a training never has more than _MOST_STEPS.
 FEWEST_STEPS, _MOST_STEPS = 1500, 6000
+# With pretrained weights, fewer steps suffice, and more passes over the images only overfit.
+_FEWEST_PRETRAINED, _MOST_PASSES = 200, 100
+# Sizes for photos, and for any network that the user names.
+_SIDES, _ALL_SIDES = (96, 128, 160, 224), (32, 48, 64, 96, 128, 160, 224)
+PRETRAINED = "mobilenet_v2"  # the network for pretrained weights if the user names none
 # The share of the time for the steps. The rest is for validation, evaluation and export.
 _TRAINING_SHARE = 0.7
 
@@ -33,6 +38,29 @@ class Candidate(NamedTuple):
         return self.model["name"] + ("" if width is None else f" {format_number(width)}")
 
 
+class Limits(NamedTuple):
+    """The numbers of steps between which a training is planned.
+
+    Attributes:
+        fewest: A network is too slow if fewer steps fit.
+        most: The largest number of steps.
+    """
+
+    fewest: int = FEWEST_STEPS
+    most: int = _MOST_STEPS
+
+    @classmethod
+    def of_pretrained(cls, num_images: int, batch_size: int) -> Limits:
+        """Return the limits for a network with pretrained weights.
+
+        Example:
+            >>> Limits.of_pretrained(243, 32)
+            Limits(fewest=200, most=760)
+        """
+        passes = -(-_MOST_PASSES * num_images // batch_size)
+        return cls(_FEWEST_PRETRAINED, min(_MOST_STEPS, max(_FEWEST_PRETRAINED, passes)))
+
+
 # Returns the seconds of a training step.
 Timer = Callable[[Candidate], float]
 
@@ -55,23 +83,30 @@ class Choice(NamedTuple):
         timed: The candidates that were timed, the fastest first.
         number: The number of the chosen one in `timed`.
         steps: The number of steps of its training.
+        fewest: The number of steps of the shortest allowed training.
     """
 
     timed: tuple[Timed, ...]
     number: int
     steps: int
+    fewest: int = FEWEST_STEPS
 
     @property
     def chosen(self) -> Candidate:
         """The chosen network."""
         return self.timed[self.number].candidate
 
+    @property
+    def step_seconds(self) -> float:
+        """The seconds of its training step."""
+        return self.timed[self.number].seconds
+
     def table(self) -> str:
         """Format the timed candidates, the slowest first, with the shortest allowed training."""
-        rows = [("network", "size", "batch", "s a step", f"{FEWEST_STEPS:,} steps", "")]
+        rows = [("network", "size", "batch", "s a step", f"{self.fewest:,} steps", "")]
         for number, (candidate, seconds) in reversed([*enumerate(self.timed)]):
             sizes = (str(candidate.size), str(candidate.batch_size))
-            shortest = format_duration(FEWEST_STEPS * seconds)
+            shortest = format_duration(self.fewest * seconds)
             note = "too slow" if number > self.number else ""
             if number == self.number:
                 note = f"chosen: {self.steps:,} steps in {format_duration(self.steps * seconds)}"
@@ -84,13 +119,21 @@ class Choice(NamedTuple):
         return "\n".join(lines)
 
 
-def candidates(size: int, channels: int) -> list[Candidate]:
+def candidates(
+    size: int, channels: int, network: str | None = None, weights: str | None = None
+) -> list[Candidate]:
     """List networks for images, the fastest first and the most accurate last.
 
     Args:
         size: The largest suitable height and width.
         channels: 1 for gray, 3 for color.
+        network: The only network to list, at several sizes; None to list what suits the images.
+        weights: Pretrained weights, see `keras_srt.models.applications.Application`.
     """
+    if network is not None or weights is not None:
+        model = {"name": network or PRETRAINED} | ({} if weights is None else {"weights": weights})
+        sides = _ALL_SIDES if weights is None else _SIDES
+        return [Candidate(model, side, 32) for side in sides if side <= max(size, sides[0])]
     normalization = {"mean": [0.5], "std": [0.5]}
     small, middle = min(size, 32), min(size, 64)
 
@@ -107,10 +150,16 @@ def candidates(size: int, channels: int) -> list[Candidate]:
     if middle > small:
         found += [resnet9(16, middle)] + ([resnet9(32, middle)] if size < 96 else [])
     mobilenet = {"name": "mobilenet_v2"}
-    return found + [Candidate(mobilenet, side, 32) for side in (96, 128, 160, 224) if side <= size]
+    return found + [Candidate(mobilenet, side, 32) for side in _SIDES if side <= size]
 
 
-def choose(among: Sequence[Candidate], seconds: float, estimate: Timer, measure: Timer) -> Choice:
+def choose(
+    among: Sequence[Candidate],
+    seconds: float,
+    estimate: Timer,
+    measure: Timer,
+    limits: Limits | None = None,
+) -> Choice:
     """Choose the slowest candidate that can be trained well in the given time, else the first.
 
     Args:
@@ -119,20 +168,23 @@ def choose(among: Sequence[Candidate], seconds: float, estimate: Timer, measure:
         estimate: A fast estimate of the seconds of a step. No candidate after the first that is
             too slow is timed.
         measure: Measures the seconds of a step of a candidate that the estimate accepts.
+        limits: The fewest and the most steps; None for those without pretrained weights.
 
     Returns:
         The choice, with the number of steps that fit.
     """
+    limits = limits or Limits()
     timed: list[Timed] = []
     for candidate in among:
         timed.append(Timed(candidate, estimate(candidate)))
-        if timed[-1].steps_in(seconds) < FEWEST_STEPS:
+        if timed[-1].steps_in(seconds) < limits.fewest:
             break
-    fits = timed[-1].steps_in(seconds) >= FEWEST_STEPS
+    fits = timed[-1].steps_in(seconds) >= limits.fewest
     number = len(timed) - (1 if fits or len(timed) == 1 else 2)
     while True:
         found = timed[number] = Timed(timed[number].candidate, measure(timed[number].candidate))
         steps = found.steps_in(seconds)
-        if steps >= FEWEST_STEPS or number == 0:
-            return Choice(tuple(timed), number, max(1, min(_MOST_STEPS, steps)))
+        if steps >= limits.fewest or number == 0:
+            steps = max(1, min(limits.most, steps))
+            return Choice(tuple(timed), number, steps, limits.fewest)
         number -= 1

@@ -43,6 +43,8 @@ _VALIDATIONS, _EVALUATED = 20, 1000
 # Larger datasets are streamed from disk, with a shuffle buffer of this many images.
 _IN_MEMORY, _BUFFER = 2**30, 4096
 _CHANNEL_SPREAD = 4
+# The share of the steps that train only the last layer of a pretrained network.
+_FREEZE = 0.3
 
 
 class FolderSummary(NamedTuple):
@@ -198,7 +200,12 @@ def _reason(path: Path) -> str:
 
 
 def starting_config(
-    name: str, source: Folder, seen: FolderSummary, network: Candidate, steps: int
+    name: str,
+    source: Folder,
+    seen: FolderSummary,
+    network: Candidate,
+    steps: int,
+    epsilon: float | str | None = None,
 ) -> dict[str, Any]:
     """Make a config that trains on the images of a folder.
 
@@ -208,6 +215,7 @@ def starting_config(
         seen: The summary, from `look`.
         network: The network, and the size of its images and batches.
         steps: The number of steps of the training.
+        epsilon: The radius of the noise; None for that of the kind of image.
 
     Returns:
         A config for `keras-srt train`, with a `smoke` variant.
@@ -215,11 +223,12 @@ def starting_config(
     found = {key: getattr(source, key) for key in ("labeled", "unlabeled", "csv", "test")}
     total = (seen.num_labeled + seen.num_unlabeled) * network.size**2 * seen.channels
     semi = seen.num_unlabeled > 0
-    threat = _threat(seen, network.size)
+    threat = {"epsilon": _epsilon(seen, network.size) if epsilon is None else epsilon}
+    pretrained = "weights" in network.model
     training: dict[str, Any] = {
         "steps": steps,
         "batch_size": network.batch_size,
-        "learning_rate": 0.05,
+        "learning_rate": 0.02 if pretrained else 0.05,
         "schedule": {"name": "cosine"},
         "strength_warmup": 0.3,
         # Without these two settings, training can collapse to one class.
@@ -227,6 +236,8 @@ def starting_config(
         "gradient_clip": 1.0,
         "interval": max(1, steps // _VALIDATIONS),
     }
+    if pretrained:
+        training["freeze"] = _FREEZE
     if semi:
         # The proportional fraction would be too small with few labels.
         share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
@@ -268,11 +279,11 @@ def starting_config(
     }
 
 
-def _threat(seen: FolderSummary, size: int) -> dict[str, Any]:
+def _epsilon(seen: FolderSummary, size: int) -> float | str:
     """Return the radius of the noise for a kind of image."""
     if seen.channels == 1 and size < _PHOTOS:
-        return {"epsilon": 0.1}
-    return {"epsilon": "8/255" if size < _PHOTOS else "4/255"}
+        return 0.1
+    return "8/255" if size < _PHOTOS else "4/255"
 
 
 def describe_threat(config: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_srt.folders.network_choice import FEWEST_STEPS, Candidate, candidates, choose
+from keras_srt.folders.network_choice import FEWEST_STEPS, Candidate, Limits, candidates, choose
 
 FAST, MIDDLE, SLOW, SLOWEST = (
     Candidate({"name": name}, size, 64)
@@ -51,6 +51,35 @@ def test_a_measured_step_overrules_the_estimate():
     assert measured == [SLOW, MIDDLE, FAST]
     assert (choice.chosen, choice.steps) == (FAST, 2800)
     assert choice.steps >= FEWEST_STEPS
+
+
+def test_pretrained_networks_need_few_steps():
+    limits = Limits.of_pretrained(243, 32)
+    choice = choose(AMONG, 1000, seconds_of, seconds_of, limits)  # 700 steps of 1 s, 77 of 9 s
+    assert (choice.chosen, choice.steps) == (SLOW, 700)
+    assert choice.table().startswith("network  size  batch  s a step  200 steps\n")
+    assert choose(AMONG, 2000, seconds_of, seconds_of, limits).steps == 760
+    assert choose([SLOW], 100, seconds_of, seconds_of, limits).steps == 70
+    assert Limits.of_pretrained(10, 32).most == 200
+    assert Limits.of_pretrained(10**6, 32).most == 6000
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "found"),
+    [
+        (224, ("resnet50", "w.h5"), [96, 128, 160, 224]),
+        (128, (None, "w.h5"), [96, 128]),
+        (64, (None, "w.h5"), [96]),
+        (64, ("resnet9", None), [32, 48, 64]),
+        (28, ("resnet9", None), [32]),
+    ],
+)
+def test_a_network_that_is_asked_for(size, arguments, found):
+    listed = candidates(size, 3, *arguments)
+    assert [each.size for each in listed] == found
+    name, weights = arguments
+    model = {"name": name or "mobilenet_v2"} | ({"weights": weights} if weights else {})
+    assert all(each.model == model for each in listed)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from own_images import write_csv
 from PIL import Image
 
 from keras_srt.cli import main as cli
-from keras_srt.folders import step_timing
+from keras_srt.folders import step_timing, threat_check
 from keras_srt.folders.starting_config import find_source
+from keras_srt.folders.threat_check import ThreatCheck
 from keras_srt.pipeline import plan
 from keras_srt.pipeline.configs import load_config
 
@@ -27,6 +28,19 @@ def step_seconds(monkeypatch):
     monkeypatch.setattr(step_timing, "estimate_step", timed)
     monkeypatch.setattr(step_timing, "measure_step", timed)
     return seconds
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch):
+    """The arguments of the checks of the threat, which need no TensorFlow here."""
+    calls = []
+
+    def check(*arguments):
+        calls.append(arguments)
+        return ThreatCheck(np.array([True, True]), {"0.1": np.array([True, False])}, 0.1, 300)
+
+    monkeypatch.setattr(threat_check, "check_threat", check)
+    return calls
 
 
 def started(arguments, capsys):
@@ -106,6 +120,70 @@ def test_the_network_for_photos_follows_from_the_time(
     assert config.neighborhood.epsilon == pytest.approx(epsilon)
     assert {attack.name for attack in config.evaluation.attacks} == {"fgsm", "pgd"}
     assert "rotation and other changes are not trained against" in output
+
+
+def test_pretrained_weights_give_a_frozen_start_and_few_steps(tmp_path, capsys, step_seconds):
+    step_seconds |= {("mobilenet_v2", 96): 1.0, ("mobilenet_v2", 128): 3.0}
+    pets = photos(tmp_path)
+    for weights, network, steps in (("w.h5", "mobilenet_v2", 200), ("imagenet", "resnet50", 200)):
+        path = tmp_path / f"{network}.json"
+        arguments = [pets, "--time=10m", "--weights", weights, "--output", path]
+        given = [] if network == "mobilenet_v2" else ["--network", network]
+        output = started([*arguments, *given], capsys)
+        config = load_config(str(path))
+        assert (config.model.name, config.model.weights) == (network, weights)
+        assert config.training.steps == steps  # of 6 images, more would be only more passes
+        assert config.training.freeze == 0.3
+        assert "200 steps" in output
+    assert config.data.dataset.size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--network=mobilnet_v2"], "model.name: got 'mobilnet_v2'"),
+        (["--network=resnet9", "--weights=w.h5"], "model.weights: "),
+        (["--epsilon=0"], "got '0'; allowed: above 0, to 1, such as 8/255 or 0.1"),
+        (["--epsilon=8/0"], "got '8/0'; allowed: above 0, to 1"),
+    ],
+)
+def test_wrong_networks_and_radii_are_refused(arguments, problem, root, capsys):
+    try:
+        code = cli.main(["init", str(root), *arguments, "--output", str(root / "a.json")])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert problem in capsys.readouterr().err
+    assert not (root / "a.json").exists()
+
+
+def test_a_given_radius_is_trained_and_attacked(root, capsys):
+    started([root, "--epsilon=51/255", "--output", root / "a.json"], capsys)
+    config = load_config(str(root / "a.json"))
+    assert config.neighborhood.epsilon == 0.2
+    assert [attack.epsilon for attack in config.evaluation.attacks] == [0.2, 0.2]
+
+
+def test_the_threat_is_checked_unless_it_is_not_wanted(root, capsys, checked):
+    output = started([root, "--time=10m", "--output", root / "a.json"], capsys)
+    assert "check     a standard model keeps 50% (of 100% clean)" in output
+    ((content, info, seconds, step_seconds),) = checked
+    assert (content["neighborhood"]["epsilon"], info.num_labeled) == (0.1, 32)
+    assert (seconds, step_seconds) == (600.0, 0.1)
+    output = started([root, "--no-check", "--output", root / "b.json"], capsys)
+    assert "check  " not in output.partition("next")[0]
+    assert len(checked) == 1
+
+
+def test_an_interrupted_check_leaves_no_file(root, capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threat_check, "check_threat", interrupted)
+    before = sorted(root.rglob("*"))
+    assert cli.main(["init", str(root), "--output", str(root / "a.json")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
 
 
 def test_small_gray_images_are_attacked_with_a_tenth(root, capsys):
