@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def parse(settings: Settings, components: Components) -> Config:
     _check_text(settings, "", problems)
     if problems:
         raise InvalidSettings(problems)
-    built = _build_components(settings, components, problems)
+    built = _Builder(components, problems).build(settings)
     try:
         config = Config(**built)
     except InvalidSettings as error:
@@ -132,67 +132,78 @@ def _read(path: Path) -> Settings:
     return settings
 
 
-def _build_components(settings: Settings, components: Components, problems: list[str]) -> Settings:
-    """Build the components in the settings; problems are appended to `problems`."""
+class _Builder:
+    """Builds the components in a config, and collects their problems.
 
-    def build(registry: Registry, value: Any, path: str) -> Any:
+    Args:
+        components: The registries.
+        problems: A list to which problems are appended.
+    """
+
+    def __init__(self, components: Components, problems: list[str]) -> None:
+        self._components, self._problems = components, problems
+
+    def build(self, settings: Settings) -> Settings:
+        """Return the settings with components in place of their settings."""
+        built, components = dict(settings), self._components
+        for key, registry in (
+            ("model", components.models),
+            ("neighborhood", components.neighborhoods),
+            ("objective", components.objectives),
+        ):
+            if key in built:
+                built[key] = self._component(registry, built[key], key)
+        sections = {
+            "data": self._with_dataset,
+            "evaluation": self._with_attacks,
+            "training": lambda section: self._with_search(section, settings.get("neighborhood")),
+        }
+        for key, build_in in sections.items():
+            if isinstance(built.get(key), Mapping):
+                built[key] = build_in(built[key])
+        if isinstance(built.get("description"), str):
+            built["description"] = [built["description"]]
+        return built
+
+    def _component(self, registry: Registry, value: Any, path: str) -> Any:
         named = {"name": value} if isinstance(value, str) else value
         try:
             return registry.build(named)
         except InvalidSettings as error:
-            problems.extend(error.with_prefix(path).problems)
+            self._problems.extend(error.with_prefix(path).problems)
             return None
 
-    def build_in(section: Any, key: str, make: Callable[[Any], Any]) -> Any:
-        if isinstance(section, Mapping) and key in section:
-            return {**section, key: make(section[key])}
-        return section
+    def _with_dataset(self, data: Settings) -> Settings:
+        datasets = self._components.datasets
+        path = "data" if "source" in data else "data.dataset"
+        data = _expand_source(data, datasets, self._problems)
+        if "dataset" not in data:
+            return data
+        return {**data, "dataset": self._component(datasets, data["dataset"], path)}
 
-    built = dict(settings)
-    for key, registry in (
-        ("model", components.models),
-        ("neighborhood", components.neighborhoods),
-        ("objective", components.objectives),
-    ):
-        if key in built:
-            built[key] = build(registry, built[key], key)
-    if "data" in built:
-        built["data"] = _expand_source(built["data"], components.datasets, problems)
-        place = "data.dataset" if built["data"] == settings["data"] else "data"
-        built["data"] = build_in(
-            built["data"], "dataset", lambda v: build(components.datasets, v, place)
-        )
-    if "evaluation" in built:
-        built["evaluation"] = build_in(
-            built["evaluation"],
-            "attacks",
-            lambda attacks: (
-                [
-                    build(components.attacks, attack, f"evaluation.attacks[{index}]")
-                    for index, attack in enumerate(attacks)
-                ]
-                if isinstance(attacks, list)
-                else attacks
-            ),
-        )
-    training, neighborhood = built.get("training"), settings.get("neighborhood")
-    if isinstance(training, Mapping) and isinstance(training.get("search"), Mapping):
+    def _with_attacks(self, evaluation: Settings) -> Settings:
+        attacks, registry = evaluation.get("attacks"), self._components.attacks
+        if not isinstance(attacks, list):
+            return evaluation
+        built = [
+            self._component(registry, attack, f"evaluation.attacks[{index}]")
+            for index, attack in enumerate(attacks)
+        ]
+        return {**evaluation, "attacks": built}
+
+    def _with_search(self, training: Settings, neighborhood: Any) -> Settings:
+        """Build the neighborhood of the training's search from its differences to another."""
+        search = training.get("search")
+        if not isinstance(search, Mapping):
+            return training
         base = dict(neighborhood) if isinstance(neighborhood, Mapping) else {"name": neighborhood}
-        built["training"] = build_in(
-            training,
-            "search",
-            lambda search: build(
-                components.neighborhoods, merge(base, search, "search."), "training.search"
-            ),
-        )
-    if isinstance(built.get("description"), str):
-        built["description"] = [built["description"]]
-    return built
+        merged, registry = merge(base, search, "search."), self._components.neighborhoods
+        return {**training, "search": self._component(registry, merged, "training.search")}
 
 
-def _expand_source(data: Any, datasets: Registry, problems: list[str]) -> Any:
+def _expand_source(data: Settings, datasets: Registry, problems: list[str]) -> Settings:
     """Expand `{"source": NAME, …}`: move the dataset's settings into a `dataset` object."""
-    if not isinstance(data, Mapping) or "source" not in data:
+    if "source" not in data:
         return data
     name = data["source"]
     if "dataset" in data:

@@ -132,16 +132,6 @@ def _are_ordered_chunks(data: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     total = tf.cast(tf.strings.length(data), tf.int64)
     plte, idat, iend = (int.from_bytes(name, "big") for name in (b"PLTE", b"IDAT", b"IEND"))
 
-    def chunk_at(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Length and name of a chunk, padded with zeros."""
-        head = tf.strings.substr(data, tf.minimum(position, total), 8)
-        values = tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=8), tf.int64)
-        numbers = tf.reduce_sum(tf.reshape(values, [2, 4]) * [2**24, 2**16, 2**8, 1], axis=1)
-        is_upper = (values[4:] >= ord("A")) & (values[4:] <= ord("Z"))
-        is_lower = (values[4:] >= ord("a")) & (values[4:] <= ord("z"))
-        named = tf.reduce_all(is_upper | is_lower)
-        return numbers[0], tf.where(named, numbers[1], 0)
-
     def before_end(_: tf.Tensor, __: tf.Tensor, name: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
         return others[-1] & (name != iend)
 
@@ -164,7 +154,7 @@ def _are_ordered_chunks(data: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
         position += 12 + length
         return (
             position,
-            *chunk_at(position),
+            *_chunk_at(data, position),
             name,
             palettes | is_palette,
             pixels | is_pixels,
@@ -176,11 +166,23 @@ def _are_ordered_chunks(data: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     *_, last, _, palettes, pixels, fits = tf.while_loop(
         before_end,
         step,
-        (start, *chunk_at(start), nothing, no, no, tf.constant(True)),
+        (start, *_chunk_at(data, start), nothing, no, no, tf.constant(True)),
         maximum_iterations=PNG_MAX_CHUNKS,
         parallel_iterations=1,
     )
     return fits & (last == iend) & pixels & (palettes | (color != PNG_PALETTE))
+
+
+def _chunk_at(data: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return length and name of a PNG chunk, int64; 0 beyond the end, and for an invalid name."""
+    start = tf.minimum(position, tf.cast(tf.strings.length(data), tf.int64))
+    head = tf.strings.substr(data, start, 8)
+    values = tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=8), tf.int64)
+    numbers = tf.reduce_sum(tf.reshape(values, [2, 4]) * [2**24, 2**16, 2**8, 1], axis=1)
+    is_upper = (values[4:] >= ord("A")) & (values[4:] <= ord("Z"))
+    is_lower = (values[4:] >= ord("a")) & (values[4:] <= ord("z"))
+    named = tf.reduce_all(is_upper | is_lower)
+    return numbers[0], tf.where(named, numbers[1], 0)
 
 
 def _is_readable_jpeg(data: tf.Tensor) -> tf.Tensor:
