@@ -31,6 +31,8 @@ _COLORS = (GREY, BLUE, ORANGE, PURPLE, GREEN, SKY, VERMILION)
 _COLOR_OF = {"rt": 5, "srt": 6}
 _MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-")
+# The share of white in the color of the smallest of many λ.
+_PALEST = 0.7
 _GROUP = 0.84  # width of a group of bars, as a fraction of the distance between groups
 
 
@@ -74,8 +76,8 @@ def _title(results: Results, width: int) -> str:
 def _draw_panel(axes: Axes, panel: Results) -> None:
     draw_row = _draw_line if panel["axis"] else _draw_bars
     rows = panel["rows"]
-    for index, row in enumerate(rows):
-        draw_row(axes, index, len(rows), row)
+    for index in range(len(rows)):
+        draw_row(axes, index, rows)
     axes.set_title(panel["title"], loc="left", fontsize=10)
     axes.set_xticks(range(len(panel["columns"])), [column["title"] for column in panel["columns"]])
     axes.set_xlim(-0.6, len(panel["columns"]) - 0.4)
@@ -97,12 +99,12 @@ def _once(axes: Axes) -> tuple[list[Any], list[str]]:
     return [entries[label] for label in labels], labels
 
 
-def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
+def _draw_bars(axes: Axes, index: int, rows: Sequence[Results]) -> None:
     """Draw one bar in each group."""
-    width = _GROUP / count
-    shift = (index - (count - 1) / 2) * width
+    row, width = rows[index], _GROUP / len(rows)
+    shift = (index - (len(rows) - 1) / 2) * width
     places, values, reach = _values(row["cells"])
-    color = _COLORS[_COLOR_OF.get(row["key"], index) % len(_COLORS)]
+    color = _bar_color(index, rows)
     places = [place + shift for place in places]
     if places:
         axes.bar(places, values, 0.9 * width, color=color, label=row["title"])
@@ -110,12 +112,32 @@ def _draw_bars(axes: Axes, index: int, count: int, row: Results) -> None:
     _mark_patent(axes, row["cells"], shift)
 
 
-def _draw_line(axes: Axes, index: int, count: int, row: Results) -> None:
+def _bar_color(index: int, rows: Sequence[Results]) -> str:
+    """Return the color of a defense; a lighter one for the smaller of several λ."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    defense = _defense(rows[index])
+    if defense not in _COLOR_OF:
+        return _COLORS[index % len(_COLORS)]
+    color = _COLORS[_COLOR_OF[defense]]
+    alike = [number for number, row in enumerate(rows) if _defense(row) == defense]
+    white = _PALEST * (1 - (alike.index(index) + 1) / len(alike))
+    return to_hex([white + (1 - white) * part for part in to_rgb(color)])
+
+
+def _defense(row: Results) -> str:
+    """Return the objective of a row: "srt" of "srt_0.2" and "srt_clean"."""
+    key: str = row["key"]
+    objective = key.partition("_")[0]
+    return objective if objective in _COLOR_OF else key
+
+
+def _draw_line(axes: Axes, index: int, rows: Sequence[Results]) -> None:
     """Draw a line with confidence intervals."""
-    del count
+    row = rows[index]
     places, values, reach = _values(row["cells"])
     # A sweep has several lines per defense: srt_clean, srt_pgd.
-    color = _COLOR_OF.get(row["key"].partition("_")[0], index)
+    color = _COLOR_OF.get(_defense(row), index)
     look: dict[str, object] = {
         "color": _COLORS[color % len(_COLORS)],
         "ls": _DASHES[index % len(_DASHES)],

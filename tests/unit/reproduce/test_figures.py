@@ -56,3 +56,16 @@ def test_a_defense_has_its_color_in_every_figure(results):
     assert set(of_bars) == set(of_lines) == {"RT", "SRT"}
     for title, color in of_bars.items():
         assert matplotlib.colors.same_color(color, of_lines[title])
+
+
+def test_every_weight_of_a_defense_has_its_own_shade(results):
+    panel = results["panels"][0]
+    row, weights = panel["rows"][0], (0.2, 0.4, 0.6, 0.8)
+    keys = ["standard", *(f"{name}_{weight}" for weight in weights for name in ("rt", "srt"))]
+    rows = [row | {"key": key, "title": key} for key in keys]
+    (axes,) = make_figure(results | {"panels": [panel | {"rows": rows}]}).axes
+    colors = {c.get_label(): c.patches[0].get_facecolor() for c in axes.containers[::2]}
+    assert len(set(colors.values())) == len(keys)
+    for name in ("rt", "srt"):
+        darkness = [-sum(colors[f"{name}_{weight}"][:3]) for weight in weights]
+        assert darkness == sorted(darkness)
