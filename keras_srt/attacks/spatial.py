@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from keras_srt.attacks.base import Attack, AttackResult
+from keras_srt.attacks.candidate_table import candidate_table
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.target_model import QueryModel
 from keras_srt.core import validation
@@ -33,6 +34,8 @@ class SpatialSearch(Attack):
     success. The fewer images remain, the more transforms share a query, so that queries stay
     full; but never more than the number tried so far, so that early successes cost few queries.
     The success is the same as that of trying all transforms on all images.
+
+    With `TargetModel.rounding`, most transforms are tried in bfloat16, with the same success.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -55,35 +58,29 @@ class SpatialSearch(Attack):
     ) -> AttackResult:
         apply = model.traced(self.neighborhood.apply)
         points = self._largest_first(self.candidates(images, seed))
+        # Candidate 0 is the image itself.
+        points = np.concatenate([np.zeros_like(points[:1]), points])
         points = np.broadcast_to(points, (len(points), len(images), 3))
-        worst, parameters = np.array(images), np.zeros((len(images), 3), np.float32)
-        start = model.predictions(images, criterion)
-        highest, success = np.array(start.loss), criterion.is_adversarial(start.classes)
-        first = 0
-        while first < len(points) and not success.all():
-            active = np.flatnonzero(~success)
-            together = max(1, min(first, model.batch_size // len(active)))
-            chosen = points[first : first + together, active]
-            transformed = apply(
-                tf.constant(np.tile(images[active], (len(chosen), 1, 1, 1))),
-                tf.constant(chosen.reshape(-1, 3)),
-            ).numpy()
-            predictions = model.predictions(transformed, criterion[active].repeated(len(chosen)))
-            loss = predictions.loss.reshape(len(chosen), -1)
-            adversarial = criterion[active].is_adversarial(
-                predictions.classes.reshape(len(chosen), -1)
-            )
-            # The highest loss among the adversarial ones or, without any, among all.
-            best = np.lexsort((loss, adversarial), axis=0)[-1]
-            column = np.arange(len(active))
-            better = adversarial[best, column] | (loss[best, column] > highest[active])
-            changed, row = active[better], (best * len(active) + column)[better]
-            worst[changed], parameters[changed] = transformed[row], chosen.reshape(-1, 3)[row]
-            highest[changed] = predictions.loss[row]
-            success[active] = adversarial[best, column]
+
+        def transform(candidates: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            if not candidates.any():
+                return images[rows]
+            chosen = points[candidates, rows]
+            return apply(tf.constant(images[rows]), tf.constant(chosen)).numpy()
+
+        table = candidate_table(model, criterion, transform, len(points))
+        table.ask(np.arange(1), np.arange(len(images)))
+        first = 1
+        while first < len(points) and not table.success.all():
+            active = np.flatnonzero(~table.success)
+            together = max(1, min(first - 1, model.batch_size // len(active)))
+            chosen = np.arange(len(points))[first : first + together]
+            table.ask(chosen, active)
             first += len(chosen)
-            model.progress.report(1 - np.mean(~success) * (1 - first / len(points)))
-        return AttackResult(worst, parameters, success)
+            unsuccessful = np.mean(~table.success)
+            model.progress.report(1 - unsuccessful * (1 - first / len(points)))
+        worst, rows = table.worst(), np.arange(len(images))
+        return AttackResult(transform(worst, rows), points[worst, rows], table.success)
 
     def _largest_first(self, candidates: np.ndarray) -> np.ndarray:
         limits = np.maximum(self.neighborhood.limits, 1e-6)

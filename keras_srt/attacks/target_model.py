@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from typing_extensions import override
@@ -12,10 +12,13 @@ from typing_extensions import override
 from keras_srt.attacks.attack_losses import AttackLoss, cross_entropy, evaluate_loss
 from keras_srt.attacks.batch_progress import BatchProgress
 from keras_srt.attacks.criterion import Criterion
+from keras_srt.attacks.rounding import RoundingError, bfloat16_is_fast, in_bfloat16
 from keras_srt.core.classifier_outputs import log_probabilities, without_last_activation
 from keras_srt.core.errors import UserError
 from keras_srt.core.scaling import power_of_two
 from keras_srt.core.tensorflow import tf
+
+Precision = Literal["auto", "float32"]
 
 NO_GRADIENTS = (
     "the classifier has no gradient with respect to its images; allowed: a differentiable one, "
@@ -65,6 +68,7 @@ class QueryModel:
     """
 
     has_gradients: ClassVar[bool] = False
+    rounding: RoundingError | None = None
 
     def __init__(self, predict: Callable[[np.ndarray], np.ndarray], batch_size: int = 500) -> None:
         self.batch_size = batch_size
@@ -73,6 +77,11 @@ class QueryModel:
         self._predict = predict
         self._num_classes: int | None = None
         self._traced: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def precision(self) -> str:
+        """Return "bfloat16" if attacks may query in bfloat16 first, else "float32"."""
+        return "float32" if self.rounding is None else "bfloat16"
 
     def num_classes(self, images: np.ndarray) -> int | None:
         """Number of classes if it is known without a query, for images of this shape."""
@@ -130,6 +139,11 @@ class TargetModel(QueryModel):
         classifier: float32 images [n, height, width, channels] in [0, 1] -> logits, of any
             floating-point type; losses are computed in float32.
         batch_size: Images per query; more images are split into several queries.
+        precision: "auto" lets attacks that need no gradients query in bfloat16 first where the
+            processor is fast at it; float32 decides. "float32" doesn't.
+
+    Attributes:
+        rounding: Measures the difference of bfloat16 from float32; None to query in float32 alone.
 
     Example:
         >>> import numpy as np, tensorflow as tf
@@ -142,16 +156,23 @@ class TargetModel(QueryModel):
 
     has_gradients: ClassVar[bool] = True
 
-    def __init__(self, classifier: Callable[[tf.Tensor], tf.Tensor], batch_size: int = 500) -> None:
+    def __init__(
+        self,
+        classifier: Callable[[tf.Tensor], tf.Tensor],
+        batch_size: int = 500,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__(self.logits, batch_size)
-        self._uses_float16 = False
+        self._uses_float16, self._setting = False, precision
+        use_bfloat16 = precision == "auto" and bfloat16_is_fast()
+        self.rounding = RoundingError() if use_bfloat16 else None
         inference: dict[str, Any] = {"training": False} if hasattr(classifier, "layers") else {}
         logits = without_last_activation(classifier)
         self._logits = lambda images: tf.cast(logits(images, **inference), tf.float32)
 
     def of_log_probabilities(self) -> TargetModel:
         """The model under attack if the classifier's outputs are probabilities."""
-        return TargetModel(log_probabilities(self._logits), self.batch_size)
+        return TargetModel(log_probabilities(self._logits), self.batch_size, self._setting)
 
     @override
     def num_classes(self, images: np.ndarray) -> int | None:
@@ -167,6 +188,10 @@ class TargetModel(QueryModel):
         logits = self._query(lambda x: (self._logits(x),), "logits", images)[0]
         self._num_classes = logits.shape[-1]
         return logits
+
+    def rounded_logits(self, images: np.ndarray) -> np.ndarray:
+        """f(x) with rounding to bfloat16 inside the model, float32 [n, classes]."""
+        return self._query(lambda x: (self._logits(x),), "logits", images, convert=in_bfloat16)[0]
 
     @override
     def predictions(
@@ -281,11 +306,16 @@ class TargetModel(QueryModel):
         return [*results, gradient]
 
     def _query(
-        self, function: Callable[..., Any], key: Any, images: np.ndarray, *columns: np.ndarray
+        self,
+        function: Callable[..., Any],
+        key: Any,
+        images: np.ndarray,
+        *columns: np.ndarray,
+        convert: Callable[[Any], Callable[..., Any]] = lambda traced: traced,
     ) -> list[np.ndarray]:
-        """Call a function of images and further columns, batch by batch."""
+        """Call a function of images and further columns, batch by batch, traced and converted."""
         rows = [np.asarray(images, np.float32), *columns]
-        traced = self.traced(function, (key, len(rows)))
+        traced = convert(self.traced(function, (key, len(rows))))
         self.queries += len(images)
         # An empty query is padded to one black image, so that its outputs have their shapes.
         parts = [

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 HELP = "Attack a finished run or an external model."
 # Options that replace a setting of the section `evaluation`.
-_EVALUATION_SETTINGS = ("limit", "masking", "curves", "corruptions", "smoothing", "sigma")
+_EVALUATION_SETTINGS = (
+    "limit",
+    "masking",
+    "curves",
+    "corruptions",
+    "smoothing",
+    "sigma",
+    "precision",
+)
 _TARGETS = ("random", "next", "least_likely")
 
 
@@ -63,6 +71,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="certify N images by randomized smoothing (L2); 0: don't",
     )
     parser.add_argument("--sigma", type=float, help="sigma of the smoothing noise; default: 0.25")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32"),
+        help="auto queries transforms in bfloat16 where the processor is fast at it, with the same "
+        "verdicts; default: auto",
+    )
     parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
     parser.add_argument(
         "--report-dir",

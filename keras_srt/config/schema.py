@@ -289,6 +289,8 @@ class EvaluationSettings:
         smoothing: The number of test images to certify by randomized smoothing; 0 for none.
         sigma: σ of the smoothing noise, in units of pixel values in [0, 1].
         noise_samples: Random images for each certificate.
+        precision: "auto" queries transforms in bfloat16 where the processor is fast at it (AMX);
+            float32 decides wherever rounding could change a verdict. "float32" doesn't.
     """
 
     attacks: tuple[Any, ...]
@@ -301,6 +303,7 @@ class EvaluationSettings:
     smoothing: Annotated[int, whole(0)] = 0
     sigma: Annotated[float, real(0.001, 10)] = 0.25
     noise_samples: Annotated[int, whole(1)] = 1000
+    precision: Literal["auto", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         if not self.attacks:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import Attack
+from keras_srt.attacks.target_model import Precision
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.batch_sources import as_batches, known_image_shape
@@ -69,6 +70,7 @@ def evaluate(
     batch_size: int = 500,
     image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
+    precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Attack a model on a dataset and count the images that remain correctly classified.
@@ -88,6 +90,8 @@ def evaluate(
         image_shape: Height, width and channels to which folders and Hugging Face datasets are
             resized; None for those of the model.
         seed: Seed of the attacks' random draws.
+        precision: "auto" queries transforms in bfloat16 where the processor is fast at it;
+            float32 decides wherever rounding could change a verdict. "float32" doesn't.
         progress: Called with attack name, images done (those under attack count in proportion to
             the work done on them) and images in all; or None.
 
@@ -117,7 +121,14 @@ def evaluate(
     if isinstance(target, AdaptedModel) and not target.opened.in_graph:
         target = query_model(target, batch_size)
     found = evaluate_robustness(
-        target, images, labels, attacks, batch_size=batch_size, seed=seed, progress=progress
+        target,
+        images,
+        labels,
+        attacks,
+        batch_size=batch_size,
+        seed=seed,
+        precision=precision,
+        progress=progress,
     )
     return EvaluationResult(found, conversions)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_srt.attacks import QueryModel, TargetModel
-from keras_srt.attacks.target_model import classes_of
+from keras_srt.attacks.target_model import Precision, classes_of
 from keras_srt.core.classifier_outputs import are_probabilities, last_activation
 
 # Other ranges of images are tried on so many images if the model is right on fewer than that
@@ -28,7 +28,10 @@ _RANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def open_classifier(
-    classifier: Callable[..., Any] | QueryModel, images: np.ndarray, batch_size: int
+    classifier: Callable[..., Any] | QueryModel,
+    images: np.ndarray,
+    batch_size: int,
+    precision: Precision = "float32",
 ) -> tuple[QueryModel, np.ndarray]:
     """Return the model under attack, which outputs logits, and its logits of the images.
 
@@ -39,10 +42,11 @@ def open_classifier(
         classifier: See `evaluate_robustness`; a `QueryModel` is attacked as it is.
         images: float32 [n, height, width, channels] in [0, 1].
         batch_size: Images per query.
+        precision: See `TargetModel`.
     """
     if isinstance(classifier, QueryModel):
         return classifier, classifier.logits(images)
-    model = TargetModel(classifier, batch_size)
+    model = TargetModel(classifier, batch_size, precision)
     logits = model.logits(images)
     if last_activation(classifier) is None and are_probabilities(logits):
         model = model.of_log_probabilities()

@@ -67,12 +67,14 @@ class Robustness(NamedTuple):
         clean_classes: Predicted classes of the clean images, int32 [n].
         outcomes: Outcome of each attack, by name.
         warnings: Reasons to distrust the results, one line each.
+        precision: "bfloat16" if candidates were queried in bfloat16 first, else "float32".
     """
 
     labels: np.ndarray
     clean_classes: np.ndarray
     outcomes: Mapping[str, AttackOutcome]
     warnings: tuple[str, ...] = ()
+    precision: str = "float32"
 
     @property
     def correct(self) -> np.ndarray:
@@ -115,7 +117,7 @@ class Robustness(NamedTuple):
         )
 
     def report(self) -> dict[str, Any]:
-        """Sections `clean`, `attacks`, `worst_case` and `risks` of report.json, and `warnings`."""
+        """`clean`, `attacks`, `worst_case`, `risks`, `precision` and `warnings` of report.json."""
         risks = self.risks()
         content: dict[str, Any] = {"warnings": list(self.warnings)} if self.warnings else {}
         return content | {
@@ -123,6 +125,7 @@ class Robustness(NamedTuple):
             "attacks": [self._report_attack(name) for name in self.outcomes],
             "worst_case": {**proportion(self.worst_case()), "attacks": list(self.outcomes)},
             "risks": {name: float(np.mean(getattr(risks, name))) for name in risks._fields},
+            "precision": self.precision,
         }
 
     def _report_attack(self, name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from keras_srt.attacks import (
     make_criterion,
 )
 from keras_srt.attacks.autoattack import KeepResult
-from keras_srt.attacks.target_model import classes_of
+from keras_srt.attacks.target_model import Precision, classes_of
 from keras_srt.core.class_ids import check_class_ids
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
@@ -52,6 +52,7 @@ def evaluate_robustness(
     seed: int = 0,
     progress: Progress | None = None,
     parts: FinishedParts | None = None,
+    precision: Precision = "float32",
 ) -> Robustness:
     """Attack a classifier and record its predictions before and after each attack.
 
@@ -74,6 +75,7 @@ def evaluate_robustness(
             or None.
         parts: Keeps each attacked batch on disk, so that an interrupted evaluation continues
             there; None to keep nothing.
+        precision: "auto" or "float32", see `TargetModel`, which has its own.
 
     Returns:
         Predicted classes and attacked images, image by image.
@@ -95,7 +97,7 @@ def evaluate_robustness(
         array([ True, False])
     """
     images, labels = _check_images(images, labels)
-    model, logits = open_classifier(classifier, images, batch_size)
+    model, logits = open_classifier(classifier, images, batch_size, precision)
     clean = classes_of(logits)
     labels = check_class_ids(labels, logits.shape[1])
     warnings = [
@@ -107,7 +109,7 @@ def evaluate_robustness(
         name: _run_attack(model, images, clean, attack, seed, name, progress, parts)
         for name, attack in zip(_unique_names(attacks), attacks, strict=True)
     }
-    result = Robustness(labels, clean, outcomes)
+    result = Robustness(labels, clean, outcomes, precision=model.precision)
     for name, outcome in outcomes.items():
         warnings += gradient_warnings(name, outcome.gradients, outcome.vanished)
         warnings += query_attack_warnings(name, result.surviving_members(name))

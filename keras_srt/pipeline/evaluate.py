@@ -49,7 +49,7 @@ def evaluate(context: RunContext) -> Evaluation:
     """Evaluate the best classifier of a run, and keep attacked images for its deployment."""
     saved_split(context)  # the class ids must be those of the training
     settings = context.config.evaluation
-    target_model = TargetModel(context.best_classifier, settings.batch_size)
+    target_model = TargetModel(context.best_classifier, settings.batch_size, settings.precision)
     test = context.source.test(settings.limit)
     parts = FinishedParts(
         context.folder.evaluation,
@@ -132,6 +132,7 @@ def run_attacks(
             seed=config.seed,
             progress=progress,
             parts=finished,
+            precision=config.evaluation.precision,
         )
 
 

@@ -45,9 +45,9 @@ def evaluate_run(context: RunContext, folder: Path | None = None) -> dict[str, A
         UserError: The dataset is not the one that the run started with.
     """
     saved_split(context)  # the class ids must be those of the training
-    config = context.config
-    target_model = TargetModel(context.best_classifier, config.evaluation.batch_size)
-    evaluation = measure(config, target_model, context.source.test(config.evaluation.limit))
+    config, settings = context.config, context.config.evaluation
+    target_model = TargetModel(context.best_classifier, settings.batch_size, settings.precision)
+    evaluation = measure(config, target_model, context.source.test(settings.limit))
     return _report(config, context.source, evaluation, config.name, folder, trained=context)
 
 
@@ -75,7 +75,9 @@ def evaluate_external(
     """
     settings, test = config.evaluation, source.test(config.evaluation.limit)
     samples = np.float32(test.images[:_NUM_SAMPLES] / 255.0)
-    external = open_model(model, source.info, samples, settings.batch_size, options)
+    external = open_model(
+        model, source.info, samples, settings.batch_size, options, settings.precision
+    )
     external.check_attacks(settings.attacks)
     for line in external.conversions:
         logger.info("%s: %s", model, line)

@@ -73,5 +73,7 @@ def costs(report: Report) -> list[Fact]:
         facts.append(("Training", text))
     if "evaluation" in cost:
         queries, seconds = cost["evaluation"]["queries"], cost["evaluation"]["seconds"]
-        facts.append(("Evaluation", f"{format_duration(seconds)}, {queries:,} model queries"))
+        first = ", in bfloat16 first" if report.get("precision") == "bfloat16" else ""
+        text = f"{format_duration(seconds)}, {queries:,} model queries{first}"
+        facts.append(("Evaluation", text))
     return facts

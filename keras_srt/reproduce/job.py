@@ -155,7 +155,8 @@ class _Job:
         run, config = model.started
         # Shared by all attacks, so that the model is traced once.
         classifier = load_best_classifier(config, run, model.info)
-        target_model = TargetModel(classifier, model.config.evaluation.batch_size)
+        settings = model.config.evaluation
+        target_model = TargetModel(classifier, settings.batch_size, settings.precision)
         for wanted in missing:
             self._evaluate(model, target_model, wanted)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.attacks import ATTACKS, Attack, Criterion, QueryModel, TargetModel
+from keras_srt.attacks.target_model import Precision
 from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import DatasetInfo
@@ -103,6 +104,7 @@ def open_model(
     samples: np.ndarray,
     batch_size: int,
     options: ModelOptions = _DEFAULTS,
+    precision: Precision = "float32",
 ) -> ExternalModel:
     """Open a model to attack it, and check that it fits the dataset.
 
@@ -117,6 +119,7 @@ def open_model(
         samples: Some images of the dataset, float32 [n, height, width, channels] in [0, 1].
         batch_size: Images per query.
         options: What the user declares about the model.
+        precision: See `TargetModel`.
 
     Returns:
         The model.
@@ -138,7 +141,7 @@ def open_model(
     model: QueryModel = query_model(adapted, batch_size)
     warnings: tuple[str, ...] = ()
     if opened.in_graph:
-        model, warnings = _target_model(adapted, samples, batch_size)
+        model, warnings = _target_model(adapted, samples, batch_size, precision)
     return ExternalModel(
         model,
         opened.kind,
@@ -179,10 +182,10 @@ def query_model(adapted: AdaptedModel, batch_size: int) -> QueryModel:
 
 
 def _target_model(
-    adapted: AdaptedModel, samples: np.ndarray, batch_size: int
+    adapted: AdaptedModel, samples: np.ndarray, batch_size: int, precision: Precision
 ) -> tuple[QueryModel, tuple[str, ...]]:
     """Make the model under attack, and a warning if its gradients are missing or all 0."""
-    model = TargetModel(adapted, batch_size)
+    model = TargetModel(adapted, batch_size, precision)
     labels = np.int32(np.argmax(model.logits(samples), axis=1))
     try:
         _, gradient = model.gradient(samples, Criterion(labels))

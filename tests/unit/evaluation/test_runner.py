@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_srt.attacks import ATTACKS, FGSM, PGD, Attack, AttackResult, GridAdv, batch_progress
+from keras_srt.attacks import (
+    ATTACKS,
+    FGSM,
+    PGD,
+    Attack,
+    AttackResult,
+    GridAdv,
+    batch_progress,
+    target_model,
+)
 from keras_srt.core.errors import UserError
 from keras_srt.evaluation.runner import evaluate_robustness
 
@@ -50,6 +59,21 @@ def test_the_success_that_an_attack_claims_is_ignored(some_right, pictures, monk
     outcome = evaluate_robustness(classifier, pictures, labels, [SMALL_GRID])
     np.testing.assert_array_equal(outcome.surviving("gridadv"), honest.surviving("gridadv"))
     assert honest.surviving("gridadv").any()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_precision_is_reported_and_changes_no_outcome(some_right, pictures, monkeypatch, fast):
+    monkeypatch.setattr(target_model, "bfloat16_is_fast", lambda: fast)
+    classifier, labels = some_right
+    alone, first = (
+        evaluate_robustness(classifier, pictures, labels, [SMALL_GRID], precision=precision)
+        for precision in ("float32", "auto")
+    )
+    assert alone.report()["precision"] == "float32"
+    assert first.report()["precision"] == ("bfloat16" if fast else "float32")
+    for outcome, other in zip(alone.outcomes.values(), first.outcomes.values(), strict=True):
+        np.testing.assert_array_equal(outcome.classes, other.classes)
+        np.testing.assert_array_equal(outcome.images, other.images)
 
 
 def test_outcomes_do_not_depend_on_the_batch_size(some_right, pictures):
