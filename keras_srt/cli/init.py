@@ -104,7 +104,7 @@ class _Start(NamedTuple):
     def choose(self) -> Choice:
         """Time candidates and choose one."""
         from keras_srt.folders import step_timing
-        from keras_srt.folders.network_choice import Limits, candidates, choose
+        from keras_srt.folders.network_choice import Limits, by_pixels, candidates, choose
 
         options, seen = self.options, self.seen
         among = candidates(seen.size, seen.channels, options.network, options.weights)
@@ -113,6 +113,8 @@ class _Start(NamedTuple):
             images = seen.num_labeled + seen.num_unlabeled
             limits = Limits.of_pretrained(images, among[0].batch_size)
         estimate = self._timer(step_timing.estimate_step)
+        if options.network is not None or options.weights is not None:
+            estimate = by_pixels(estimate)
         return choose(among, options.time, estimate, self._timer(step_timing.measure_step), limits)
 
     def _timer(self, function: Callable[[dict[str, Any], DatasetInfo], float]) -> Timer:

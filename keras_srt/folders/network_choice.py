@@ -9,8 +9,9 @@ from keras_srt.core.formatting import format_duration, format_number
 
 # A network is too slow if fewer steps fit; a training never has more than _MOST_STEPS.
 FEWEST_STEPS, _MOST_STEPS = 1500, 6000
-# With pretrained weights, fewer steps suffice, and more passes over the images only overfit.
-_FEWEST_PRETRAINED, _MOST_PASSES = 200, 100
+# With pretrained weights, the steps go by passes over the images: after fewer of them, the network
+# isn't robust yet; after more, it overfits.
+_FEWEST_PRETRAINED, _FEWEST_PASSES, _MOST_PASSES = 200, 40, 100
 # Sizes for photos, and for any network that the user names.
 _SIDES, _ALL_SIDES = (96, 128, 160, 224), (32, 48, 64, 96, 128, 160, 224)
 PRETRAINED = "mobilenet_v2"  # the network for pretrained weights if the user names none
@@ -54,15 +55,34 @@ class Limits(NamedTuple):
         """Return the limits for a network with pretrained weights.
 
         Example:
-            >>> Limits.of_pretrained(243, 32)
-            Limits(fewest=200, most=760)
+            >>> Limits.of_pretrained(243, 16)
+            Limits(fewest=608, most=1519)
         """
-        passes = -(-_MOST_PASSES * num_images // batch_size)
-        return cls(_FEWEST_PRETRAINED, min(_MOST_STEPS, max(_FEWEST_PRETRAINED, passes)))
+        fewest, most = (
+            max(_FEWEST_PRETRAINED, -(-passes * num_images // batch_size))
+            for passes in (_FEWEST_PASSES, _MOST_PASSES)
+        )
+        return cls(min(FEWEST_STEPS, fewest), min(_MOST_STEPS, most))
 
 
 # Returns the seconds of a training step.
 Timer = Callable[[Candidate], float]
+
+
+def by_pixels(timer: Timer) -> Timer:
+    """Return a timer that times each network at one size, others in proportion to their pixels.
+
+    Building a deep network takes longer than timing it.
+    """
+    known: dict[str, float] = {}
+
+    def timed(candidate: Candidate) -> float:
+        pixels = candidate.size**2 * candidate.batch_size
+        if candidate.title not in known:
+            known[candidate.title] = timer(candidate) / pixels
+        return known[candidate.title] * pixels
+
+    return timed
 
 
 class Timed(NamedTuple):
@@ -132,8 +152,8 @@ def candidates(
     """
     if network is not None or weights is not None:
         model = {"name": network or PRETRAINED} | ({} if weights is None else {"weights": weights})
-        sides = _ALL_SIDES if weights is None else _SIDES
-        return [Candidate(model, side, 32) for side in sides if side <= max(size, sides[0])]
+        sides, batch = (_ALL_SIDES, 32) if weights is None else (_SIDES, 16)
+        return [Candidate(model, side, batch) for side in sides if side <= max(size, sides[0])]
     normalization = {"mean": [0.5], "std": [0.5]}
     small, middle = min(size, 32), min(size, 64)
 

@@ -43,8 +43,8 @@ _VALIDATIONS, _EVALUATED = 20, 1000
 # Larger datasets are streamed from disk, with a shuffle buffer of this many images.
 _IN_MEMORY, _BUFFER = 2**30, 4096
 _CHANNEL_SPREAD = 4
-# The share of the steps that train only the last layer of a pretrained network.
-_FREEZE = 0.3
+# With pretrained weights: the share of the steps that train only the last layer, and λ.
+_FREEZE, _ROBUST_WEIGHT = 0.15, 3.0
 
 
 class FolderSummary(NamedTuple):
@@ -223,26 +223,10 @@ def starting_config(
     found = {key: getattr(source, key) for key in ("labeled", "unlabeled", "csv", "test")}
     total = (seen.num_labeled + seen.num_unlabeled) * network.size**2 * seen.channels
     semi = seen.num_unlabeled > 0
-    threat = {"epsilon": _epsilon(seen, network.size) if epsilon is None else epsilon}
     pretrained = "weights" in network.model
-    training: dict[str, Any] = {
-        "steps": steps,
-        "batch_size": network.batch_size,
-        "learning_rate": 0.02 if pretrained else 0.05,
-        "schedule": {"name": "cosine"},
-        "strength_warmup": 0.3,
-        # Without these two settings, training can collapse to one class.
-        "weight_warmup": 0.2,
-        "gradient_clip": 1.0,
-        "interval": max(1, steps // _VALIDATIONS),
-    }
-    if pretrained:
-        training["freeze"] = _FREEZE
-    if semi:
-        # The proportional fraction would be too small with few labels.
-        share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
-        labeled = round(network.batch_size * min(0.75, max(0.25, share)))
-        training["labeled_per_batch"] = labeled
+    threat = {"epsilon": _epsilon(seen, network.size) if epsilon is None else epsilon}
+    # A training from pretrained weights takes minutes, and its evaluation shouldn't take longer.
+    parts = 20 if pretrained else 50
     smoke = {"steps": 4, "batch_size": 16, "interval": 2}
     return {
         "name": name,
@@ -257,17 +241,21 @@ def starting_config(
             "channels": seen.channels,
             "resize": source.resize,
             "shuffle_buffer": _BUFFER if total > _IN_MEMORY and semi else None,
-        },
+        }
+        | ({"augmentation": {"flip": True, "pad": network.size // 12}} if pretrained else {}),
         "model": network.model,
-        "neighborhood": {"name": "linf", **threat, "num_steps": 5},
-        "objective": {"name": "srt" if semi else "rt", "robust_weight": 1.0},
-        "training": training,
+        "neighborhood": {"name": "linf", **threat, "num_steps": 2 if pretrained else 5},
+        "objective": {
+            "name": "srt" if semi else "rt",
+            "robust_weight": _ROBUST_WEIGHT if pretrained else 1.0,
+        },
+        "training": _training(seen, network, steps),
         "evaluation": {
             "attacks": [{"name": "fgsm", **threat}, {"name": "pgd", **threat, "num_steps": 20}],
             "limit": _EVALUATED,
             "batch_size": 100,
-            "masking": 50,
-            "curves": 50,
+            "masking": parts,
+            "curves": parts,
         },
         "variants": {
             "smoke": {
@@ -277,6 +265,30 @@ def starting_config(
             }
         },
     }
+
+
+def _training(seen: FolderSummary, network: Candidate, steps: int) -> dict[str, Any]:
+    """Return the section `training`."""
+    pretrained = "weights" in network.model
+    training: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": network.batch_size,
+        "learning_rate": 0.03 if pretrained else 0.05,
+        "schedule": {"name": "cosine"},
+        "strength_warmup": 0.3,
+        # Without these two settings, training can collapse to one class.
+        "weight_warmup": 0.2,
+        "gradient_clip": 1.0,
+        "interval": max(1, steps // _VALIDATIONS),
+    }
+    if pretrained:
+        training["freeze"] = _FREEZE
+    if seen.num_unlabeled:
+        # The proportional fraction would be too small with few labels.
+        share = seen.num_labeled / (seen.num_labeled + seen.num_unlabeled)
+        labeled = round(network.batch_size * min(0.75, max(0.25, share)))
+        training["labeled_per_batch"] = labeled
+    return training
 
 
 def _epsilon(seen: FolderSummary, size: int) -> float | str:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from keras_srt.folders.network_choice import FEWEST_STEPS, Candidate, Limits, candidates, choose
+from keras_srt.folders.network_choice import (
+    FEWEST_STEPS,
+    Candidate,
+    Limits,
+    by_pixels,
+    candidates,
+    choose,
+)
 
 FAST, MIDDLE, SLOW, SLOWEST = (
     Candidate({"name": name}, size, 64)
@@ -54,14 +61,28 @@ def test_a_measured_step_overrules_the_estimate():
 
 
 def test_pretrained_networks_need_few_steps():
-    limits = Limits.of_pretrained(243, 32)
+    limits = Limits.of_pretrained(243, 16)  # 40 and 100 passes
+    assert limits == (608, 1519)
     choice = choose(AMONG, 1000, seconds_of, seconds_of, limits)  # 700 steps of 1 s, 77 of 9 s
     assert (choice.chosen, choice.steps) == (SLOW, 700)
-    assert choice.table().startswith("network  size  batch  s a step  200 steps\n")
-    assert choose(AMONG, 2000, seconds_of, seconds_of, limits).steps == 760
+    assert choice.table().startswith("network  size  batch  s a step  608 steps\n")
+    assert choose(AMONG, 3000, seconds_of, seconds_of, limits).steps == 1519
     assert choose([SLOW], 100, seconds_of, seconds_of, limits).steps == 70
-    assert Limits.of_pretrained(10, 32).most == 200
-    assert Limits.of_pretrained(10**6, 32).most == 6000
+    assert Limits.of_pretrained(10, 32) == (200, 200)
+    assert Limits.of_pretrained(10**6, 32) == (1500, 6000)
+
+
+def test_sizes_of_a_network_are_estimated_from_one():
+    timed = []
+
+    def seconds(network):
+        timed.append(network.size)
+        return 0.9
+
+    estimate = by_pixels(seconds)
+    networks = candidates(224, 3, "resnet50", "w.h5")
+    assert [estimate(each) for each in networks] == pytest.approx([0.9, 1.6, 2.5, 4.9])
+    assert timed == [96]
 
 
 @pytest.mark.parametrize(
