@@ -10,6 +10,8 @@ from resumed_runs import check_resumed_run
 from tiny_runs import train_in
 
 from keras_srt.core.tensorflow import keras
+from keras_srt.data import Folder
+from keras_srt.pipeline import training_loop
 from keras_srt.pipeline.configs import load_config
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.plan import make_plan
@@ -39,6 +41,15 @@ def test_a_run_without_validation_keeps_the_last_classifier(tmp_path, monkeypatc
     best = json.loads((folder.checkpoints / "best.json").read_text())
     assert (best["step"], best.keys() & {"val_robust_accuracy"}) == (int(rows[-1]["step"]), set())
     assert json.loads(folder.split.read_text())["validation"] == []
+
+
+def test_the_hint_about_a_long_training_fits_the_dataset(tmp_path):
+    config = load_config(str(write_config(tmp_path, tiny())))
+    assert "--variant quick takes minutes" in training_loop._long_training_hint(config)
+    own = dataclasses.replace(config.data, dataset=Folder(labeled="photos"))
+    hint = training_loop._long_training_hint(dataclasses.replace(config, data=own))
+    assert "variant" not in hint
+    assert "lower training.steps or data.size" in hint
 
 
 def early_stop(**more):
