@@ -134,6 +134,7 @@ def test_pretrained_weights_give_a_frozen_start_and_few_steps(tmp_path, capsys, 
         assert (config.model.name, config.model.weights) == (network, weights)
         assert config.training.steps == steps  # of 6 images, more would be only more passes
         assert (config.training.freeze, config.training.batch_size) == (0.15, 16)
+        assert config.training.learning_rate == 0.01  # at 0.03, a run fell to one class
         assert "200 steps" in output
         assert config.data.dataset.size == ((96, 96) if given == [] else (128, 128))
 
