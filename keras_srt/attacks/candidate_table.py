@@ -19,6 +19,9 @@ Perturb = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class CandidateTable:
     """Predictions of the candidates of each image.
 
+    The loss is log odds, which order candidates as cross-entropy does, but don't round to 0 where
+    the model is sure.
+
     Args:
         model: The model under attack.
         criterion: The attack's criterion for the n images.
@@ -58,17 +61,16 @@ class CandidateTable:
 
     def _ask(self, candidates: np.ndarray, images: np.ndarray) -> None:
         pairs, criterion = (candidates, images), self._criterion[images]
-        predictions = self._model.predictions(self._perturb(*pairs), criterion)
-        self._loss[pairs] = predictions.loss
-        self._adversarial[pairs] = criterion.is_adversarial(predictions.classes)
+        logits = self._model.logits(self._perturb(*pairs))
+        self._loss[pairs] = evaluate_loss(log_odds, logits, criterion)
+        self._adversarial[pairs] = criterion.is_adversarial(classes_of(logits))
 
 
 class RoundedCandidateTable(CandidateTable):
     """Predictions in bfloat16, repeated in float32 wherever rounding could change the result.
 
     Float32 decides each candidate that may be adversarial and, in `worst`, each that may have the
-    highest loss. The loss is log odds, which order candidates as cross-entropy does and differ by
-    rounding no more than the logits do.
+    highest loss. Log odds differ by rounding no more than the logits do.
 
     Args:
         rounding: Measures the differences, for all batches of a model.
@@ -131,9 +133,8 @@ class RoundedCandidateTable(CandidateTable):
 
     def _undecided(self) -> np.ndarray:
         """Which candidates, of images without success, float32 has to decide."""
-        # A wrong choice among failures changes no verdict: half of the bound is enough.
         with np.errstate(invalid="ignore"):  # inf - inf
-            may_be_highest = self._loss > self._loss.max(axis=0) - self._rounding.bound / 2
+            may_be_highest = self._loss > self._loss.max(axis=0) - self._rounding.bound
         return ~self.success & self._rounded & (may_be_highest | self._may_succeed(self._margin))
 
 
