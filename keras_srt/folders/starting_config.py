@@ -244,7 +244,7 @@ def starting_config(
         }
         | ({"augmentation": {"flip": True, "pad": network.size // 12}} if pretrained else {}),
         "model": network.model,
-        "neighborhood": {"name": "linf", **threat, "num_steps": 2 if pretrained else 5},
+        "neighborhood": {"name": "linf", **threat, "num_steps": 5},
         "objective": {
             "name": "srt" if semi else "rt",
             "robust_weight": _ROBUST_WEIGHT if pretrained else 1.0,
