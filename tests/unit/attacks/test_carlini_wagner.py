@@ -6,8 +6,9 @@ import tensorflow as tf
 from linear_models import SEED, affine, constant, pairwise_distances, run
 
 from keras_srt.attacks import CarliniWagner, Criterion
+from keras_srt.attacks.batch_progress import BatchProgress
 from keras_srt.attacks.carlini_wagner import _Descent
-from keras_srt.attacks.target_model import Predictions
+from keras_srt.attacks.target_model import Predictions, TargetModel
 from keras_srt.core.tensorflow import keras
 
 CW = {
@@ -70,8 +71,11 @@ def test_the_constant_follows_a_binary_search(monkeypatch, gray, succeeds, expec
         return images + np.float32(0.01 * len(tried)), np.array([length])
 
     monkeypatch.setattr(CarliniWagner, "_search", scripted)
-    attack = CarliniWagner(epsilon=1, searches=len(succeeds))
-    nearest = attack.find_nearest(None, gray[:1], Criterion(np.int32([0])), SEED)
+    attack, constant_model = (
+        CarliniWagner(epsilon=1, searches=len(succeeds)),
+        TargetModel(constant(3)),
+    )
+    nearest = attack.find_nearest(constant_model, gray[:1], Criterion(np.int32([0])), SEED)
     np.testing.assert_allclose(tried, expected)
     # The nearest success, which here is the last.
     last = max((k + 1 for k, success in enumerate(succeeds) if success), default=0)
@@ -90,7 +94,7 @@ def test_one_high_objective_is_no_stall(gray):
     """As half precision rounds objectives: here only that of the third check is too high."""
 
     class Falling:
-        calls = 0
+        calls, progress = 0, BatchProgress()
 
         def gradient(self, images, criterion, loss):
             missing = 10 - 0.1 * self.calls + (self.calls == 8)
