@@ -14,7 +14,7 @@ from keras_srt.core.formatting import format_duration
 if TYPE_CHECKING:
     from keras_srt.data import DatasetInfo, Folder
     from keras_srt.folders.network_choice import Candidate, Choice, Timer
-    from keras_srt.folders.starting_config import FolderSummary
+    from keras_srt.folders.summary import FolderSummary
 
 HELP = "Look at a folder of images and write a config to start from."
 
@@ -119,10 +119,9 @@ class _Start(NamedTuple):
 
     def _timer(self, function: Callable[[dict[str, Any], DatasetInfo], float]) -> Timer:
         from keras_srt.core.progress import ProgressBar
-        from keras_srt.folders.starting_config import dataset_info
 
         def timed(network: Candidate) -> float:
-            info = dataset_info(self.source, self.seen, network.size)
+            info = self.seen.dataset_info(self.source, network.size)
             with ProgressBar(f"timing {network.title} at {network.size} px"):
                 return function(self.config(network, steps=1000), info)
 
@@ -131,10 +130,9 @@ class _Start(NamedTuple):
     def check(self, choice: Choice) -> str:
         """Check the threat on a standard model; return the line to show."""
         from keras_srt.folders import threat_check
-        from keras_srt.folders.starting_config import dataset_info
 
         content = self.config(choice.chosen, choice.steps)
-        info = dataset_info(self.source, self.seen, choice.chosen.size)
+        info = self.seen.dataset_info(self.source, choice.chosen.size)
         found = threat_check.check_threat(content, info, self.options.time, choice.step_seconds)
         return found.describe()
 
@@ -163,20 +161,21 @@ def run(options: argparse.Namespace) -> None:
 
 def _look(options: argparse.Namespace) -> _Start:
     """Look at the folder and show what is found."""
-    from keras_srt.folders import starting_config
+    from keras_srt.folders.layout import find_source, unused_parts
+    from keras_srt.folders.summary import summarize
 
     output = _output(options)
     if output.exists():
         raise UserError(f"--output {output}: already exists; give another name")
     if not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: its folder doesn't exist; make it first")
-    source = starting_config.find_source(options.folder)
-    seen = starting_config.look(source.list_files(None))
+    source = find_source(options.folder)
+    seen = summarize(source.list_files(None))
     for part in ("labeled", "unlabeled", "csv", "test"):
         if (path := getattr(source, part)) is not None:
             show(f"{part:<9} {path}")
-    unused = starting_config.unused_parts(options.folder, source)
-    show("\n".join([*unused, *starting_config.description(seen)]))
+    unused = unused_parts(options.folder, source)
+    show("\n".join([*unused, *seen.describe()]))
     return _Start(output.stem, source, seen, options)
 
 

@@ -33,6 +33,11 @@ class Candidate(NamedTuple):
     batch_size: int
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from pretrained weights."""
+        return "weights" in self.model
+
+    @property
     def title(self) -> str:
         """Name and width of the network."""
         width = self.model.get("width")

@@ -156,7 +156,7 @@ def _read(source: Folder, deadline: float) -> tuple[Images, Images]:
 def _decoded(decoder: PhotoDecoder, path: Path) -> np.ndarray | None:
     try:
         return decoder.read(path)
-    except (BadImage, OSError):  # `look` and the training report it
+    except (BadImage, OSError):  # `summarize` and the training report it
         return None
 
 

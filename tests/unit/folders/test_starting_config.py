@@ -9,7 +9,7 @@ from PIL import Image
 
 from keras_srt.cli import main as cli
 from keras_srt.folders import step_timing, threat_check
-from keras_srt.folders.starting_config import find_source
+from keras_srt.folders.layout import find_source
 from keras_srt.folders.threat_check import ThreatCheck
 from keras_srt.pipeline import plan
 from keras_srt.pipeline.configs import load_config

@@ -7,7 +7,8 @@ from PIL import Image
 from keras_srt.data import Folder
 from keras_srt.folders import threat_check
 from keras_srt.folders.network_choice import Candidate
-from keras_srt.folders.starting_config import FolderSummary, dataset_info, starting_config
+from keras_srt.folders.starting_config import starting_config
+from keras_srt.folders.summary import FolderSummary
 from keras_srt.folders.threat_check import ThreatCheck, check_threat
 
 SMALL = Candidate({"name": "small_cnn", "width": 2, "dropout": 0.0}, 28, 16)
@@ -26,7 +27,7 @@ def check(tmp_path, brightness, epsilon, seconds=1000.0, step_seconds=0.01):
     source = Folder(labeled=str(tmp_path))
     content = starting_config("a", source, seen, SMALL, 100, epsilon)
     before = sorted(tmp_path.rglob("*"))
-    found = check_threat(content, dataset_info(source, seen, 28), seconds, step_seconds)
+    found = check_threat(content, seen.dataset_info(source, 28), seconds, step_seconds)
     assert sorted(tmp_path.rglob("*")) == before
     return found
 
