@@ -47,6 +47,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", help="make the attacks targeted: random, next, least_likely or a class id"
     )
+    _add_measurements(parser)
+    parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
+    parser.add_argument(
+        "--report-dir",
+        type=Path,
+        help="also write all reports into this folder, a new or an empty one: report.html, "
+        "figures, MODEL_CARD.md, report.json, outcomes.npz",
+    )
+
+
+def _add_measurements(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what is measured, and on how many images."""
     parser.add_argument("--limit", type=int, help="test images, the first ones")
     parser.add_argument(
         "--masking", type=int, metavar="N", help="look for gradient masking on N images; 0: don't"
@@ -76,13 +88,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "float32"),
         help="auto queries transforms in bfloat16 where the processor is fast at it, with the same "
         "verdicts; default: auto",
-    )
-    parser.add_argument("--output", type=Path, help="also write the report as JSON to this file")
-    parser.add_argument(
-        "--report-dir",
-        type=Path,
-        help="also write all reports into this folder, a new or an empty one: report.html, "
-        "figures, MODEL_CARD.md, report.json, outcomes.npz",
     )
 
 

@@ -154,14 +154,7 @@ def streamed_batches(
             image.
     """
     streaming.check(sizes)
-    if sizes.unlabeled < replicas.total:
-        raise InvalidSettings(
-            [
-                f"training.batch_size: got {sizes.unlabeled} unlabeled images in a step on "
-                f"{replicas.total} replicas; allowed: at least one per replica, with "
-                "data.shuffle_buffer"
-            ]
-        )
+    _check_replicas(sizes, replicas)
     known = tf.constant(labeled.images), tf.constant(labeled.labels, tf.int32)
     order = tf.constant(pass_order(labeled.labels, balance))
     targets = tf.constant(pseudo_labels) if pseudo_labels is not None else None
@@ -186,6 +179,17 @@ def streamed_batches(
 
     numbered = tf.data.Dataset.zip((element_numbers(first_step, replicas), others))
     return mark_infinite(numbered.map(batch, num_parallel_calls=2, deterministic=True)).prefetch(2)
+
+
+def _check_replicas(sizes: BatchSizes, replicas: Replicas) -> None:
+    if sizes.unlabeled < replicas.total:
+        raise InvalidSettings(
+            [
+                f"training.batch_size: got {sizes.unlabeled} unlabeled images in a step on "
+                f"{replicas.total} replicas; allowed: at least one per replica, with "
+                "data.shuffle_buffer"
+            ]
+        )
 
 
 def _unlabeled_rows(
@@ -224,8 +228,13 @@ def _unlabeled_rows(
     rows = tf.data.Dataset.zip(tuple(lanes)).map(
         lambda *lanes: tuple(tf.concat(parts, axis=0) for parts in zip(*lanes, strict=True))
     )
-    if replicas.local == 1:
-        return rows
+    return rows if replicas.local == 1 else _per_replica(rows, per_batch, begin, replicas)
+
+
+def _per_replica(
+    rows: tf.data.Dataset, per_batch: int, begin: int, replicas: Replicas
+) -> tf.data.Dataset:
+    """Divide steps, whose rows start at `begin`, into one element per local replica."""
 
     def of_replica(number: tf.Tensor, read: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         first, last = replicas.share(per_batch, replicas.first + number)
