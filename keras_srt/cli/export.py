@@ -111,6 +111,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _export_model(options: argparse.Namespace) -> None:
     """Export a third-party model."""
+    from keras_srt.core.log_levels import RESULT
     from keras_srt.exporters.export import export_classifier
     from keras_srt.foreign.adapt import open_classifier
     from keras_srt.pipeline.describe import describe_export
@@ -123,7 +124,7 @@ def _export_model(options: argparse.Namespace) -> None:
     exported = export_classifier(
         classifier, names, options.to, samples, options.version, keep=options.keep
     )
-    logger.info(describe_export(exported))
+    logger.log(RESULT, describe_export(exported))
 
 
 def _read_images(sources: Sequence[str], shape: tuple[int, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from keras_srt.cli import options as shared
+from keras_srt.cli.output import show
 
 HELP = "Describe a config: its data, threat, model and cost, without training."
 
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(config.to_json())
         return
+    from keras_srt.core.progress import ProgressBar
     from keras_srt.pipeline.context import RunContext
     from keras_srt.pipeline.cost import time_step
     from keras_srt.pipeline.data import check_split
@@ -32,6 +34,8 @@ def run(options: argparse.Namespace) -> None:
 
     context = RunContext.open(config, RunFolder(Path("runs") / config.name), options.data_dir)
     check_split(config, context.source)
-    print(describe_config(context))
-    print(describe_processor())
-    print(describe_cost(context.plan, time_step(context.model, context.plan, context.info)))
+    show(describe_config(context))
+    show(describe_processor())
+    with ProgressBar("timing a step"):
+        step = time_step(context.model, context.plan, context.info)
+    show(describe_cost(context.plan, step))

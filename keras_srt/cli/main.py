@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
+import gc
 import platform
 import sys
 import warnings
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     if arguments is None:
         _tolerate_warnings()
+    # Python's last garbage collections would take seconds with the objects of TensorFlow.
+    atexit.register(gc.freeze)
     options = make_parser().parse_args(arguments)
     saves_work = hasattr(options.module, "resume_command")
     try:

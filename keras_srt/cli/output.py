@@ -14,6 +14,8 @@ from typing_extensions import override
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
+from keras_srt.core.log_levels import RESULT
+from keras_srt.core.progress import above_bars
 
 
 def show(text: str, stream: TextIO | None = None) -> None:
@@ -108,7 +110,8 @@ class _TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # To the sys.stdout of this moment. Errors aren't handled: main reports a broken pipe.
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        show(prefix + record.getMessage())
+        with above_bars():
+            show(prefix + record.getMessage())
 
 
 @contextlib.contextmanager
@@ -116,11 +119,11 @@ def shown_logs(quiet: bool = False) -> Iterator[None]:
     """Show what the package logs, from INFO up, while the body runs.
 
     Args:
-        quiet: Whether to show only warnings, and no progress.
+        quiet: Whether to show only results and warnings, and no progress.
     """
     logger, handler = logging.getLogger("keras_srt"), _TerminalHandler()
     level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(RESULT if quiet else logging.INFO)
     logger.addHandler(handler)
     logger.propagate = False
     try:

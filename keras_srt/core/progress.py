@@ -6,18 +6,29 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from typing_extensions import Self
 
 from keras_srt.core.formatting import format_duration
+from keras_srt.core.stderr_filter import UNFILTERED_STDERR
 
 logger = logging.getLogger(__name__)
 
 _BAR_SECONDS, _LINE_SECONDS = 1.0, 30.0
 # tqdm's own, with whole parts.
 _FORMAT = "{l_bar}{bar}| {n:,.0f}/{total:,.0f} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+@contextmanager
+def above_bars() -> Iterator[None]:
+    """Remove the bars from the terminal while the body prints lines."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=UNFILTERED_STDERR):
+        yield
 
 
 class ProgressBar:
@@ -64,7 +75,7 @@ class ProgressBar:
             unit=unit,
             leave=False,
             dynamic_ncols=True,
-            file=sys.stderr,
+            file=UNFILTERED_STDERR,
             bar_format="{desc}: {elapsed}" if total is None else _FORMAT,
             disable=None if self._shown else True,  # None: disabled unless it is a terminal
         )
@@ -78,13 +89,14 @@ class ProgressBar:
 
         Args:
             count: The number of parts; a fraction for what is done of a part.
-            values: Results so far, shown beside the progress.
+            values: Results so far, shown beside the progress: on a narrow terminal the first ones.
         """
         self.done += count
         if count and self._timed_from is None:  # the first part includes the compilation
             self._timed_from = time.perf_counter(), self.done
         self._values = dict(values or {})
-        self._bar.set_postfix(self._values, refresh=False)
+        if not self._bar.disable:
+            self._bar.set_postfix_str(self._fitting_values(), refresh=False)
         self._bar.update(count)
 
     @property
@@ -104,8 +116,8 @@ class ProgressBar:
         """Print a line to stdout, above the bar."""
         if not self._shown:
             return
-        self._bar.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        with above_bars():
+            print(line, file=sys.stdout, flush=True)  # noqa: T201
 
     def close(self) -> None:
         """Remove the bar."""
@@ -122,6 +134,20 @@ class ProgressBar:
                 logger.info(self._line())
             else:
                 self._bar.refresh()
+
+    def _fitting_values(self) -> str:
+        """The first values that leave ten characters of the terminal's line for the bar."""
+        shown = [f"{name}={value}" for name, value in self._values.items()]
+        state = self._bar.format_dict
+        columns = state["ncols"] or sys.maxsize
+        while shown:
+            text = ", ".join(shown)
+            # Without a number of columns, tqdm makes the bar ten characters wide.
+            line = self._bar.format_meter(**{**state, "ncols": None, "postfix": text})
+            if len(line) < columns:
+                return text
+            shown.pop()
+        return ""
 
     def _line(self) -> str:
         parts = [f"{self._title:<9}"]

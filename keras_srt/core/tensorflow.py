@@ -10,13 +10,19 @@ versions, where its backend must be TensorFlow.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import types
 from typing import TYPE_CHECKING, Any
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.stderr_filter import TENSORFLOW_STARTUP_NOISE, filter_stderr
+from keras_srt.core.progress import ProgressBar
+from keras_srt.core.stderr_filter import (
+    TENSORFLOW_STARTUP_NOISE,
+    UNFILTERED_STDERR,
+    filter_stderr,
+)
 
 _BACKEND = "tensorflow"
 
@@ -37,11 +43,17 @@ def _load(name: str) -> types.ModuleType:
         return _import(name)
     # Newer versions log at INFO level when they open files; warnings remain visible.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    with filter_stderr(TENSORFLOW_STARTUP_NOISE):
+    with filter_stderr(TENSORFLOW_STARTUP_NOISE), _loading_bar():
         module = _import(name)
         # Newer versions report missing GPUs when they first list devices, not at import.
         sys.modules["tensorflow"].config.list_physical_devices()
     return module
+
+
+def _loading_bar() -> ProgressBar:
+    """A bar on the terminal of a command, which shows what the package logs; silent elsewhere."""
+    shows_logs = logging.getLogger("keras_srt").isEnabledFor(logging.INFO)
+    return ProgressBar("loading TensorFlow", shown=shows_logs and UNFILTERED_STDERR.isatty())
 
 
 def _import(name: str) -> types.ModuleType:

@@ -75,8 +75,7 @@ def pair(
     divisors = _divisor("labeled", first_images), _divisor("unlabeled", first_unlabeled)
     if divisors[0] != divisors[1]:
         raise _invalid("unlabeled", "another range of values than the labeled images", "the same")
-    if divisors[0] != 1:
-        _log.warning("labeled and unlabeled images: values from 0 to 255, rescaled to [0, 1]")
+    _tell("labeled and unlabeled", divisors[0])
     steps = max(_length("labeled", labeled), _length("unlabeled", unlabeled))
     together = tf.data.Dataset.zip(
         (_repeated(labeled, first_images), _repeated(unlabeled, first_unlabeled))
@@ -216,7 +215,7 @@ def _rescale(images: Any, divisor: float) -> Any:
 
 def _tell(role: str, divisor: float) -> None:
     if divisor != 1:
-        _log.warning("%s: images with values from 0 to 255, rescaled to [0, 1]", role)
+        _log.info("%s: images with values from 0 to 255, rescaled to [0, 1]", role)
 
 
 def _invalid(role: str, got: str, allowed: str) -> InvalidSettings:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from keras_srt.core.tensorflow import tf
 from keras_srt.data.batch_sources import as_batches, known_image_shape
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
-from keras_srt.evaluation.part_progress import Progress
+from keras_srt.evaluation.part_progress import Progress, progress_bars
 from keras_srt.evaluation.runner import Robustness, evaluate_robustness
 from keras_srt.foreign.adapt import adapt_keras
 from keras_srt.foreign.adapted_model import AdaptedModel
@@ -71,7 +72,7 @@ def evaluate(
     image_shape: tuple[int, int, int] | None = None,
     seed: int = 0,
     precision: Precision = "auto",
-    progress: Progress | None = None,
+    progress: Progress | Literal["auto"] | None = "auto",
 ) -> EvaluationResult:
     """Attack a model on a dataset and count the images that remain correctly classified.
 
@@ -92,8 +93,9 @@ def evaluate(
         seed: Seed of the attacks' random draws.
         precision: "auto" queries transforms in bfloat16 where the processor is fast at it;
             float32 decides wherever rounding could change a verdict. "float32" doesn't.
-        progress: Called with attack name, images done (those under attack count in proportion to
-            the work done on them) and images in all; or None.
+        progress: "auto" shows a bar for each attack if stderr is a terminal; None shows nothing; a
+            function is called with attack name, images done (those under attack count in
+            proportion to the work done on them) and images in all.
 
     Returns:
         Clean and robust accuracy with a confidence interval.
@@ -120,16 +122,18 @@ def evaluate(
     conversions = target.conversions if isinstance(target, AdaptedModel) else ()
     if isinstance(target, AdaptedModel) and not target.opened.in_graph:
         target = query_model(target, batch_size)
-    found = evaluate_robustness(
-        target,
-        images,
-        labels,
-        attacks,
-        batch_size=batch_size,
-        seed=seed,
-        precision=precision,
-        progress=progress,
-    )
+    given = contextlib.nullcontext(progress) if progress != "auto" else progress_bars("image")
+    with given as shown:
+        found = evaluate_robustness(
+            target,
+            images,
+            labels,
+            attacks,
+            batch_size=batch_size,
+            seed=seed,
+            precision=precision,
+            progress=shown,
+        )
     return EvaluationResult(found, conversions)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from keras_srt.attacks import Attack, QueryModel, TargetModel
 from keras_srt.config.schema import Config
 from keras_srt.core.files import sha256
-from keras_srt.core.progress import ProgressBar
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import tf
 from keras_srt.data import Images
@@ -22,7 +20,7 @@ from keras_srt.evaluation.corrupted_images import accuracy_on_corruptions
 from keras_srt.evaluation.curves import accuracy_curves
 from keras_srt.evaluation.finished_parts import FinishedParts
 from keras_srt.evaluation.masking import find_masking
-from keras_srt.evaluation.part_progress import Progress
+from keras_srt.evaluation.part_progress import progress_bars
 from keras_srt.evaluation.per_image import fingerprint
 from keras_srt.evaluation.robustness import Robustness
 from keras_srt.evaluation.runner import evaluate_robustness
@@ -123,7 +121,7 @@ def run_attacks(
         attacks: The attacks.
         finished: Keeps finished parts on disk; None to keep nothing.
     """
-    with _progress_bars("image") as progress:
+    with progress_bars("image") as progress:
         return evaluate_robustness(
             classifier,
             *test,
@@ -145,24 +143,5 @@ def _on_first_images(
 ) -> dict[str, Any] | None:
     """Measure a part of report.json on the first test images, with progress bars."""
     images, labels = np.float32(test.images[:count] / 255.0), np.int32(test.labels[:count])
-    with _progress_bars("part") as progress:
+    with progress_bars("part") as progress:
         return function(target_model, images, labels, seed=seed, progress=progress)
-
-
-@contextmanager
-def _progress_bars(unit: str) -> Iterator[Progress]:
-    """Show the progress of each attack with the remaining time, until it is done."""
-    bars: dict[str, ProgressBar] = {}
-
-    def progress(name: str, done: float, total: int) -> None:
-        if name not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars[name] = ProgressBar(name, total, unit)
-        bars[name].advance(done - bars[name].done)
-
-    try:
-        yield progress
-    finally:
-        for bar in bars.values():
-            bar.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from keras_srt.config.schema import Config
 from keras_srt.core.progress import ProgressBar
-from keras_srt.core.tensorflow import keras
+from keras_srt.core.tensorflow import keras, load_tensorflow
 from keras_srt.pipeline.configs import claim
 from keras_srt.pipeline.context import RunContext
 from keras_srt.pipeline.data import check_split
@@ -64,7 +64,8 @@ def prepare(
             yield None
             return
         strategy, task = "one_device", Task()
-    with ProgressBar("loading TensorFlow"):
+    load_tensorflow()
+    with ProgressBar("starting devices"):
         distribution = Distribution.make(strategy, task)
     check_replicas(distribution.num_replicas, plan.sizes, plan.num_validation)
     with writable_folder(task, folder) as own:

@@ -14,6 +14,7 @@ from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import absolute, read_checksummed_json, write_json
+from keras_srt.core.log_levels import RESULT
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.sample_images import choose_samples
 from keras_srt.data import Split, load_records
@@ -56,11 +57,11 @@ def publish(
     """
     folder = context.folder
     if not context.config.evaluation.deployment or not folder.report.is_file():
-        logger.info(describe_export(export_run(context, version, keep, trainable)))
+        logger.log(RESULT, describe_export(export_run(context, version, keep, trainable)))
         return {}
     with folder.writing():
         exported = export_run(context, version, keep, trainable, folder.export)
-        logger.info(describe_export(exported))
+        logger.log(RESULT, describe_export(exported))
         return add_deployment(context, exported)
 
 
@@ -80,7 +81,7 @@ def complete_publication(context: RunContext) -> dict[str, Any]:
     record = context.folder.export
     exported = resume_export(export_folder(context.config), record)
     exported = export_run(context, record=record) if exported is None else exported
-    logger.info(describe_export(exported))
+    logger.log(RESULT, describe_export(exported))
     return add_deployment(context, exported)
 
 
@@ -187,7 +188,7 @@ def add_deployment(context: RunContext, exported: ExportResult) -> dict[str, Any
     if (folder.path / "report.html").is_file():  # the training was asked for pages
         reports.write_pages(report, reports.written_figures(folder.path), folder.path)
     write_json(folder.report, report)
-    logger.info("\n" + reports.deployment_table(measured))
+    logger.log(RESULT, "\n" + reports.deployment_table(measured))
     return {"deployment": measured}
 
 

@@ -14,6 +14,7 @@ from keras_srt import report as reports
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import write_json
+from keras_srt.core.log_levels import RESULT
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.registry import settings_of
 from keras_srt.evaluation.per_image import ImagePredictions, describe_classes, fingerprint
@@ -44,7 +45,7 @@ def report(context: RunContext, evaluation: Evaluation, pages: bool = True) -> d
     content = write_report(
         config, context.source, evaluation, config.name, folder, pages=pages, trained=context
     )
-    logger.info(reports.terminal_table(content))
+    logger.log(RESULT, reports.terminal_table(content))
     return content
 
 

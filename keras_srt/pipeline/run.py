@@ -12,6 +12,7 @@ from typing import Any
 from keras_srt.config.schema import Config
 from keras_srt.core.files import absolute
 from keras_srt.core.formatting import format_duration
+from keras_srt.core.log_levels import RESULT
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.evaluate import evaluate
 from keras_srt.pipeline.prepare import prepare
@@ -68,7 +69,7 @@ def run(
         if context is None:
             return {}
         if context.folder.report.is_file() and (is_published(context) or not export):
-            logger.info("this run is finished; its results are in %s", folder.report)
+            logger.log(RESULT, "this run is finished; its results are in %s", folder.report)
             return read_json(folder.report)
         train(context, wait=wait)
         if not context.distribution.task.is_chief:
@@ -80,6 +81,7 @@ def run(
         if export:
             complete_publication(context)
         written = folder.path / "report.html"
-        logger.info("report      %s", written if written.is_file() else folder.report)
-        logger.info("total time  %s", format_duration(time.perf_counter() - began))
+        logger.log(RESULT, "report      %s", written if written.is_file() else folder.report)
+        spent = format_duration(time.perf_counter() - began)
+        logger.log(RESULT, "total time  %s%s", spent, " in this session" if resume else "")
         return read_json(context.folder.report)

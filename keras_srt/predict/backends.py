@@ -16,7 +16,7 @@ from keras_srt.core.errors import UserError
 from keras_srt.core.images import BadImage, decode_image
 from keras_srt.core.model_loading import load_savedmodel
 from keras_srt.core.model_safety import check_file_format
-from keras_srt.core.tensorflow import tf
+from keras_srt.core.tensorflow import load_tensorflow, tf
 from keras_srt.foreign.adapt import open_classifier
 from keras_srt.foreign.model_options import ModelOptions
 from keras_srt.foreign.open_file import CONTENT, newest_savedmodel
@@ -266,10 +266,12 @@ def open_tflite(path: Path) -> LocalClassifier:
     Raises:
         UserError: The file can't be loaded, or no interpreter is installed.
     """
-    from keras_srt.device.classify import BadModel
+    from keras_srt.device.classify import BadModel, installed_interpreter
     from keras_srt.device.classify import Classifier as DeviceClassifier
 
     try:
+        if installed_interpreter() == "tensorflow":
+            load_tensorflow()
         device = DeviceClassifier(path)
     except (BadModel, ImportError) as error:
         raise UserError(f"--tflite {error}") from error

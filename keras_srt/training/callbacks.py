@@ -6,7 +6,6 @@ import csv
 import io
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -122,7 +121,9 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the bar."""
-        self._bar.advance(values={name: f"{value:.3f}" for name, value in (logs or {}).items()})
+        # Keras 3 sorts the names.
+        terms = sorted((logs or {}).items(), key=lambda term: (term[0] != "loss", term[0]))
+        self._bar.advance(values={name: f"{value:.3f}" for name, value in terms})
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Show a bar for the validation."""
@@ -313,7 +314,7 @@ class Summaries(keras.callbacks.TensorBoard):
 
 
 class CollapseHint(keras.callbacks.Callback):
-    """Print once which settings to change if the model predicts one class for all images.
+    """Log once which settings to change if the model predicts one class for all images.
 
     A constant prediction is trivially robust, so that SRT does not leave this state. Training
     continues, because accuracy may be at chance level for a while early in training.
@@ -332,15 +333,13 @@ class CollapseHint(keras.callbacks.Callback):
         accuracy = (logs or {}).get("val_accuracy", math.inf)
         if self._said or accuracy > self._chance + 1e-6:
             return
-        from tqdm import tqdm
-
         self._said = True
-        tqdm.write(  # above the bar
-            f"hint: {100 * accuracy:.1f}% clean is no better than one class for all images; if it "
-            "stays there, lower training.learning_rate or objective.robust_weight, or raise "
-            "training.weight_warmup or training.labeled_per_batch"
+        logger.info(
+            "hint: %.1f%% clean is no better than one class for all images; if it stays there, "
+            "lower training.learning_rate or objective.robust_weight, or raise "
+            "training.weight_warmup or training.labeled_per_batch",
+            100 * accuracy,
         )
-        sys.stdout.flush()
 
 
 class PerturbationPictures(keras.callbacks.Callback):

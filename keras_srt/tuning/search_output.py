@@ -11,6 +11,7 @@ from pathlib import Path
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
 from keras_srt.core.files import write_json, write_text
+from keras_srt.core.log_levels import RESULT
 from keras_srt.pipeline.configs import COMPONENTS
 from keras_srt.tuning.parallel_coordinates import write_figure
 from keras_srt.tuning.trial_config import apply_values, tune_of
@@ -40,15 +41,15 @@ def write_search(
     write_json(folder / "trials.json", [dataclasses.asdict(outcome) for outcome in made])
     text = f"# Trials of {config.name}\n\n{_note(config, made)}\n\n{markdown_table(made)}\n"
     write_text(folder / "trials.md", text)
-    _log.info("\n%s\n%s", terminal_table(made), _note(config, made))
+    _log.log(RESULT, "\n%s\n%s", terminal_table(made), _note(config, made))
     best = made[0]
     if best.robust is not None:
         write_figure(config, made, folder / "trials.png")
         write_json(folder / "best.json", json.loads(best_config(config, best).to_json()))
         values = ", ".join(f"{name} {shown(value)}" for name, value in best.values.items())
-        _log.info("best        trial %s: %s", best.trial, values)
-        _log.info("figure      %s", folder / "trials.png")
-        _log.info("train it    python train.py --config %s", folder / "best.json")
+        _log.log(RESULT, "best        trial %s: %s", best.trial, values)
+        _log.log(RESULT, "figure      %s", folder / "trials.png")
+        _log.log(RESULT, "train it    python train.py --config %s", folder / "best.json")
     if gave_up:
         reason = next(outcome.reason for outcome in reversed(outcomes) if outcome.reason)
         failures = tune_of(config).failures

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from helpers import tiny, write_config
+from terminals import terminal
 from tiny_runs import counted_calls
 
 from keras_srt.cli import main as cli
@@ -156,6 +157,25 @@ def test_evaluate_takes_attacks_by_name_and_strength(finished, tmp_path):
     assert made["clean"]["n"] == 7
 
 
+def test_quiet_commands_print_only_results(run_copy, tmp_path, capsys):
+    run, models = run_copy.folder, str(tmp_path / "models")
+    settings = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**settings, "export": models}))
+    config = write_config(tmp_path, tiny(export=models))
+    (run / "report.json").unlink()
+    train = ["train", "--config", str(config), "--run-dir", str(run), "--resume", "--quiet"]
+    assert cli.main(train) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tiny"
+    assert any(line.startswith("worst case") for line in lines)
+    assert [line.split()[0] for line in lines[-4:]] == ["SavedModel", "TFLite", "report", "total"]
+    assert lines[-1].endswith("in this session")
+    assert cli.main(["export", "--run", str(run), "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["SavedModel", "TFLite"]
+    assert printed.err == ""
+
+
 def test_export_publishes_the_next_version_and_touches_none(run_copy, tmp_path, capsys, rejected):
     config, run = run_copy
     settings = json.loads((run / "config.json").read_text())
@@ -263,7 +283,9 @@ def test_a_server_that_is_not_there_is_named(finished, rejected):
 def test_info_describes_a_config_and_its_cost_and_writes_nothing(tmp_path, capsys, monkeypatch):
     config = write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["info", str(config), "--set", "neighborhood.epsilon=8/255"]) == 0
+    with terminal(80) as screen:
+        assert cli.main(["info", str(config), "--set", "neighborhood.epsilon=8/255"]) == 0
+        assert "timing a step: 00:00" in screen.read()
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert list(lines) == [
         "config", "dataset", "memory", "type", "order", "range", "distance", "objective", "model",

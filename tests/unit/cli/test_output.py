@@ -3,14 +3,19 @@
 import io
 import logging
 import os
+import re
 import signal
+import subprocess
+import sys
 
 import pytest
+from terminals import terminal
 
 from keras_srt.cli import output
 from keras_srt.cli.main import main
 from keras_srt.cli.signals import signals_as_ctrl_c
 from keras_srt.core.errors import UserError
+from keras_srt.core.progress import ProgressBar
 
 EVIL = "a\x1b[2J\x9b31m\u202eb\r"
 
@@ -77,3 +82,21 @@ def test_nohup_is_respected():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_messages_are_printed_above_progress_bars(capfd):
+    with terminal(80) as screen, output.shown_logs(), ProgressBar("converting"):
+        screen.read_until("converting: 00:00")
+        logging.getLogger("keras_srt.x").info("a message")
+        assert re.fullmatch(r"\r +\r\rconverting: 00:00", screen.read())
+    assert capfd.readouterr().out == "a message\n"
+
+
+def test_the_last_garbage_collections_of_a_command_skip_its_objects():
+    code = (
+        "import atexit, gc, keras_srt.cli.main as cli\n"
+        "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0))\n"
+        "cli.main(['completion', 'bash'])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("frozen: True\n")

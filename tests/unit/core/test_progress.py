@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import re
 
 import pytest
+from terminals import terminal
 
 from keras_srt.core import progress
-from keras_srt.core.progress import ProgressBar
+from keras_srt.core.progress import ProgressBar, above_bars
+from keras_srt.core.stderr_filter import filter_stderr
 
 
 @pytest.fixture
@@ -80,3 +84,43 @@ def test_short_tasks_and_hidden_ones_print_nothing(caplog, capsys):
         bar.write("quiet")
     assert caplog.text == ""
     assert capsys.readouterr() == ("", "")
+
+
+TERMS = {"loss": "1.234", "clean_loss": "0.567", "robust_loss": "0.667", "accuracy": "0.890"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [(72, ""), (80, "loss=1.234"), (200, ", ".join(f"{k}={v}" for k, v in TERMS.items()))],
+)
+def test_on_a_narrow_terminal_the_last_values_are_left_out(columns, shown):
+    with terminal(columns) as screen:
+        with ProgressBar("training", 400, "step", done=100) as bar:
+            began = bar._bar.start_t
+            bar._bar._time = lambda: began + 50
+            bar.advance(100)
+            bar.advance(0, TERMS)
+            bar._bar.refresh()
+            frame = screen.read_until(" 2.00step/s").split("\r")[-1]
+        assert len(frame) <= columns
+        assert re.search(r"\|(.{10,})\|", frame)
+        assert frame.endswith(f" 2.00step/s{', ' * bool(shown)}{shown}]")
+
+
+def test_a_bar_moves_while_stderr_is_filtered(monkeypatch):
+    monkeypatch.setattr(progress, "_BAR_SECONDS", 0.01)
+    with terminal(80) as screen:
+        with ProgressBar("converting"), filter_stderr("^noise"):
+            screen.read()
+            os.write(2, b"noise: 0\n")
+            screen.read_until("converting: 00:00")
+        assert "noise" not in screen.read()
+
+
+def test_lines_are_printed_above_the_bar():
+    with terminal(80) as screen, ProgressBar("converting"):
+        screen.read_until("converting: 00:00")
+        with above_bars():
+            os.write(2, b"a line\n")
+        shown = screen.read_until("a line", "converting: 00:00")
+        assert re.fullmatch(r"\r +\ra line\r\n\rconverting: 00:00", shown)

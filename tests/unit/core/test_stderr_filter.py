@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_srt.core.stderr_filter import filter_stderr
+from keras_srt.core.stderr_filter import UNFILTERED_STDERR, filter_stderr
 
 
 def test_matching_lines_are_dropped_and_others_kept(capfd):
@@ -24,3 +24,14 @@ def test_lines_are_written_when_the_block_fails(capfd):
     with pytest.raises(ValueError, match="failed"):
         fail()
     assert capfd.readouterr().err == "kept\n"
+
+
+def test_progress_is_written_at_once_and_does_not_hide_noise(capfd):
+    with filter_stderr("^noise"):
+        UNFILTERED_STDERR.write("\rbar")
+        os.write(2, b"noise\n")
+        with filter_stderr("^other"):
+            UNFILTERED_STDERR.write("!")
+        assert capfd.readouterr().err == "\rbar!"
+    UNFILTERED_STDERR.write("after")
+    assert capfd.readouterr().err == "after"

@@ -1,12 +1,15 @@
 """The Keras of the lane, and its backend."""
 
+import contextlib
 import os
 import subprocess
 import sys
 
 import pytest
+from terminals import terminal
 
 import keras_srt.core.tensorflow as lazy
+from keras_srt.cli.output import shown_logs
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras, tf, tf_variable
 
@@ -45,3 +48,12 @@ def test_another_backend_in_the_environment_is_refused_in_one_line(tmp_path):
     assert ran.stdout == ""
     (line,) = ran.stderr.splitlines()
     assert "KERAS_BACKEND: got 'torch'; allowed: 'tensorflow'" in line
+
+
+@pytest.mark.parametrize(("is_command", "quiet"), [(True, False), (True, True), (False, False)])
+def test_only_a_command_on_a_terminal_shows_that_tensorflow_is_loaded(is_command, quiet):
+    with shown_logs(quiet) if is_command else contextlib.nullcontext():
+        with terminal(80) as screen, lazy._loading_bar():
+            assert ("loading TensorFlow: 00:00" in screen.read()) == (is_command and not quiet)
+        with lazy._loading_bar() as bar:
+            assert not bar._shown

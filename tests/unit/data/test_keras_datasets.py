@@ -48,11 +48,13 @@ def test_an_epoch_is_one_pass_over_the_longer_dataset_in_batches_of_one_size():
 )
 def test_values_up_to_255_are_rescaled_with_a_message(top, dtype, divisor, caplog):
     pixels = images(4, top=top).astype(dtype)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         (batch,) = pair(dataset(pixels, labels(4)), dataset(pixels))
     np.testing.assert_allclose(batch["labeled"][0], np.float32(pixels) / divisor, rtol=1e-6)
     np.testing.assert_allclose(batch["unlabeled"], np.float32(pixels) / divisor, rtol=1e-6)
-    assert bool(caplog.messages) == (divisor == 255)
+    message = "labeled and unlabeled: images with values from 0 to 255, rescaled to [0, 1]"
+    assert caplog.messages == [message] * (divisor == 255)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_labels_may_be_a_column_of_floats():

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from row_datasets import hugging_face
+from terminals import terminal
 
 from keras_srt.attacks import FGSM
 from keras_srt.core.errors import InvalidSettings
@@ -50,6 +51,16 @@ def test_every_form_of_images_gives_the_same_result(tmp_path):
         result = evaluate(threshold(), data, [FGSM(0.1)])
         assert (result.clean_accuracy, result.robust_accuracy) == (0.75, 0.5)
         assert result.report()["clean"]["n"] == 4
+
+
+def test_a_bar_is_shown_on_a_terminal_unless_progress_is_none(capsys):
+    with terminal(80) as screen:
+        evaluate(threshold(), (IMAGES, LABELS), [FGSM(0.1)], progress=None)
+        assert screen.read() == ""
+        evaluate(threshold(), (IMAGES, LABELS), [FGSM(0.1)])
+        assert "fgsm: 100%" in screen.read()
+    evaluate(threshold(), (IMAGES, LABELS), [FGSM(0.1)])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_function_has_no_image_size(tmp_path):

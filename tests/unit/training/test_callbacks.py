@@ -1,5 +1,6 @@
 """What is said during a training, which of its classifiers is kept, and what memory it takes."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,20 +24,29 @@ LABELS = np.int32([0, 0, 0, 1, 2])
 
 
 @pytest.mark.parametrize("accuracy", [0.6, 0.2])
-def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, capsys):
+def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, caplog):
+    caplog.set_level(logging.INFO)
     hint = CollapseHint(LABELS)
     hint.on_epoch_end(0, {"val_accuracy": accuracy})
-    said = capsys.readouterr().out
+    (said,) = caplog.messages
     assert said.startswith(f"hint: {100 * accuracy:.1f}% clean")
     assert "training.learning_rate" in said
     hint.on_epoch_end(1, {"val_accuracy": accuracy})
-    assert capsys.readouterr().out == ""
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("logs", [{"val_accuracy": 0.61}, {}, None])
-def test_better_than_one_class_is_not(logs, capsys):
+def test_better_than_one_class_is_not(logs, caplog):
+    caplog.set_level(logging.INFO)
     CollapseHint(LABELS).on_epoch_end(0, logs)
-    assert capsys.readouterr().out == ""
+    assert caplog.messages == []
+
+
+def test_the_terms_of_the_loss_have_the_same_order_with_each_keras():
+    progress = TrainingProgress(10, 0, 0.5, validation_batches=3, shown=False)
+    progress.on_train_batch_end(0, {"robust_loss": 1.0, "loss": 3.0, "clean_loss": 2.0})
+    progress.close()
+    assert list(progress._bar._values) == ["loss", "clean_loss", "robust_loss"]
 
 
 def test_a_validation_has_a_bar_of_its_own(monkeypatch, capsys):
