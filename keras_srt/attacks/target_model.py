@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from typing_extensions import override
@@ -14,7 +14,7 @@ from keras_srt.attacks.batch_progress import BatchProgress
 from keras_srt.attacks.criterion import Criterion
 from keras_srt.attacks.rounding import RoundingError, bfloat16_is_fast, in_bfloat16
 from keras_srt.core.classifier_outputs import log_probabilities, without_last_activation
-from keras_srt.core.errors import UserError
+from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.scaling import power_of_two
 from keras_srt.core.tensorflow import tf
 
@@ -163,6 +163,9 @@ class TargetModel(QueryModel):
         precision: Precision = "float32",
     ) -> None:
         super().__init__(self.logits, batch_size)
+        if precision not in get_args(Precision):
+            allowed = ", ".join(get_args(Precision))
+            raise InvalidSettings([f"precision: got {precision!r}; allowed: {allowed}"])
         self._uses_float16, self._setting = False, precision
         use_bfloat16 = precision == "auto" and bfloat16_is_fast()
         self.rounding = RoundingError() if use_bfloat16 else None
@@ -383,7 +386,10 @@ def _backpropagate(
         The gradient, in which infinite and NaN values, which have no direction, are 0; and the
         largest value of the scaled gradient, float32 [n], infinite if a value was not finite.
     """
-    factor = scale / power_of_two(tf.reduce_max(tf.abs(upstream), axis=-1))
+    largest = tf.reduce_max(tf.abs(upstream), axis=-1)
+    # An infinite logit has no gradient; the rest of the batch does.
+    largest = tf.where(tf.math.is_finite(largest), largest, 1.0)
+    factor = scale / power_of_two(largest)
     gradient = tape.gradient(logits, images, output_gradients=upstream * factor[:, None])
     if gradient is None:
         raise UserError(NO_GRADIENTS)

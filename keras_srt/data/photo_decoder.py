@@ -24,6 +24,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _ROTATED = range(2, 9)  # its values that demand a rotation or flip
 _TURNED = range(5, 9)  # those that exchange width and height
 _BLACK = (0, 0, 0)
+_MAX_16_BIT = 2**16 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,26 @@ class PhotoDecoder:
             wanted = (2 * width, 2 * height)
             image.draft(image.mode, wanted[::-1] if _orientation(image) in _TURNED else wanted)
             colors = to_upright_rgb(image, self.background)
-        resized = self._resized(colors)
+        return self._sized(colors)
+
+    def convert(self, image: Image.Image) -> np.ndarray:
+        """Convert an image of Pillow as `decode` does.
+
+        Args:
+            image: An image with values of 8 or 16 bits.
+
+        Returns:
+            uint8 [height, width, channels].
+
+        Raises:
+            BadImage: The image has float values, or more than 16 bits.
+        """
+        if image.mode == "F" or (image.mode == "I" and np.max(image) > _MAX_16_BIT):
+            raise BadImage("has float values or more than 16 bits")
+        return self._sized(to_upright_rgb(image, self.background))
+
+    def _sized(self, image: Image.Image) -> np.ndarray:
+        resized = self._resized(image)
         if self.channels == 1:
             return np.asarray(resized.convert("L"))[..., None]
         return np.asarray(resized)

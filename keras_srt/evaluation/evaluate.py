@@ -12,8 +12,9 @@ import numpy as np
 from keras_srt.attacks import Attack
 from keras_srt.attacks.target_model import Precision
 from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.graph_checks import refuse_invalid
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.batch_sources import as_batches, known_image_shape
+from keras_srt.data.batch_sources import as_batches, known_image_shape, known_num_classes
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
 from keras_srt.evaluation.part_progress import Progress, progress_bars
@@ -101,7 +102,8 @@ def evaluate(
         Clean and robust accuracy with a confidence interval.
 
     Raises:
-        InvalidSettings: The data has another structure.
+        InvalidSettings: An argument is invalid, the data has another structure, or a photo can't
+            be read.
         UserError: An attack needs gradients and the model has none.
 
     Example:
@@ -113,10 +115,18 @@ def evaluate(
         >>> result.clean_accuracy, result.robust_accuracy
         (1.0, 0.5)
     """
-    shape = image_shape or known_image_shape(getattr(model, "classifier", model))
+    _check_arguments(attacks, batch_size, seed)
+    classifier = getattr(model, "classifier", model)
     # Arrays as they are: batches would copy them.
     if not isinstance(data, tuple):
-        data = as_batches(data, "data", image_shape=shape, batch_size=batch_size, shuffle=False)
+        data = as_batches(
+            data,
+            "data",
+            image_shape=image_shape or known_image_shape(classifier),
+            num_classes=known_num_classes(classifier),
+            batch_size=batch_size,
+            shuffle=False,
+        )
     images, labels = _arrays(to_unit_range(data, "data"))
     target: Any = adapt_keras(model, np.float32(images[:_NUM_SAMPLES]))
     conversions = target.conversions if isinstance(target, AdaptedModel) else ()
@@ -137,9 +147,21 @@ def evaluate(
     return EvaluationResult(found, conversions)
 
 
+def _check_arguments(attacks: Any, batch_size: int, seed: int) -> None:
+    given = list(attacks) if isinstance(attacks, list | tuple) else [attacks]
+    if not isinstance(attacks, list | tuple) or not all(isinstance(a, Attack) for a in given):
+        raise InvalidSettings(
+            [f"attacks: got {attacks!r}; allowed: a list of attacks, such as [srt.PGD(0.1)]"]
+        )
+    if batch_size < 1:
+        raise InvalidSettings([f"batch_size: got {batch_size}; allowed: at least 1"])
+    if seed < 0:
+        raise InvalidSettings([f"seed: got {seed}; allowed: at least 0"])
+
+
 def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(data, tf.data.Dataset):
-        data = tuple(np.concatenate(parts) for parts in zip(*data.as_numpy_iterator(), strict=True))
+        data = _concatenated(data)
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidSettings(
             [
@@ -150,3 +172,15 @@ def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     images, labels = np.asarray(data[0]), np.asarray(data[1])
     return images, labels.reshape(-1) if labels.shape == (len(images), 1) else labels
+
+
+def _concatenated(dataset: tf.data.Dataset) -> Any:
+    """Return all images and labels of batches; None for another structure."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or any(part.shape.rank == 0 for part in spec):
+        return None
+    try:
+        return tuple(np.concatenate(p) for p in zip(*dataset.as_numpy_iterator(), strict=True))
+    except tf.errors.InvalidArgumentError as error:
+        refuse_invalid(error)
+        raise

@@ -90,7 +90,8 @@ def randomness_warnings(model: QueryModel, images: np.ndarray, logits: np.ndarra
     first = slice(0, model.batch_size)
     again, before = model.logits(images[first]), logits[first]
     scale = max(1.0, float(np.abs(before[np.isfinite(before)]).max(initial=0.0)))
-    difference = float(np.nanmax(np.abs(again - before), initial=0.0))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        difference = float(np.nanmax(np.abs(again - before), initial=0.0))
     if difference <= _REPEATED * scale:
         return []
     return [

@@ -73,7 +73,10 @@ class LpBall(Neighborhood):
 
     @abstractmethod
     def project(self, images: tf.Tensor, moved: tf.Tensor, scale: Scale = 1.0) -> tf.Tensor:
-        """Return the point nearest to `moved` in the ball around `images` and in [0, 1].
+        """Move points into the ball around `images`, then into [0, 1].
+
+        For L∞, and in the ball alone, this is the nearest point. For other norms a nearer point in
+        the intersection can exist.
 
         Args:
             images: float32 [batch, height, width, channels] in [0, 1]: the centers.

@@ -14,7 +14,7 @@ from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.graph_checks import check_unit_range, refuse_invalid
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.data.batch_sources import as_batches, known_image_shape
+from keras_srt.data.batch_sources import as_batches, known_image_shape, known_num_classes
 from keras_srt.data.keras_datasets import first_images, to_unit_range
 from keras_srt.models.dropout import dropout_seed
 from keras_srt.neighborhoods import NEIGHBORHOODS, Neighborhood
@@ -349,10 +349,15 @@ class RobustModel(keras.Model):
         self, data: Any, role: str, kwargs: dict[str, Any], size: str, shuffle: bool = True
     ) -> Any:
         """Read data that Keras doesn't take; `size` names the argument with the batch size."""
-        known = known_image_shape(self.classifier) if self.classifier.built else None
+        classifier = self.classifier if self.classifier.built else None
         data = to_unit_range(data, role)  # all of an array
         batches = as_batches(
-            data, role, image_shape=known, batch_size=kwargs.get(size) or 32, shuffle=shuffle
+            data,
+            role,
+            image_shape=known_image_shape(classifier),
+            num_classes=known_num_classes(classifier),
+            batch_size=kwargs.get(size) or 32,
+            shuffle=shuffle,
         )
         if batches is not data:
             kwargs.pop(size, None)  # Keras refuses it beside batches

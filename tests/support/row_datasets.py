@@ -30,8 +30,18 @@ class Dataset:
     def __getitem__(self, key):
         if isinstance(key, int):
             return {name: values[0] for name, values in self[[key]].items()}
-        images = [PillowImage.fromarray(self._images[index].squeeze()) for index in key]
+        images = [
+            None
+            if self._images[index] is None
+            else PillowImage.fromarray(_squeezed(self._images[index]))
+            for index in key
+        ]
         return {"image": images, "label": [self._labels[index] for index in key]}
+
+
+def _squeezed(image):
+    """An image without the axis of its one channel."""
+    return image[..., 0] if image.shape[-1] == 1 else image
 
 
 # As that of Hugging Face.

@@ -321,6 +321,23 @@ def test_infinite_gradients_are_masked(gray):
 
 
 @pytest.mark.parametrize("attack", [FGSM(epsilon=0.1), PGD(epsilon=0.1), MIFGSM(epsilon=0.1)])
+def test_infinite_logits_leave_images_in_the_threat_model(attack, gray):
+    """The logit of class 1 overflows for half of the images; that of class 0 doesn't."""
+
+    def overflowing(images):
+        level = tf.reduce_mean(images, axis=[1, 2, 3])
+        large = tf.cast(tf.range(tf.shape(level)[0]) % 2, tf.float32)
+        score = level * tf.where(large > 0, np.float32(3e38), 1.0) * 10
+        return tf.stack([tf.zeros_like(score), score], axis=1)
+
+    outcome = evaluate_robustness(overflowing, gray, np.zeros(12, int), [attack])
+    moved = outcome.outcomes[attack.name].images
+    assert np.isfinite(moved).all()
+    assert np.abs(moved - gray).max() <= 0.1 + 1e-6
+    assert any("infinite" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize("attack", [FGSM(epsilon=0.1), PGD(epsilon=0.1), MIFGSM(epsilon=0.1)])
 def test_nan_logits_are_never_correct(attack, gray):
     nowhere = lambda x: tf.reshape(x, [-1, 16])[:, :3] * np.nan  # noqa: E731
     outcome = evaluate_robustness(nowhere, gray, np.zeros(12, int), [attack])

@@ -1,14 +1,20 @@
 """Arrays, folders and Hugging Face datasets become the same batches."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from row_datasets import hugging_face
+from row_datasets import Dataset, hugging_face
 
-from keras_srt.core.errors import InvalidSettings
+from keras_srt.attacks import FGSM
+from keras_srt.core.errors import InvalidSettings, UserError
 from keras_srt.core.tensorflow import keras
 from keras_srt.data import as_batches, pair
+from keras_srt.data.keras_datasets import to_unit_range
+from keras_srt.data.photo_decoder import PhotoDecoder
+from keras_srt.evaluation.evaluate import evaluate
 from keras_srt.models import SmallCNN
 from keras_srt.neighborhoods import LInf
 from keras_srt.objectives import SRT, Standard
@@ -138,8 +144,68 @@ def test_other_data_is_refused(data, message):
 def test_a_folder_needs_a_size_and_classes(folder):
     with pytest.raises(InvalidSettings, match=r"without an image size; allowed: image_shape="):
         as_batches(folder, "x")
-    with pytest.raises(InvalidSettings, match="allowed: a folder of class folders"):
+    with pytest.raises(
+        UserError, match=r"x: .*class0 has no subfolders; allowed: one subfolder per"
+    ):
         as_batches(folder / "class0", "x", image_shape=SHAPE)
+    with pytest.raises(InvalidSettings, match=r"got image_shape=\(4, 4\); allowed: \(height, wid"):
+        as_batches(folder, "x", image_shape=(4, 4))
+
+
+def test_a_folder_without_a_class_does_not_shift_class_ids(folder):
+    shutil.rmtree(folder / "class0")
+    (folder / "class0").mkdir()
+    model = SmallCNN(2, hidden=4).build(SHAPE, 3)
+    message = "the class folders class1, class2 in .* for 3 classes; allowed: a folder with images"
+    with pytest.raises(InvalidSettings, match=message):
+        evaluate(model, folder, [FGSM(0.1)])
+    robust = RobustModel(model, None, Standard())
+    robust.compile("sgd")
+    with pytest.raises(InvalidSettings, match=message):
+        robust.fit((PIXELS, LABELS), validation_data=str(folder), verbose=0)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "tif", "jpg"])
+def test_a_folder_is_decoded_as_by_the_command_line(tmp_path, suffix):
+    (tmp_path / "a").mkdir()
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated
+    photo.save(tmp_path / "a" / f"photo.{suffix}", exif=exif)
+    [(images, labels)] = as_batches(tmp_path, "x", image_shape=(8, 6, 3))
+    expected = PhotoDecoder(size=(8, 6), channels=3).read(tmp_path / "a" / f"photo.{suffix}")
+    np.testing.assert_array_equal(images[0], expected)
+    assert labels.numpy().tolist() == [0]
+
+
+def test_a_damaged_photo_is_named(folder):
+    (folder / "class1" / "empty.png").write_bytes(b"")
+    model = SmallCNN(2, hidden=4).build(SHAPE, 3)
+    message = r"images: got .*empty\.png, which is empty; allowed: readable photos"
+    with pytest.raises(InvalidSettings, match=message):
+        evaluate(model, folder, [FGSM(0.1)])
+
+
+def test_16_bit_images_keep_their_upper_bits():
+    deep = hugging_face(np.uint16([[[10000]], [[50000]]])[..., None], np.int32([0, 1]))
+    [(images, _)] = as_batches(deep, "x", shuffle=False)
+    assert images.numpy().ravel().tolist() == [10000 >> 8, 50000 >> 8]
+
+
+def test_missing_rows_are_named():
+    rows = Dataset([PIXELS[0], None], [0, 1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images: got none in row 1"):
+        list(as_batches(rows, "x", image_shape=SHAPE, shuffle=False))
+    rows = Dataset(PIXELS[:2], [0, None])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels: got none in row 1"):
+        list(as_batches(rows, "x", image_shape=SHAPE, shuffle=False))
+
+
+def test_integer_images_of_0_and_1_are_refused():
+    binary = np.tile(np.uint8([0, 1]).reshape(2, 1, 1, 1), (1, 4, 4, 1))
+    with pytest.raises(InvalidSettings, match="integer images with values from 0 to 1; allowed"):
+        to_unit_range(binary, "x")
+    assert to_unit_range(np.float32(binary), "x").max() == 1
 
 
 def test_the_columns_of_a_hugging_face_dataset_are_checked():

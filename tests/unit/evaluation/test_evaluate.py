@@ -75,3 +75,24 @@ def test_a_function_has_no_image_size(tmp_path):
 def test_other_data_is_refused(data):
     with pytest.raises(InvalidSettings, match=r"data: got another structure; allowed: batches"):
         evaluate(threshold(), data, [FGSM(0.1)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attacks": FGSM(0.1)}, r"attacks: got FGSM.*allowed: a list of attacks"),
+        ({"attacks": ["fgsm"]}, r"attacks: got \['fgsm'\]; allowed: a list of attacks"),
+        ({"batch_size": 0}, "batch_size: got 0; allowed: at least 1"),
+        ({"seed": -1}, "seed: got -1; allowed: at least 0"),
+        ({"precision": "bfloat16"}, "precision: got 'bfloat16'; allowed: auto, float32"),
+        ({"data": (IMAGES[:0], LABELS[:0])}, "data: got no images; allowed: at least one"),
+        (
+            {"data": tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))},
+            "data: got another structure; allowed: batches",
+        ),
+    ],
+)
+def test_invalid_arguments_are_named(arguments, message):
+    given = {"data": (IMAGES, LABELS), "attacks": [FGSM(0.1)], **arguments}
+    with pytest.raises(InvalidSettings, match=message):
+        evaluate(threshold(), **given)
