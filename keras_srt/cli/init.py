@@ -145,8 +145,8 @@ def run(options: argparse.Namespace) -> None:
     start = _look(options)
     choice = start.choose()
     show(f"\nfor {format_duration(options.time)} on this machine (--time)\n{choice.table()}\n")
-    if choice.steps < choice.fewest:
-        show("warning: that is short for this network; give more --time, or smaller images")
+    if advice := choice.advice():
+        show(advice)
     config, output = start.config(choice.chosen, choice.steps), _output(options)
     show(f"threat    {starting_config.describe_threat(config)}")
     if not options.no_check:

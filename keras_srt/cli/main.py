@@ -127,7 +127,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="keras-srt", description="Train image classifiers that are adversarially robust."
     )
-    parser.add_argument("--version", action=_ShowVersions, help="show versions and exit")
+    # Older versions of argparse align the help of commands with that of the options alone; `-V`
+    # makes the column wide enough for the longest command.
+    parser.add_argument("-V", "--version", action=_ShowVersions, help="show versions and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     groups: dict[str, Any] = {}
     for name, module in COMMANDS.items():

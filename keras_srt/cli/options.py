@@ -25,9 +25,9 @@ def add_config_options(parser: argparse.ArgumentParser, *, positional: bool = Tr
         positional: Whether the config is required, and may be given without `--config`.
     """
     config = parser.add_mutually_exclusive_group(required=positional)
-    config.add_argument("--config", help=_CONFIG_HELP)
-    if positional:
-        config.add_argument("config", nargs="?", default=argparse.SUPPRESS, help="the same")
+    config.add_argument("--config", help="the same" if positional else _CONFIG_HELP)
+    if positional:  # the help lists it before all options
+        config.add_argument("config", nargs="?", default=argparse.SUPPRESS, help=_CONFIG_HELP)
     parser.add_argument("--variant", help="a variant of the config, such as smoke, quick or record")
     parser.add_argument(
         "--set",

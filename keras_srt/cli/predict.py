@@ -18,7 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="PNG or JPEG files, folders with such files, quoted globs ('photos/**/*.png')",
+        help="image files (PNG, JPEG, BMP, GIF, WebP, TIFF; with pillow-heif also HEIC), folders "
+        "with such files, quoted globs ('photos/**/*.png')",
     )
     parser.add_argument(
         "--model",

@@ -14,6 +14,16 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Format a number of things: "1 step", "2,000 steps".
+
+    Args:
+        count: The number.
+        noun: The singular of a noun whose plural ends in "s".
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_number(value: Any) -> str:
     """Format a setting briefly: 0.3, 8/255 for 0.031372…, 5x5x31 for a list.
 

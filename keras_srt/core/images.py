@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import re
 import struct
@@ -32,7 +33,7 @@ _CHANNELS = (1, 3)
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # Exceptions that Pillow raises for damaged files, according to its tests.
 _DAMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError)
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WebP", "TIFF", "HEIC")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WebP", "TIFF", "HEIC")  # HEIC with pillow-heif only
 # The first bytes of a file, "." for any byte -> Pillow's name of the format.
 _SIGNATURES = {
     rb"\x89PNG\r\n\x1a\n": "PNG",
@@ -164,8 +165,14 @@ def _format(data: bytes) -> str:
                 _enable_heic()
             return name
     raise BadImage(
-        f"is in no supported format (it begins with {data[:6]!r}); allowed: {', '.join(FORMATS)}"
+        f"is in no supported format (it begins with {data[:6]!r}); allowed: {allowed_formats()}"
     )
+
+
+def allowed_formats() -> str:
+    """List the formats for error messages, with what to install to read HEIC."""
+    missing = importlib.util.find_spec("pillow_heif") is None
+    return ", ".join(FORMATS) + (" (with pip install pillow-heif)" if missing else "")
 
 
 @functools.cache
@@ -174,7 +181,7 @@ def _enable_heic() -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise BadImage("is a HEIC image; install pillow-heif to read it") from error
+        raise BadImage("is a HEIC image; pip install pillow-heif to read it") from error
     register_heif_opener()
 
 

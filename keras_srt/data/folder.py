@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,14 @@ from keras_srt.core.images import BadImage
 from keras_srt.core.registry import component
 from keras_srt.core.tensorflow import tf
 from keras_srt.core.validation import real, whole
-from keras_srt.data.image_lists import Listing, list_classes, list_part, list_tree, read_csv
+from keras_srt.data.image_lists import (
+    Listing,
+    list_classes,
+    list_part,
+    list_tree,
+    read_csv,
+    similar_name,
+)
 from keras_srt.data.parallel import parallel_map
 from keras_srt.data.photo_decoder import PhotoDecoder, Resize, read_bytes, read_error_reason
 from keras_srt.data.record_reader import call_python
@@ -125,26 +133,25 @@ class Folder(Source):
         Raises:
             UserError: A folder or file is missing or malformed.
         """
-
-        def resolve(path: str) -> Path:
-            given = (data_dir or Path()) / Path(path).expanduser()
-            # The files of a CSV that is a link are beside the link.
-            return absolute(given.parent, "data") / given.name
-
+        paths = {
+            part: _resolve(given, f"data.{part}", data_dir)
+            for part in ("csv", "labeled", "unlabeled", "test")
+            if (given := getattr(self, part)) is not None
+        }
         if self.csv is not None:
-            labeled, unlabeled = read_csv(resolve(self.csv), "data.csv").separate()
+            labeled, unlabeled = read_csv(paths["csv"], "data.csv").separate()
         else:
-            others = [resolve(path) for path in (self.unlabeled, self.test) if path is not None]
-            labeled = list_classes(resolve(str(self.labeled)), "data.labeled", others)
+            others = [paths[part] for part in ("unlabeled", "test") if part in paths]
+            labeled = list_classes(paths["labeled"], "data.labeled", others)
             unlabeled = ()
             if self.unlabeled is not None:
-                unlabeled = list_tree(resolve(self.unlabeled), "data.unlabeled")
+                unlabeled = list_tree(paths["unlabeled"], "data.unlabeled")
         if len(labeled.classes) < 2:
             raise UserError(
                 f"data: got {len(labeled.classes)} classes "
                 f"({', '.join(labeled.classes) or 'no label'}); allowed: at least two"
             )
-        test = None if self.test is None else list_part(resolve(self.test), "data.test")
+        test = None if self.test is None else list_part(paths["test"], "data.test")
         if test is not None and (unknown := sorted(set(test.labels) - set(labeled.classes))):
             raise UserError(
                 f"data.test: got the class {unknown[0]!r}; allowed: those of the labeled images, "
@@ -156,6 +163,25 @@ class Folder(Source):
     @override
     def open(self, data_dir: Path | None = None) -> Dataset:
         return FolderDataset(self, self.list_files(data_dir))
+
+
+def _resolve(path: str, setting: str, data_dir: Path | None) -> Path:
+    """Return the absolute path of a part of a dataset.
+
+    Raises:
+        UserError: The path is relative, and there is no such file or folder.
+    """
+    relative = Path(path).expanduser()
+    given = (data_dir or Path()) / relative
+    # The files of a CSV that is a link are beside the link.
+    found = absolute(given.parent, "data") / given.name
+    if not relative.is_absolute() and not os.path.exists(found):
+        base = "the current folder" if data_dir is None else f"--data-dir {data_dir}"
+        raise UserError(
+            f"{setting}: {found} doesn't exist{similar_name(found)}; {path!r} is relative to "
+            f"{base}; give --data-dir DIR, the folder that has {path!r}, or run the command in it"
+        )
+    return found
 
 
 class FolderDataset(Dataset):

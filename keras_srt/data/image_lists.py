@@ -215,9 +215,15 @@ def check_folder(root: Path, setting: str) -> None:
     """
     if root.is_dir():
         return
-    siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
-    hint = did_you_mean(root.name, siblings)
-    raise UserError(f"{setting}: {root} is not a folder{hint}; give an existing folder")
+    raise UserError(
+        f"{setting}: {root} is not a folder{similar_name(root)}; give an existing folder"
+    )
+
+
+def similar_name(path: Path) -> str:
+    """Return `; did you mean 'x'?` if the parent of a missing file has a similar name, else ""."""
+    siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    return did_you_mean(path.name, siblings)
 
 
 def walk(root: Path) -> Iterator[Path]:

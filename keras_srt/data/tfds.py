@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
+import types
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +18,18 @@ from typing_extensions import override
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.registry import component
-from keras_srt.core.tensorflow import tf
+from keras_srt.core.tensorflow import load_tensorflow, tf
 from keras_srt.data.record_reader import translate_read_errors
 from keras_srt.data.records import Records
 from keras_srt.data.source import Dataset, DatasetInfo, Images, Source
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def _import_tfds() -> types.ModuleType:
+    """Import TFDS after TensorFlow, which TFDS would otherwise import with its start-up noise."""
+    load_tensorflow()
+    return importlib.import_module("tensorflow_datasets")
 
 
 def fixed_shape(name: str, shape: tuple[int | None, ...]) -> tuple[int, int, int]:
@@ -62,8 +70,6 @@ class TFDSRecords(Records):
     """
 
     def __init__(self, name: str, builder: Any) -> None:
-        import tensorflow_datasets as tfds
-
         features, split = builder.info.features, builder.info.splits["train"]
         self.image_shape = fixed_shape(name, features["image"].shape)
         file_format = getattr(builder.info.file_format, "value", "tfrecord")
@@ -81,7 +87,7 @@ class TFDSRecords(Records):
                 f"such as {missing[0]}; copy them there, or prepare the dataset again"
             )
         self._image, self._label = (
-            tfds.decode.PartialDecoding({part: True}).extract_features(features)
+            _import_tfds().decode.PartialDecoding({part: True}).extract_features(features)
             for part in ("image", "label")
         )
 
@@ -135,10 +141,8 @@ class TFDSDataset(Dataset):
         return TFDSRecords(self._name, self._builder)
 
     def _load(self, split: str) -> Images:
-        import tensorflow_datasets as tfds
-
         builder = self._builder
-        read_config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+        read_config = _import_tfds().ReadConfig(interleave_cycle_length=1, try_autocache=False)
         dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
         count = builder.info.splits[split].num_examples
         images = np.empty((count, *self.info.input_shape), np.uint8)
@@ -184,8 +188,7 @@ class TFDSSource(Source):
 
     def _prepared_builder(self, data_dir: Path | None) -> Any:
         """Find the dataset in `data_dir` or in TFDS' own folder, or download it."""
-        import tensorflow_datasets as tfds
-
+        tfds = _import_tfds()
         root = Path(data_dir) if data_dir is not None else Path(tfds.core.constants.DATA_DIR)
         for version in sorted((root / self.tfds_name).glob("*.*.*"), reverse=True):
             # TFDS gives unfinished datasets other folder names.
@@ -206,10 +209,8 @@ class TFDSSource(Source):
         return builder
 
     def _read_builder(self, version: Path) -> Any:
-        import tensorflow_datasets as tfds
-
         try:
-            return tfds.builder_from_directory(version)
+            return _import_tfds().builder_from_directory(version)
         except Exception as error:  # TFDS has several parsers, each with its own errors
             reason = " ".join(str(error).split())[:160]
             raise UserError(

@@ -31,8 +31,8 @@ _APGD_STEPS, _SQUARE_QUERIES = 20, 100
 # For images that must have an adversarial image in the ball, but survive PGD.
 _SMALL_STEPS = 50
 _NOISE_DRAWS = 5
-# Largest drop of the accuracy without a warning.
-_TOLERANCE = 0.02
+# Largest drop of the accuracy without a warning, and the level of the test that it is larger.
+_TOLERANCE, _LEVEL = 0.02, 0.05
 # A check starts with one fifth of the images, or with ten.
 _FIRST_SHARE, _FEWEST = 5, 10
 # As in report.json.
@@ -90,9 +90,15 @@ class Drop(NamedTuple):
 
     @property
     def significant(self) -> bool:
-        """Whether the accuracy fell by more than 2 points and below its interval."""
-        before, after = self.numbers["before"], self.numbers["after"]["accuracy"]
-        return after < before["ci95"][0] and before["accuracy"] - after > _TOLERANCE
+        """Whether two or more images fall, and more than 2% by the exact binomial test at 5%.
+
+        The attacks search one after the other, so that no image rises and each fall counts.
+        """
+        from scipy.stats import binomtest
+
+        tested = int(self.tested.sum())
+        falls = int((self.before & ~self.after & self.tested).sum())
+        return falls > 1 and bool(binomtest(falls, tested, _TOLERANCE, "greater").pvalue < _LEVEL)
 
     def __str__(self) -> str:
         before, after = (_percent(part["accuracy"]) for part in self.numbers.values())

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_srt.core.errors import UserError
-from keras_srt.core.formatting import printable
+from keras_srt.core.formatting import format_count, printable
 from keras_srt.core.images import BadImage, open_image
 from keras_srt.data import DatasetInfo, Folder, FolderFiles, hold_out, parallel_map
 from keras_srt.data.photo_decoder import (
@@ -263,10 +263,10 @@ def table(checked: Checked) -> str:
     """Format the result as text; paths are never shortened, so that they can be copied."""
     counts = ", ".join(f"{count:,} {part}" for part, count in checked.counts.items())
     sizes = sorted(labeled for labeled, _ in checked.classes.values())
-    lines = [
-        f"images    {counts}",
-        f"classes   {len(sizes)}, with {sizes[0]:,} to {sizes[-1]:,} training images",
-    ]
+    each = f"{sizes[0]:,} to {sizes[-1]:,} training images"
+    if sizes[0] == sizes[-1]:
+        each = f"{format_count(sizes[0], 'training image')} each"
+    lines = [f"images    {counts}", f"classes   {len(sizes)}, with {each}"]
     for finding in checked.findings:
         level = "error" if finding.is_error else "warning"
         lines.append(f"{level:<9} {finding.kind}: {len(finding.items):,} ({finding.text})")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from keras_srt.core.formatting import format_duration, format_number
+from keras_srt.core.formatting import format_count, format_duration, format_number
 
 # A network is too slow if fewer steps fit; a training never has more than _MOST_STEPS.
 FEWEST_STEPS, _MOST_STEPS = 1500, 6000
@@ -125,6 +126,22 @@ class Choice(NamedTuple):
     def step_seconds(self) -> float:
         """The seconds of its training step."""
         return self.timed[self.number].seconds
+
+    @property
+    def enough_time(self) -> float:
+        """The seconds of a whole run with the shortest allowed training."""
+        return self.fewest * self.step_seconds / _TRAINING_SHARE
+
+    def advice(self) -> str:
+        """Say how much time would be enough; empty if the training isn't too short."""
+        if self.steps >= self.fewest:
+            return ""
+        minutes = math.ceil(self.enough_time / 60)
+        enough = f"{minutes}m" if minutes < 120 else f"{math.ceil(minutes / 60)}h"
+        return (
+            f"warning: only {format_count(self.steps, 'step')} of {self.fewest:,} fit, and the "
+            f"accuracy will be low; give --time {enough} or more"
+        )
 
     def table(self) -> str:
         """Format the timed candidates, the slowest first, with the shortest allowed training."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.formatting import printable
-from keras_srt.core.images import FORMATS, BadImage, open_image
+from keras_srt.core.images import BadImage, allowed_formats, open_image
 from keras_srt.data import DatasetInfo, Folder, FolderFiles, parallel_map
 from keras_srt.data.photo_decoder import (
     MAX_BYTES,
@@ -39,6 +39,7 @@ class FolderSummary(NamedTuple):
         channels: 1 if all sampled images are gray, else 3.
         unreadable: Number of sampled files that can't be read.
         opened: Number of sampled files.
+        num_test: Number of test files; 0 if they are held out from the labeled ones.
     """
 
     num_labeled: int
@@ -48,6 +49,7 @@ class FolderSummary(NamedTuple):
     channels: int
     unreadable: int
     opened: int
+    num_test: int = 0
 
     def dataset_info(self, source: Folder, size: int) -> DatasetInfo:
         """Describe the dataset as far as the cost of a step depends on it, without opening it.
@@ -56,22 +58,23 @@ class FolderSummary(NamedTuple):
             source: The dataset settings.
             size: The height and width of the images, in pixels.
         """
-        test = 0 if source.test is not None else round(source.test_share * self.num_labeled)
-        labeled = max(2 * len(self.classes), self.num_labeled - test)
+        held_out = 0 if source.test is not None else round(source.test_share * self.num_labeled)
+        labeled = max(2 * len(self.classes), self.num_labeled - held_out)
         return DatasetInfo(
             title="own images",
             input_shape=(size, size, self.channels),
             class_names=self.classes,
             num_train=labeled + self.num_unlabeled,
-            num_test=test,
+            num_test=held_out or self.num_test,
             num_labeled=labeled,
         )
 
     def describe(self) -> list[str]:
         """Describe the folder in lines of text."""
         kind = "gray" if self.channels == 1 else "color"
+        test = f", {self.num_test:,} test" if self.num_test else ""
         lines = [
-            f"images    {self.num_labeled:,} labeled, {self.num_unlabeled:,} unlabeled",
+            f"images    {self.num_labeled:,} labeled, {self.num_unlabeled:,} unlabeled{test}",
             f"classes   {len(self.classes)}: {_some(self.classes)}",
             f"size      {self.size} x {self.size}, {kind}, from a sample of {self.opened:,} files",
         ]
@@ -96,7 +99,7 @@ def summarize(parts: FolderFiles) -> FolderSummary:
     if not shapes:
         raise UserError(
             f"init: none of {len(chosen)} files can be read, such as {chosen[0]}: "
-            f"{_reason(chosen[0])}; allowed: existing files in the formats {', '.join(FORMATS)}"
+            f"{_reason(chosen[0])}; allowed: existing files in the formats {allowed_formats()}"
         )
     typical = np.median([min(height, width) for height, width, _ in shapes])
     return FolderSummary(
@@ -107,6 +110,7 @@ def summarize(parts: FolderFiles) -> FolderSummary:
         3 if any(is_color for *_, is_color in shapes) else 1,
         len(found) - len(shapes),
         len(found),
+        0 if parts.test is None else len(parts.test.files),
     )
 
 

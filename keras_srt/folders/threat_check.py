@@ -15,6 +15,7 @@ from keras_srt.attacks import Criterion, TargetModel
 from keras_srt.config.loader import parse
 from keras_srt.config.schema import Config
 from keras_srt.core.errors import UserError
+from keras_srt.core.formatting import format_count
 from keras_srt.core.images import BadImage
 from keras_srt.core.progress import ProgressBar
 from keras_srt.core.tensorflow import keras, tf
@@ -52,12 +53,14 @@ class ThreatCheck(NamedTuple):
             image is correctly classified under the attack, bool [n].
         chance: The accuracy of always answering the most frequent class.
         steps: The number of training steps.
+        short: Whether more time for the run would give more steps.
     """
 
     clean: np.ndarray
     kept: Mapping[str, np.ndarray]
     chance: float
     steps: int
+    short: bool = False
 
     @property
     def learned(self) -> bool:
@@ -71,14 +74,17 @@ class ThreatCheck(NamedTuple):
     def describe(self) -> str:
         """Describe the result in a line for people, a warning if the threat is weak."""
         clean, n = f"{self.clean.mean():.0%}", len(self.clean)
+        steps = format_count(self.steps, "step")
         if not self.learned:
+            remedy = "give more --time, or " if self.short else ""
             return (
-                f"check     no answer: after {self.steps:,} steps a standard model is right for "
-                f"{clean} of {n} images, hardly more than a guess ({self.chance:.0%})"
+                f"check     no answer: after {steps} a standard model is right for {clean} of "
+                f"{n:,} images, not significantly more than if it always gave the most frequent "
+                f"class ({self.chance:.0%}); {remedy}leave the check out with --no-check"
             )
         first, *larger = self.kept
         kept = f"a standard model keeps {self.kept[first].mean():.0%} (of {clean} clean)"
-        about = f"n={n}, PGD-{_ATTACK_STEPS}, after {self.steps:,} steps"
+        about = f"n={n}, PGD-{_ATTACK_STEPS}, after {steps}"
         if self.breaks(first):
             return f"check     {kept} under this threat ({about}): the threat is a real one"
         found = next((epsilon for epsilon in larger if self.breaks(epsilon)), None)
@@ -112,7 +118,8 @@ def check_threat(
     steps = _affordable_steps(content, info, len(trained.labels), end, step_seconds)
     config = parse(_standard(content, steps), COMPONENTS)
     classifier, steps = _train(config, info, trained, end)
-    return _attack(classifier, attacked, str(content["neighborhood"]["epsilon"]), steps)
+    found = _attack(classifier, attacked, str(content["neighborhood"]["epsilon"]), steps)
+    return found._replace(short=steps < _FEWEST_STEPS and seconds < _SECONDS)
 
 
 def _without_variants(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,13 +216,13 @@ def _attack(classifier: keras.Model, images: Images, epsilon: str, steps: int) -
     pixels, labels = np.float32(images.images / 255.0), images.labels
     clean = model.predictions(pixels, Criterion(labels)).classes == labels
     chance = np.bincount(labels).max() / len(labels)
-    check = ThreatCheck(clean, {}, float(chance), steps)
+    check, count = ThreatCheck(clean, {}, float(chance), steps), int(clean.sum())
     for factor in _FACTORS:
         threat = Threat("linf", min(1.0, factor * float(parse_number(epsilon))))
         sample = Sample(model, pixels, labels, clean, 0.0, threat, tf.constant([0, 0]))
         attack = sample.pgd(threat.epsilon, num_steps=_ATTACK_STEPS)
-        with ProgressBar(f"attack {_times(epsilon, factor)}", 100, "percent") as bar:
-            with model.progress.shown_by(lambda share: bar.advance(100 * share - bar.done)):
+        with ProgressBar(f"attack {_times(epsilon, factor)}", count, "image") as bar:
+            with model.progress.shown_by(lambda share: bar.advance(count * share - bar.done)):
                 kept = sample.surviving(attack, clean)
         check = check._replace(kept={**check.kept, _times(epsilon, factor): kept})
         if not check.learned or check.breaks(_times(epsilon, factor)):

@@ -102,8 +102,8 @@ def _restore(context: RunContext) -> Checkpoints:
     from keras_srt.training.checkpoints import Checkpoints
 
     model, plan, training = context.model, context.plan, context.config.training
-    few = 0 < plan.num_validation < VALIDATION_PER_CLASS * len(context.info.class_names)
-    checkpoints = Checkpoints(context.folder.checkpoints, model, _AVERAGED if few else 1)
+    averaged = averaged_validations(plan, len(context.info.class_names))
+    checkpoints = Checkpoints(context.folder.checkpoints, model, averaged)
     checkpoints.set_model(model)
     if context.resume and checkpoints.restore():
         rate = learning_rate(training, plan.steps, plan.steps_per_epoch)
@@ -112,17 +112,24 @@ def _restore(context: RunContext) -> Checkpoints:
         logger.info("resuming at step %d", int(model.optimizer.iterations.numpy()))
         return checkpoints
     _describe_cost(context)
-    if few:
+    if averaged > 1:
         logger.info(
             "selection %s validation images, fewer than %d per class: the checkpoint with the best "
             "mean of %d validations is kept",
             f"{plan.num_validation:,}",
             VALIDATION_PER_CLASS,
-            _AVERAGED,
+            averaged,
         )
     if training.on_nan.name == "roll_back":
         checkpoints.save()
     return checkpoints
+
+
+def averaged_validations(plan: Plan, num_classes: int) -> int:
+    """Return the number of validations whose mean selects a checkpoint: 1 with enough images."""
+    if not 0 < plan.num_validation < VALIDATION_PER_CLASS * num_classes:
+        return 1
+    return min(_AVERAGED, math.ceil(plan.steps / plan.interval))
 
 
 def _describe_cost(context: RunContext) -> None:
@@ -197,7 +204,7 @@ def _validation_callbacks(
     found = [
         callbacks.ClassAccuracy(validation, context.info.class_names, context.plan.steps),
         bar,
-        callbacks.CollapseHint(validation.labels),
+        callbacks.CollapseHint(validation.labels, context.plan.grown_step),
     ]
     if context.config.neighborhood is not None:
         images = np.float32(validation.images[:_PICTURES] / 255.0)

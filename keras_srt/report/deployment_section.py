@@ -34,7 +34,7 @@ def deployment_table(deployment: Deployment) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    warnings = [f"WARNING: {line}" for line in deployment["warnings"]]
+    warnings = [f"warning: {line}" for line in deployment["warnings"]]
     notes = [line for text in (*warnings, NOTE) for line in textwrap.wrap(text, TABLE_WIDTH)]
     return "\n".join([caption(deployment), "", lines[0], rule, *lines[1:], "", *notes])
 

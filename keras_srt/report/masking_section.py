@@ -35,7 +35,7 @@ def masking_lines(masking: Masking) -> list[str]:
     for threat in masking["threats"]:
         failed = [check for check in threat["checks"] if not check["passed"]]
         threat_model, count = _threat_model(threat), len(threat["checks"])
-        lines += [f"WARNING: gradient masking, {threat_model}: {each['text']}" for each in failed]
+        lines += [f"warning: gradient masking, {threat_model}: {each['text']}" for each in failed]
         lines.append(
             f"Gradient masking, {threat_model}: {count - len(failed)} of {count} checks passed "
             f"({masking['n']:,} images, {masking['seconds']:.0f} s)"

@@ -36,7 +36,7 @@ def terminal_table(report: Report, width: int = TABLE_WIDTH) -> str:
         'clean       clean images       98.20  [97.00, 99.00]  500        -'
     """
     width = min(max(width, _MIN_WIDTH), TABLE_WIDTH)
-    warnings = [f"WARNING: {text}" for text in report.get("warnings", ())]
+    warnings = [f"warning: {text}" for text in report.get("warnings", ())]
     heading = [report["name"], reduced_note(report), *summary(report), *warnings]
     risks = ", ".join(f"{symbol} {report['risks'][key]:.4f}" for key, symbol, _ in RISKS)
     lines = [

@@ -28,6 +28,8 @@ _BATCH = 250
 _SHOWN = ((CLEAN, "clean"), (ROBUST, "robust"), (BALANCED, "balanced"), (WORST, "worst class"))
 # Classes that a warning names.
 _NAMED = 5
+# Before this step, a model that predicts one class for all images is usual.
+_FIRST_HINT = 100
 
 
 class StepLogs(keras.callbacks.Callback):
@@ -317,21 +319,25 @@ class CollapseHint(keras.callbacks.Callback):
     """Log once which settings to change if the model predicts one class for all images.
 
     A constant prediction is trivially robust, so that SRT does not leave this state. Training
-    continues, because accuracy may be at chance level for a while early in training.
+    continues, because accuracy may be at chance level for a while early in training. For the same
+    reason, the first 100 steps and the warmups are left out.
 
     Args:
         labels: Labels of the validation images, int32 [n].
+        first_step: The step at which all warmups end.
     """
 
-    def __init__(self, labels: np.ndarray) -> None:
+    def __init__(self, labels: np.ndarray, first_step: int) -> None:
         super().__init__()
+        self._first = max(first_step, _FIRST_HINT)
         self._chance = float(np.bincount(labels).max() / len(labels))
         self._said = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compare the clean validation accuracy with the share of the largest class."""
-        accuracy = (logs or {}).get("val_accuracy", math.inf)
-        if self._said or accuracy > self._chance + 1e-6:
+        logs = logs or {}
+        accuracy = logs.get("val_accuracy", math.inf)
+        if self._said or logs.get("step", 0) < self._first or accuracy > self._chance + 1e-6:
             return
         self._said = True
         logger.info(

@@ -57,7 +57,7 @@ def test_export_measures_again_on_the_images_of_the_run(run, tmp_path, capsys):
     shutil.copytree(original, tmp_path / "run")
     assert cli.main(["export", "--run", str(tmp_path / "run"), "--version", "9"]) == 0
     output = capsys.readouterr().out
-    assert "WARNING: int8 lost accuracy (pgd)" in output
+    assert "warning: int8 lost accuracy (pgd)" in output
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["deployment"]["version"] == 9
     np.testing.assert_array_equal(seen[-1].attacked["pgd"], seen[0].attacked["pgd"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_srt.core.errors import UserError
@@ -156,7 +156,12 @@ _CLONES: dict[str, tuple[Callable[[Any], Any], tuple[_Condition, ...]]] = {
     "ZeroPadding2D": (_unchanged, (_CHANNELS_LAST,)),
     "Add": (_unchanged, ()),
     "GlobalAveragePooling2D": (_unchanged, (_CHANNELS_LAST,)),
+    "GlobalMaxPooling2D": (_unchanged, (_CHANNELS_LAST,)),
+    "Rescaling": (_unchanged, ()),
 }
+# The models of this package that consist of these layers.
+TRAINABLE_MODELS = ("small_cnn", "wide_resnet", "resnet", "resnet9")
+_REMEDY = f"export a model of other layers, such as {', '.join(TRAINABLE_MODELS)}"
 
 
 def trainable_clone(classifier: keras.Model) -> keras.Model:
@@ -175,7 +180,7 @@ def trainable_clone(classifier: keras.Model) -> keras.Model:
     """
     if not all(hasattr(classifier, attribute) for attribute in ("inputs", "outputs")):
         raise UserError("--trainable: allowed is a functional or sequential Keras model")
-    for layer in classifier.layers:
+    for layer in _layers(classifier):
         _check(layer)
     clone = keras.models.clone_model(
         classifier, clone_function=lambda layer: _CLONES[type(layer).__name__][0](layer)
@@ -184,14 +189,25 @@ def trainable_clone(classifier: keras.Model) -> keras.Model:
     return clone
 
 
+def _layers(model: Any) -> Iterator[Any]:
+    """Yield all layers; those of a nested model come before it, so that an error names them."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        yield layer
+
+
 def _check(layer: Any) -> None:
     kind = type(layer).__name__
     # The layers of this package are cloned like those of Keras.
     own = kind in ("Conv2D", "Dropout") and isinstance(layer, getattr(keras.layers, kind))
     if kind not in _CLONES or not (own or type(layer) is getattr(keras.layers, kind, None)):
         raise UserError(
-            f"--trainable: got the layer {layer.name!r} ({kind}); allowed: {', '.join(_CLONES)}"
+            f"--trainable: got the layer {layer.name!r} ({kind}); allowed: {', '.join(_CLONES)}; "
+            f"{_REMEDY}"
         )
     for is_met, text in _CLONES[kind][1]:
         if not is_met(layer):
-            raise UserError(f"--trainable: layer {layer.name!r} ({kind}): allowed: {text}")
+            raise UserError(
+                f"--trainable: layer {layer.name!r} ({kind}): allowed: {text}; {_REMEDY}"
+            )

@@ -14,6 +14,7 @@ from terminals import terminal
 from tiny_runs import counted_calls
 
 from keras_srt.cli import main as cli
+from keras_srt.core.images import FORMATS
 from keras_srt.core.tensorflow import keras
 from keras_srt.pipeline.classifiers import build_model
 from keras_srt.pipeline.configs import load_config
@@ -498,3 +499,28 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path, capsys):
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     assert "learning_rate" in line
     assert "nan" in line.lower() or "inf" in line.lower()
+
+
+@pytest.mark.parametrize("command", [["train"], ["info"], ["data", "check"]])
+def test_the_config_is_explained_where_it_is_first_listed(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert text.index("a JSON file, or a name in configs/") < text.index("the same")
+
+
+def test_the_help_of_all_commands_begins_in_one_column(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line for line in lines if line.split()[:1] and line.split()[0] in cli.COMMANDS]
+    assert len(shown) == sum(" " not in name for name in cli.COMMANDS)
+    assert {re.match(r" +\S+ +", line).end() for line in shown} == {len("  -V, --version  ")}
+
+
+def test_the_help_of_predict_names_every_format(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    text = capsys.readouterr().out
+    assert [name for name in FORMATS if name not in text] == []

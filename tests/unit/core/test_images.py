@@ -123,8 +123,18 @@ def test_heic_is_read_if_its_plugin_is_installed():
 def test_heic_without_its_plugin_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     images._enable_heic.cache_clear()
-    with pytest.raises(BadImage, match="is a HEIC image; install pillow-heif to read it"):
+    with pytest.raises(BadImage, match="is a HEIC image; pip install pillow-heif to read it"):
         decode_image(b"\0\0\0\x18ftypheic" + b"\0" * 99, (4, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("spec", "end"), [(None, "HEIC (with pip install pillow-heif)"), (1, "HEIC")]
+)
+def test_an_unknown_format_names_heic_with_what_it_needs(spec, end, monkeypatch):
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: spec)
+    with pytest.raises(BadImage, match="is in no supported format") as caught:
+        decode_image(b"text", (4, 4, 3))
+    assert str(caught.value).endswith(f"allowed: PNG, JPEG, BMP, GIF, WebP, TIFF, {end}")
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

@@ -89,8 +89,19 @@ def test_csv_equals_folders(root):
 def test_relative_paths_are_below_data_dir(root):
     source = Folder(labeled="labeled", unlabeled="unlabeled", size=12, channels=1)
     assert source.open(root).info[1:] == open_folder(root).info[1:]
-    with pytest.raises(UserError, match=r"data\.labeled: /.*/labeled is not a folder"):
+    with pytest.raises(UserError, match=r"data\.labeled: /.*/labeled doesn't exist") as caught:
         source.open()
+    assert "'labeled' is relative to the current folder; give --data-dir DIR" in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["csv", "labeled", "unlabeled", "test"])
+def test_a_missing_part_is_reported_with_what_it_is_relative_to(part, root):
+    settings = {"labeled": "labeled", part: "labelled"}
+    if part == "csv":
+        del settings["labeled"]
+    with pytest.raises(UserError, match=f"data.{part}: .*did you mean 'labeled'") as caught:
+        Folder(**settings).open(root)
+    assert f"relative to --data-dir {root}; give --data-dir DIR" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["folder", "csv"])

@@ -1,6 +1,9 @@
 """TFDS datasets: sizes, records, and damaged or missing files."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -179,3 +182,21 @@ def test_images_of_varying_size_are_rejected(tmp_path):
     prepare(tmp_path, shape=(None, None, 1))
     with pytest.raises(UserError, match=r"shape \[None, None, 1\]; allowed: images of equal size"):
         AnyTFDS(dataset="tiny").open(tmp_path)
+
+
+def test_start_up_noise_of_tensorflow_is_not_shown(tiny):
+    """TFDS imports TensorFlow by itself when its ReadConfig is made."""
+    _, folder, *_ = tiny
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom keras_srt.data import AnyTFDS\n"
+        "AnyTFDS(dataset='tiny').open(Path(sys.argv[1])).load_test()"
+    )
+    environment = {key: value for key, value in os.environ.items() if key[:6] != "TF_CPP"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

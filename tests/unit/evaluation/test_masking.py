@@ -213,17 +213,31 @@ def test_a_rise_by_two_points_and_one_image_is_tolerated(accuracies, n, passed):
 @pytest.mark.parametrize(
     ("before", "after", "significant"),
     [
-        (100, 98, False),  # 2 points
-        (100, 97, False),  # within 96.3% to 100%
-        (100, 96, True),
-        (50, 41, False),  # within 40.4% to 59.6%
-        (50, 40, True),
+        (100, 95, False),  # P(X >= 5) is 0.051, X ~ Binomial(100, 0.02)
+        (100, 94, True),
+        (6, 1, False),
+        (6, 0, True),
         (0, 0, False),
     ],
 )
-def test_a_drop_within_the_interval_is_not_significant(before, after, significant):
+def test_a_drop_of_hardly_more_than_two_points_is_not_significant(before, after, significant):
     everything, index = np.ones(100, bool), np.arange(100)
     assert Drop(everything, index < before, index < after).significant is significant
+
+
+@pytest.mark.parametrize(("n", "falls"), [(2, 2), (20, 3), (50, 4), (100, 6), (1000, 29)])
+def test_a_warning_takes_more_images_of_a_larger_sample(n, falls):
+    everything, index = np.ones(n, bool), np.arange(n)
+    assert Drop(everything, everything, index >= falls).significant
+    assert not Drop(everything, everything, index >= falls - 1).significant
+
+
+def test_one_image_of_twenty_is_no_masking():
+    """1 of 20 correct images falls, and the accuracy is then 0."""
+    drop = Drop(np.ones(20, bool), np.arange(20) < 1, np.zeros(20, bool))
+    finding = drop.finding("steps", "5 times the steps take PGD's accuracy", "weak attacks")
+    assert finding.passed
+    assert finding.text == "5 times the steps take PGD's accuracy from 5.0% to 0.0% (n=20)"
 
 
 def test_the_rest_is_tested_only_if_one_of_the_first_images_falls():

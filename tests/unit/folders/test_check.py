@@ -11,7 +11,7 @@ from own_images import digits, settings
 from PIL import Image
 
 from keras_srt.cli import main as cli
-from keras_srt.folders.check import check
+from keras_srt.folders.check import Checked, check, table
 from keras_srt.pipeline.configs import load_config
 
 
@@ -145,6 +145,20 @@ def test_a_separate_test_part_is_checked_too(root, findings):
     shutil.copy(first(root / "labeled/one"), root / "test/one")
     found = findings(test=str(root / "test"))
     assert set(found) == {"in train and test"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ((40, 40), "classes   2, with 40 training images each"),
+        ((1, 1), "classes   2, with 1 training image each"),
+        ((4, 1200), "classes   2, with 4 to 1,200 training images"),
+    ],
+)
+def test_the_table_says_how_many_images_the_classes_have(counts, line):
+    classes = {name: (count, 0) for name, count in zip("ab", counts, strict=True)}
+    checked = Checked({"labeled": sum(counts)}, classes, (), np.int32([]))
+    assert table(checked).splitlines()[1] == line
 
 
 def test_the_command(root, capsys):

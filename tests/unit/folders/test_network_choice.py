@@ -47,6 +47,25 @@ def test_steps_fit_into_the_time(seconds, chosen, steps):
     assert fits or steps == 1
 
 
+@pytest.mark.parametrize(
+    ("time", "fastest", "advice"),
+    [
+        (100, 0.1, "only 700 steps of 1,500 fit, and the accuracy will be low; give --time 4m"),
+        (0.01, 0.1, "only 1 step of 1,500 fit, and the accuracy will be low; give --time 4m"),
+        (100, 9.0, "only 7 steps of 1,500 fit, and the accuracy will be low; give --time 6h"),
+    ],
+)
+def test_too_little_time_is_a_warning_with_the_time_that_is_enough(time, fastest, advice):
+    choice = choose([FAST], time, lambda _: fastest, lambda _: fastest)
+    assert choice.advice() == f"warning: {advice} or more"
+    # The time that it names is enough.
+    assert choose([FAST], choice.enough_time + 1, lambda _: fastest, seconds_of).advice() == ""
+
+
+def test_enough_time_has_no_advice():
+    assert choose(AMONG, 300, seconds_of, seconds_of).advice() == ""
+
+
 def test_a_measured_step_overrules_the_estimate():
     measured = []
 

@@ -59,7 +59,9 @@ def test_a_weak_threat_is_a_warning_with_a_stronger_one(tmp_path):
 
 
 def test_the_time_limits_the_steps(tmp_path):
-    assert check(tmp_path, (120, 135), "1/255", seconds=1.0, step_seconds=10.0).steps == 1
+    found = check(tmp_path, (120, 135), "1/255", seconds=1.0, step_seconds=10.0)
+    assert (found.steps, found.short) == (1, True)
+    assert not check(tmp_path, (120, 135), "1/255", seconds=5000.0).short
 
 
 def test_a_folder_of_unreadable_images_is_refused(tmp_path):
@@ -86,9 +88,16 @@ def shares(kept):
             "90% clean) under this threat (n=100, PGD-20, after 300 steps), which is weak; under "
             "16/255 it keeps 20%: try --epsilon 16/255"),
         (55, {"0.1": 0}, "check     no answer: after 300 steps a standard model is right for 55% "
-            "of 100 images, hardly more than a guess (50%)"),
+            "of 100 images, not significantly more than if it always gave the most frequent class "
+            "(50%); leave the check out with --no-check"),
     ],
 )  # fmt: skip
 def test_the_result_in_words(clean, kept, text):
     attacked = {epsilon: shares(share) for epsilon, share in kept.items()}
     assert ThreatCheck(shares(clean), attacked, 0.5, 300).describe() == text
+
+
+def test_one_step_is_too_short_a_training():
+    text = ThreatCheck(shares(3), {}, 0.23, 1, short=True).describe()
+    assert "after 1 step a standard" in text
+    assert text.endswith("(23%); give more --time, or leave the check out with --no-check")

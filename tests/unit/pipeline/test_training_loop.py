@@ -52,6 +52,19 @@ def test_the_hint_about_a_long_training_fits_the_dataset(tmp_path):
     assert "lower training.steps or data.size" in hint
 
 
+@pytest.mark.parametrize(
+    ("num_validation", "steps", "count"),
+    [(20, 100, 1), (19, 100, 5), (19, 4, 2), (19, 2, 1), (0, 9, 1)],
+)
+def test_few_images_select_by_the_mean_of_as_many_validations_as_there_are(
+    num_validation, steps, count, tmp_path
+):
+    config = load_config(str(write_config(tmp_path, tiny())))
+    plan = make_plan(config, config.data.dataset.open().info)
+    plan = plan._replace(num_validation=num_validation, steps=steps, interval=2)
+    assert training_loop.averaged_validations(plan, num_classes=2) == count
+
+
 def early_stop(**more):
     """Settings of a run that stops after its second validation, as nothing gains 100%."""
     return {"training__early_stopping": {"patience": 1, "min_delta": 1.0}, **more}

@@ -19,7 +19,7 @@ def test_the_table_has_a_line_for_each_model():
     low, high = (f"{100 * bound:.2f}" for bound in result_of(0.4)["ci95"])
     file = ["int8", "123.5", "0.42", "1.26", "99.50", "3.3e-02", "94.00"]
     assert table[5].split() == [*file, "40.00", f"[{low},", f"{high}]"]
-    assert [line for line in lines if line.startswith("WARNING: int8 lost accuracy (pgd)")]
+    assert [line for line in lines if line.startswith("warning: int8 lost accuracy (pgd)")]
     assert " ".join(lines).endswith(NOTE)
     assert max(map(len, lines)) <= 100
     assert all(line.isascii() for line in lines)

@@ -82,8 +82,15 @@ def test_fits_the_terminal(width, widest):
     assert len(ends) == 1
 
 
+def test_warnings_begin_in_lower_case_as_everywhere():
+    report = changed(masking=MASKING, warnings=["a problem"])
+    text = reports.terminal_table(report)
+    assert "warning: a problem" in text
+    assert "WARNING" not in text
+
+
 def test_gradient_masking_has_a_line_per_norm_and_a_warning_per_failed_check():
     lines = reports.terminal_table(changed(masking=MASKING)).splitlines()
-    assert [line.startswith("WARNING: ") for line in lines[-3:]] == [True, False, False]
+    assert [line.startswith("warning: ") for line in lines[-3:]] == [True, False, False]
     assert "linf eps 0.3: 1 of 2 checks passed" in lines[-2]
     assert "l2 eps 2: 1 of 1 checks passed" in lines[-1]

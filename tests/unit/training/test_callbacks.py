@@ -26,20 +26,30 @@ LABELS = np.int32([0, 0, 0, 1, 2])
 @pytest.mark.parametrize("accuracy", [0.6, 0.2])
 def test_a_model_that_answers_one_class_is_pointed_out_once(accuracy, caplog):
     caplog.set_level(logging.INFO)
-    hint = CollapseHint(LABELS)
-    hint.on_epoch_end(0, {"val_accuracy": accuracy})
+    hint = CollapseHint(LABELS, first_step=0)
+    hint.on_epoch_end(0, {"val_accuracy": accuracy, "step": 100})
     (said,) = caplog.messages
     assert said.startswith(f"hint: {100 * accuracy:.1f}% clean")
     assert "training.learning_rate" in said
-    hint.on_epoch_end(1, {"val_accuracy": accuracy})
+    hint.on_epoch_end(1, {"val_accuracy": accuracy, "step": 200})
     assert len(caplog.messages) == 1
 
 
-@pytest.mark.parametrize("logs", [{"val_accuracy": 0.61}, {}, None])
+@pytest.mark.parametrize("logs", [{"val_accuracy": 0.61, "step": 100}, {}, None])
 def test_better_than_one_class_is_not(logs, caplog):
     caplog.set_level(logging.INFO)
-    CollapseHint(LABELS).on_epoch_end(0, logs)
+    CollapseHint(LABELS, first_step=0).on_epoch_end(0, logs)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("first_step", "step"), [(0, 4), (0, 99), (300, 299)])
+def test_one_class_is_usual_at_the_start_and_during_warmups(first_step, step, caplog):
+    caplog.set_level(logging.INFO)
+    hint = CollapseHint(LABELS, first_step)
+    hint.on_epoch_end(0, {"val_accuracy": 0.2, "step": step})
+    assert caplog.messages == []
+    hint.on_epoch_end(1, {"val_accuracy": 0.2, "step": step + 1 if first_step else 100})
+    assert len(caplog.messages) == 1
 
 
 def test_the_terms_of_the_loss_have_the_same_order_with_each_keras():

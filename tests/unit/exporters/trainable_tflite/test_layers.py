@@ -7,8 +7,8 @@ from trainable_models import SHAPE, tiny_classifier
 
 from keras_srt.core.errors import UserError
 from keras_srt.core.tensorflow import keras
-from keras_srt.exporters.trainable_tflite.layers import trainable_clone
-from keras_srt.models import ResNet, SmallCNN, WideResNet
+from keras_srt.exporters.trainable_tflite.layers import TRAINABLE_MODELS, trainable_clone
+from keras_srt.models import MODELS, ResNet, ResNet9, SmallCNN, WideResNet
 
 layers = keras.layers
 
@@ -24,8 +24,9 @@ def random_images(*shape, seed=0):
         lambda: SmallCNN(width=2, hidden=5, dropout=0.0).build((16, 16, 1), 3),
         lambda: ResNet(filters=(2, 2, 4), blocks=1).build((7, 9, 1), 3),
         lambda: WideResNet(depth=10, widening=1).build((8, 8, 3), 3),
+        lambda: ResNet9(width=2).build((16, 16, 3), 3),
     ],
-    ids=["tiny", "small_cnn", "resnet", "wide_resnet"],
+    ids=["tiny", "small_cnn", "resnet", "wide_resnet", "resnet9"],
 )
 def test_clone_has_the_gradients_of_the_classifier(build):
     classifier = build()
@@ -40,6 +41,15 @@ def test_clone_has_the_gradients_of_the_classifier(build):
     for theirs, ours in zip(*found, strict=True):
         scale = float(tf.reduce_max(tf.abs(theirs))) + 1e-6
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - set(TRAINABLE_MODELS)))
+def test_other_models_are_rejected_with_a_layer_and_the_models_that_work(name):
+    classifier = MODELS.build({"name": name}).build((32, 32, 3), 3)
+    with pytest.raises(UserError, match=r"--trainable: (got the )?layer '") as caught:
+        trainable_clone(classifier)
+    assert "Functional" not in str(caught.value)
+    assert str(caught.value).endswith("such as small_cnn, wide_resnet, resnet, resnet9")
 
 
 def test_dropout_is_left_out():
