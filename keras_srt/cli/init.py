@@ -176,12 +176,17 @@ def _look(options: argparse.Namespace) -> _Start:
             show(f"{part:<9} {path}")
     unused = unused_parts(options.folder, source)
     show("\n".join([*unused, *seen.describe()]))
-    return _Start(output.stem, source, seen, options)
+    return _Start(_as_name(output.stem), source, seen, options)
 
 
 def _output(options: argparse.Namespace) -> Path:
     """Return the path of the config."""
     if options.output is not None:
         return Path(options.output)
-    name = "".join(c if c.isalnum() and c.isascii() else "_" for c in options.folder.resolve().name)
-    return Path(f"{name.strip('_') or 'images'}.json")
+    return Path(f"{_as_name(options.folder.resolve().name)}.json")
+
+
+def _as_name(text: str) -> str:
+    """Return the name of a run, which has only letters, digits, dashes and underscores."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in text)
+    return name.strip("_-") or "images"

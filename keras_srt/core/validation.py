@@ -60,6 +60,10 @@ def _describe_range(kind: str, low: float | None, high: float | None) -> str:
     return f"{kind} from {low:g} to {high:g}"
 
 
+# The largest float32, and the largest int32 (of whole numbers).
+_LARGEST = {False: 3.4e38, True: 2**31 - 1}
+
+
 def _number_validator(
     kind: str, whole_number: bool, low: float | None, high: float | None
 ) -> BeforeValidator:
@@ -77,6 +81,10 @@ def _number_validator(
             usable = False
         if not usable:
             raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
+        largest = _LARGEST[whole_number]
+        if abs(number) > largest:
+            bounded = {"allowed": allowed, "largest": f"{largest:.10g}"}
+            raise PydanticCustomError("allowed", "{allowed}, within ±{largest}", bounded)
         return int(number) if whole_number else float(number)
 
     return BeforeValidator(validate)

@@ -52,6 +52,13 @@ def test_real_accepts_numbers_and_fractions(given, value):
     assert type(share) is float
 
 
+@pytest.mark.parametrize("given", [1e39, -1e39])
+def test_numbers_fit_into_float32(given):
+    assert problems_of(Sample, free=given) == (
+        f"free: got {given!r}; allowed: a number, within ±3.4e+38",
+    )
+
+
 def test_fraction_can_be_negative():
     assert Sample(free="-3/2").free == -1.5
 

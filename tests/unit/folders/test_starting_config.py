@@ -59,7 +59,7 @@ def test_a_starting_config_for_each_layout(layout, root, capsys):
         given = root / "table"
         given.mkdir()
         write_csv(given / "images.csv", rows)
-    path = root / "start.json"
+    path = root / "my start.json"
     output = started([given, "--output", path], capsys)
     unlabeled = 0 if layout == "classes" else 30
     assert f"images    40 labeled, {unlabeled} unlabeled\n" in output
@@ -67,6 +67,7 @@ def test_a_starting_config_for_each_layout(layout, root, capsys):
     assert "size      28 x 28, gray, from a sample of" in output
     for variant in (None, "smoke"):
         config = load_config(str(path), variant)
+        assert config.name.startswith("my_start")
         planned = plan.make_plan(config, config.data.dataset.open().info)
         assert (planned.num_labeled, planned.num_validation) == (26, 6)
         assert planned.num_unlabeled == unlabeled
