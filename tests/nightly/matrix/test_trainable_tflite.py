@@ -19,7 +19,7 @@ from trainable_models import (
 from keras_srt.core.images import BadImage
 from keras_srt.device.trainer import Trainer
 from keras_srt.exporters.trainable_tflite.weights import assign_weights
-from keras_srt.models import ResNet, SmallCNN, WideResNet
+from keras_srt.models import ResNet, ResNet9, SmallCNN, WideResNet
 
 
 @pytest.mark.parametrize("interpreter", INSTALLED)
@@ -53,8 +53,9 @@ def test_steps_of_every_neighborhood_and_of_rt_agree_with_keras(name, tmp_path):
         lambda: SmallCNN(dropout=0.0).build((28, 28, 1), 10),
         lambda: ResNet(filters=(4, 4, 8), blocks=1).build((28, 28, 1), 10),
         lambda: WideResNet(depth=10, widening=1).build((16, 16, 3), 10),
+        lambda: ResNet9(width=4).build((16, 16, 3), 10),
     ],
-    ids=["small_cnn", "resnet", "wide_resnet"],
+    ids=["small_cnn", "resnet", "wide_resnet", "resnet9"],
 )
 def test_steps_of_real_models_agree_with_keras(build, tmp_path):
     settings = dataclasses.replace(SETTINGS, labeled=4, unlabeled=8, num_steps=3)
