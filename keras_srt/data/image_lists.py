@@ -184,7 +184,7 @@ def list_classes(root: Path, setting: str, others: Sequence[Path] = ()) -> Listi
     loose = [] if root.resolve() in apart else loose_images(root)
     if loose:
         logger.warning(
-            "%s: %d images are in no class folder, they are left out, such as %s",
+            "%s: images in no class folder are left out (%d, such as %s)",
             setting,
             len(loose),
             loose[0],

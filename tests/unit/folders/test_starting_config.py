@@ -221,7 +221,7 @@ def test_images_beside_class_folders_are_unlabeled(root, capsys):
         (pets / path.name).unlink()
     output = started([pets, "--output", root / "b.json"], capsys)
     assert "images    40 labeled, 0 unlabeled\n" in output
-    assert "1 images are in no class folder, they are left out, such as" in output
+    assert "images in no class folder are left out (1, such as" in output
 
 
 def test_images_without_class_folders_are_refused(root, capsys):
