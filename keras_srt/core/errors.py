@@ -29,6 +29,16 @@ class InvalidSettings(ValueError):
         )
 
 
+def invalid_setting(name: str, got: str, allowed: str) -> InvalidSettings:
+    """Return the error of one setting or argument.
+
+    Example:
+        >>> str(invalid_setting("data", "no images", "at least one"))
+        'data: got no images; allowed: at least one'
+    """
+    return InvalidSettings([f"{name}: got {got}; allowed: {allowed}"])
+
+
 class UserError(Exception):
     """A problem that the user can fix, such as a missing file; one line that says how.
 

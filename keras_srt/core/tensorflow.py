@@ -51,7 +51,7 @@ def _load(name: str) -> types.ModuleType:
 
 
 def _loading_bar() -> ProgressBar:
-    """A bar on the terminal of a command, which shows what the package logs; silent elsewhere."""
+    """Return a progress bar, which is hidden unless stderr is a terminal and INFO is logged."""
     shows_logs = logging.getLogger("keras_srt").isEnabledFor(logging.INFO)
     return ProgressBar("loading TensorFlow", shown=shows_logs and UNFILTERED_STDERR.isatty())
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.errors import invalid_setting
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.photo_rows import CHANNELS, FolderRows, HuggingFaceRows, PhotoRows, invalid
+from keras_srt.data.photo_rows import CHANNELS, FolderRows, HuggingFaceRows, PhotoRows
 
 
 def as_batches(
@@ -62,16 +63,18 @@ def as_batches(
     if not isinstance(parts[0], np.ndarray | tf.Tensor):
         return data
     if len(np.shape(parts[0])) != 4:
-        raise invalid(
+        raise invalid_setting(
             role,
             f"an array of shape {tuple(np.shape(parts[0]))}",
             "images [n, height, width, channels]; add the axis of gray images by [..., None]",
         )
     if len({len(part) for part in parts}) > 1:
         lengths = " and ".join(str(len(part)) for part in parts)
-        raise invalid(role, f"{lengths} images and labels", "as many labels as images")
+        raise invalid_setting(role, f"{lengths} images and labels", "as many labels as images")
     if not np.isfinite([np.min(parts[0]), np.max(parts[0])]).all():
-        raise invalid(role, "images with NaN or infinite values", "values from 0 to 1, or to 255")
+        raise invalid_setting(
+            role, "images with NaN or infinite values", "values from 0 to 1, or to 255"
+        )
     return _batched(tf.data.Dataset.from_tensor_slices(data), batch_size, shuffle)
 
 
@@ -85,16 +88,14 @@ def known_image_shape(model: Any) -> tuple[int, int, int] | None:
     return shape if len(shape) == 3 and None not in shape and shape[2] in CHANNELS else None
 
 
-def known_num_classes(model: Any) -> int | None:
-    """Return the number of classes of a model, two for one output; None if it is unknown.
+def known_num_outputs(model: Any) -> int | None:
+    """Return the number of outputs of a model; None if it is unknown.
 
     Args:
         model: A Keras model, or any other function.
     """
     shape = getattr(model, "output_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] is None:
-        return None
-    return max(2, int(shape[1]))
+    return shape[1] if isinstance(shape, tuple) and len(shape) == 2 else None
 
 
 def _batched(dataset: tf.data.Dataset, batch_size: int, shuffle: bool) -> tf.data.Dataset:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_srt.core.errors import invalid_setting
 from keras_srt.core.graph_checks import refuse_invalid
 from keras_srt.core.tensorflow import tf
 from keras_srt.data.batch_sources import as_batches
-from keras_srt.data.photo_rows import invalid
 
 _log = logging.getLogger(__name__)
 # Datasets whose first batch has been checked: validation data is passed in once per epoch.
@@ -64,17 +64,21 @@ def pair(
     first_images = _first_labeled_images(labeled)
     first_unlabeled = _first_batch("unlabeled", unlabeled)
     if isinstance(first_unlabeled, tuple):
-        raise invalid("unlabeled", "batches with labels", "images only; load with labels=None")
+        raise invalid_setting(
+            "unlabeled", "batches with labels", "images only; load with labels=None"
+        )
     _check_images("unlabeled", first_unlabeled)
     if first_images.shape[1:] != first_unlabeled.shape[1:]:
-        raise invalid(
+        raise invalid_setting(
             "unlabeled",
             f"images of shape {tuple(first_unlabeled.shape[1:])}",
             f"{tuple(first_images.shape[1:])}, as the labeled images",
         )
     divisors = _divisor("labeled", first_images), _divisor("unlabeled", first_unlabeled)
     if divisors[0] != divisors[1]:
-        raise invalid("unlabeled", "another range of values than the labeled images", "the same")
+        raise invalid_setting(
+            "unlabeled", "another range of values than the labeled images", "the same"
+        )
     _tell("labeled and unlabeled", divisors[0])
     steps = max(_length("labeled", labeled), _length("unlabeled", unlabeled))
     together = tf.data.Dataset.zip(
@@ -152,25 +156,25 @@ def first_images(data: Any) -> np.ndarray | None:
 
 def _first_batch(role: str, dataset: tf.data.Dataset) -> Any:
     if not isinstance(dataset, tf.data.Dataset):
-        raise invalid(role, f"a {type(dataset).__name__}", "a tf.data.Dataset")
+        raise invalid_setting(role, f"a {type(dataset).__name__}", "a tf.data.Dataset")
     try:
         first = next(iter(dataset.take(1)), None)
     except tf.errors.InvalidArgumentError as error:
         refuse_invalid(error)
         raise
     if first is None:
-        raise invalid(role, "an empty dataset", "at least one batch")
+        raise invalid_setting(role, "an empty dataset", "at least one batch")
     return first
 
 
 def _first_labeled_images(labeled: tf.data.Dataset) -> tf.Tensor:
     first = _first_batch("labeled", labeled)
     if not isinstance(first, tuple) or len(first) != 2:
-        raise invalid("labeled", "batches of another structure", "batches (images, labels)")
+        raise invalid_setting("labeled", "batches of another structure", "batches (images, labels)")
     images, labels = first
     _check_images("labeled", images)
     if labels.shape not in ((len(images),), (len(images), 1)):
-        raise invalid(
+        raise invalid_setting(
             "labeled",
             f"labels of shape {tuple(labels.shape)}",
             "class ids [batch]; load with label_mode='int'",
@@ -181,13 +185,15 @@ def _first_labeled_images(labeled: tf.data.Dataset) -> tf.Tensor:
 def _check_images(role: str, images: Any) -> None:
     if getattr(images, "shape", None) is None or len(images.shape) != 4:
         got = f"shape {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
-        raise invalid(role, got, "images [batch, height, width, channels]; batch the dataset")
+        raise invalid_setting(
+            role, got, "images [batch, height, width, channels]; batch the dataset"
+        )
 
 
 def _length(role: str, dataset: tf.data.Dataset) -> int:
     length = int(dataset.cardinality())
     if length < 0:
-        raise invalid(
+        raise invalid_setting(
             role,
             "a dataset of infinite or unknown length",
             "a finite one; apply tf.data.experimental.assert_cardinality(batches)",
@@ -203,13 +209,15 @@ def _repeated(dataset: tf.data.Dataset, first: tf.Tensor) -> tf.data.Dataset:
 def _divisor(role: str, images: Any) -> float:
     """255 for images with values from 0 to 255, 1 for images in [0, 1]."""
     if not len(images):
-        raise invalid(role, "no images", "at least one")
+        raise invalid_setting(role, "no images", "at least one")
     low, high = float(np.min(images)), float(np.max(images))
     is_integer = np.issubdtype(getattr(images.dtype, "as_numpy_dtype", images.dtype), np.integer)
     if not (np.isfinite([low, high]).all() and low >= 0 and high <= 255):
-        raise invalid(role, f"images with values from {low:g} to {high:g}", "0 to 1, or 0 to 255")
+        raise invalid_setting(
+            role, f"images with values from {low:g} to {high:g}", "0 to 1, or 0 to 255"
+        )
     if is_integer and high == 1:
-        raise invalid(
+        raise invalid_setting(
             role, "integer images with values from 0 to 1", "integers from 0 to 255, or floats"
         )
     return 255.0 if is_integer or high > 1 else 1.0

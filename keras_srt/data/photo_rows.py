@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from keras_srt.core.errors import InvalidSettings
+from keras_srt.core.errors import InvalidSettings, invalid_setting
 from keras_srt.core.graph_checks import IMAGES, LABELS
 from keras_srt.core.images import BadImage
 from keras_srt.core.tensorflow import tf
@@ -80,9 +80,9 @@ class FolderRows(PhotoRows):
         num_classes: int | None,
     ) -> None:
         if not path.is_dir():
-            raise invalid(role, f"{str(path)!r}, which is no folder", "a folder of images")
+            raise invalid_setting(role, f"{str(path)!r}, which is no folder", "a folder of images")
         if shape is None:
-            raise invalid(role, "a folder without an image size", "image_shape=(96, 96, 3)")
+            raise invalid_setting(role, "a folder without an image size", "image_shape=(96, 96, 3)")
         super().__init__(_checked_shape(shape, role), labeled)
         if not labeled:
             self._files, self._ids = list_tree(path, role), None
@@ -90,7 +90,7 @@ class FolderRows(PhotoRows):
         listing = list_classes(path, role)
         classes = {name: number for number, name in enumerate(listing.classes)}
         if num_classes not in (None, len(classes)):
-            raise invalid(
+            raise invalid_setting(
                 role,
                 f"the class folders {', '.join(classes)} in {path} for {num_classes} classes",
                 "a folder with images for each class, because the folders give the class ids; or "
@@ -134,9 +134,13 @@ class HuggingFaceRows(PhotoRows):
 
     def __init__(self, data: Any, role: str, labeled: bool, shape: Sequence[int] | None) -> None:
         if isinstance(data, Mapping):
-            raise invalid(role, "all splits of a dataset", f"one of them: {', '.join(data)}")
+            raise invalid_setting(
+                role, "all splits of a dataset", f"one of them: {', '.join(data)}"
+            )
         if not hasattr(data, "__getitem__") or not len(data):
-            raise invalid(role, "a streamed or empty dataset", "a datasets.Dataset with rows")
+            raise invalid_setting(
+                role, "a streamed or empty dataset", "a datasets.Dataset with rows"
+            )
         self._data = data
         self._image = _column(data, role, "Image")
         self._label = _column(data, role, "ClassLabel") if labeled else None
@@ -144,7 +148,7 @@ class HuggingFaceRows(PhotoRows):
         if shape is None:
             first = data[0][self._image]
             if first is None:
-                raise invalid(role, "no image in row 0", "an image in each row")
+                raise invalid_setting(role, "no image in row 0", "an image in each row")
             shape = (first.height, first.width, 1 if first.mode[0] in "1LI" else 3)
         super().__init__(_checked_shape(shape, role), labeled)
 
@@ -189,7 +193,7 @@ class HuggingFaceRows(PhotoRows):
 def _checked_shape(shape: Sequence[int], role: str) -> tuple[int, ...]:
     numbers = tuple(shape)
     if len(numbers) != 3 or min(numbers[:2]) < 1 or numbers[2] not in CHANNELS:
-        raise invalid(
+        raise invalid_setting(
             role,
             f"image_shape={numbers}",
             "(height, width, channels) with 1 or 3 channels; batches (images, labels) for others",
@@ -202,12 +206,7 @@ def _column(data: Any, role: str, kind: str) -> str:
     found = [name for name, feature in data.features.items() if type(feature).__name__ == kind]
     if len(found) != 1:
         listed = ", ".join(f"{name} ({type(f).__name__})" for name, f in data.features.items())
-        raise invalid(
+        raise invalid_setting(
             role, f"the columns {listed}", f"one {kind} column; use cast_column or select_columns"
         )
     return found[0]
-
-
-def invalid(role: str, got: str, allowed: str) -> InvalidSettings:
-    """Return the error for data in a role ("validation_data")."""
-    return InvalidSettings([f"{role}: got {got}; allowed: {allowed}"])

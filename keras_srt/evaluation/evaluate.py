@@ -14,7 +14,7 @@ from keras_srt.attacks.target_model import Precision
 from keras_srt.core.errors import InvalidSettings
 from keras_srt.core.graph_checks import refuse_invalid
 from keras_srt.core.tensorflow import tf
-from keras_srt.data.batch_sources import as_batches, known_image_shape, known_num_classes
+from keras_srt.data.batch_sources import as_batches, known_image_shape, known_num_outputs
 from keras_srt.data.keras_datasets import to_unit_range
 from keras_srt.evaluation.external.open_model import query_model
 from keras_srt.evaluation.part_progress import Progress, progress_bars
@@ -117,13 +117,14 @@ def evaluate(
     """
     _check_arguments(attacks, batch_size, seed)
     classifier = getattr(model, "classifier", model)
+    outputs = known_num_outputs(classifier)
     # Arrays as they are: batches would copy them.
     if not isinstance(data, tuple):
         data = as_batches(
             data,
             "data",
             image_shape=image_shape or known_image_shape(classifier),
-            num_classes=known_num_classes(classifier),
+            num_classes=2 if outputs == 1 else outputs,
             batch_size=batch_size,
             shuffle=False,
         )
@@ -148,8 +149,7 @@ def evaluate(
 
 
 def _check_arguments(attacks: Any, batch_size: int, seed: int) -> None:
-    given = list(attacks) if isinstance(attacks, list | tuple) else [attacks]
-    if not isinstance(attacks, list | tuple) or not all(isinstance(a, Attack) for a in given):
+    if not isinstance(attacks, Sequence) or not all(isinstance(a, Attack) for a in attacks):
         raise InvalidSettings(
             [f"attacks: got {attacks!r}; allowed: a list of attacks, such as [srt.PGD(0.1)]"]
         )
@@ -177,7 +177,9 @@ def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
 def _concatenated(dataset: tf.data.Dataset) -> Any:
     """Return all images and labels of batches; None for another structure."""
     spec = dataset.element_spec
-    if not isinstance(spec, tuple) or any(part.shape.rank == 0 for part in spec):
+    if not isinstance(spec, tuple) or not all(
+        isinstance(part, tf.TensorSpec) and part.shape.rank != 0 for part in spec
+    ):
         return None
     try:
         return tuple(np.concatenate(p) for p in zip(*dataset.as_numpy_iterator(), strict=True))

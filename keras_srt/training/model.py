@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from keras_srt.core.class_ids import assert_class_ids, check_class_ids
+from keras_srt.core.class_ids import assert_class_ids
 from keras_srt.core.classifier_outputs import last_activation
 from keras_srt.core.errors import InvalidSettings
-from keras_srt.core.graph_checks import check_unit_range, refuse_invalid
+from keras_srt.core.graph_checks import check_unit_range
 from keras_srt.core.registry import settings_of
 from keras_srt.core.tensorflow import keras, tf
-from keras_srt.data.batch_sources import as_batches, known_image_shape, known_num_classes
-from keras_srt.data.keras_datasets import first_images, to_unit_range
 from keras_srt.models.dropout import dropout_seed
 from keras_srt.neighborhoods import NEIGHBORHOODS, Neighborhood
 from keras_srt.neighborhoods.draws import fold
 from keras_srt.objectives import OBJECTIVES, SRT, Batch, Objective
 from keras_srt.objectives.losses import Target, cross_entropy
 from keras_srt.training import replicas
-from keras_srt.training.batch_input import check_batch, make_batch, with_rows
+from keras_srt.training.batch_input import make_batch, with_rows
+from keras_srt.training.data_model import DataModel
 from keras_srt.training.freezing import head, in_inference_mode
 from keras_srt.training.optimization import LossScale, Update, WeightAverage
 from keras_srt.training.schedules import SearchGrowth, check_weight_warmup, warmed
@@ -51,7 +47,7 @@ def linear_warmup(steps: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 @keras.saving.register_keras_serializable("keras_srt")
-class RobustModel(keras.Model):
+class RobustModel(DataModel):
     """Train any Keras classifier to be adversarially robust in a neighborhood.
 
     `fit` takes batches `{"labeled": (images, labels), "unlabeled": images}` as made by
@@ -145,7 +141,6 @@ class RobustModel(keras.Model):
         # As an attribute, so that Keras saves the averaged weights.
         self.average = self.update.average.classifier if self.update.average else None
         self._set_schedules(strength_warmup, weight_warmup, search_growth, freeze)
-        self._training_data: Callable[[], np.ndarray | None] = lambda: None
         self.built = classifier.built
         self._set_metrics()
 
@@ -201,10 +196,6 @@ class RobustModel(keras.Model):
         for model in (self.classifier, self.average):
             if model is not None:
                 model.set_weights(classifier.get_weights())
-
-    def example_images(self) -> np.ndarray | None:
-        """Images of the first training batch, float32 in [0, 1]; None before `fit`."""
-        return self._training_data()
 
     def compile(
         self,
@@ -295,74 +286,6 @@ class RobustModel(keras.Model):
         """Return the logits [batch, classes] of the inference model."""
         return self.inference_model(images, training=training)
 
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """Train as `keras.Model.fit` does, with images rescaled from 0…255 if necessary.
-
-        Beside what Keras takes, `x` and `validation_data` can be the path of a folder of class
-        folders, a Hugging Face dataset or a tuple of images and labels, see
-        `keras_srt.data.as_batches`. Folders and datasets are resized for the classifier.
-        """
-        for name in ("class_weight", "sample_weight"):
-            if kwargs.get(name) is not None:
-                raise InvalidSettings([f"{name}: got a value; allowed: None, it is not supported"])
-        x = self._as_batches(x, "x", kwargs, "batch_size") if y is None else to_unit_range(x, "x")
-        # AutoGraph would change the type of errors inside `train_step`.
-        if y is not None:
-            check_batch((x, np.asarray(y)), self.objective)
-            check_class_ids(y, self._num_classes())
-        elif isinstance(x, tf.data.Dataset):
-            check_batch(x.element_spec, self.objective)
-        self._training_data = functools.partial(first_images, x)
-        if not hasattr(x, "__getitem__"):  # Keras 3 warns that it can't shuffle a dataset
-            kwargs.setdefault("shuffle", False)
-        if isinstance(validation_data, tuple) and len(validation_data) > 1:
-            check_class_ids(validation_data[1], self._num_classes(), "validation_data: labels")
-        validation_data = self._as_batches(
-            validation_data, "validation_data", kwargs, "validation_batch_size", shuffle=False
-        )
-        try:
-            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            refuse_invalid(error)
-            raise
-
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as `keras.Model.evaluate` does, with images rescaled if necessary."""
-        if y is None:
-            x = self._as_batches(x, "x", kwargs, "batch_size", shuffle=False)
-        else:
-            x = to_unit_range(x, "x")
-            check_class_ids(y, self._num_classes())
-        try:
-            return super().evaluate(x, y, *args, **kwargs)
-        except tf.errors.InvalidArgumentError as error:
-            refuse_invalid(error)
-            raise
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Return logits as `keras.Model.predict` does, with images rescaled if necessary."""
-        return super().predict(to_unit_range(x, "x"), *args, **kwargs)
-
-    def _as_batches(
-        self, data: Any, role: str, kwargs: dict[str, Any], size: str, shuffle: bool = True
-    ) -> Any:
-        """Read data that Keras doesn't take; `size` names the argument with the batch size."""
-        classifier = self.classifier if self.classifier.built else None
-        data = to_unit_range(data, role)  # all of an array
-        batches = as_batches(
-            data,
-            role,
-            image_shape=known_image_shape(classifier),
-            num_classes=known_num_classes(classifier),
-            batch_size=kwargs.get(size) or 32,
-            shuffle=shuffle,
-        )
-        if batches is not data:
-            kwargs.pop(size, None)  # Keras refuses it beside batches
-        return to_unit_range(batches, role)
-
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Keras 3 would build the model by a mean batch, for which replicas need equal parts."""
 
@@ -391,7 +314,7 @@ class RobustModel(keras.Model):
         trained, classifier = self.classifier, self.classifier
         if self._is_frozen:
             trained, classifier = head(self.classifier), in_inference_mode(self.classifier)
-        batch = make_batch(data, self.objective, self._num_classes())
+        batch = make_batch(data, self.objective, self.num_classes())
         self.built = True  # the classifier is after this step; Keras warns of others in a file
         step = self.optimizer.iterations
         if self.objective.uses_average:
@@ -435,7 +358,7 @@ class RobustModel(keras.Model):
         """Clean accuracy, and robust accuracy under the neighborhood's search."""
         images, labels = data
         images = check_unit_range(images)
-        target = Target(assert_class_ids(labels, self._num_classes()))
+        target = Target(assert_class_ids(labels, self.num_classes()))
 
         def is_correct(logits: tf.Tensor) -> tf.Tensor:
             return tf.equal(tf.argmax(logits, -1, output_type=tf.int32), target.labels)
@@ -468,11 +391,6 @@ class RobustModel(keras.Model):
             shares = tf.stack([number, size - number]) / replicas.count()
             means[name].update_state([1.0, 0.0], sample_weight=shares)
         return {name: means[name].total / means[name].count for name in correct}
-
-    def _num_classes(self) -> int | None:
-        """Number of classes; None before the classifier is built."""
-        shape = getattr(self.classifier, "output_shape", None) if self.classifier.built else None
-        return shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else None
 
     def _seed_at(self, step: tf.Tensor) -> tf.Tensor:
         return fold(tf.stack([self.seed, tf.cast(step, tf.int32)]), 0)
